@@ -1,0 +1,81 @@
+# Every target works from a fresh checkout: the environment .venv is made, and made anew, as needed.
+# PYTHON=... chooses the Python to make it from, ARGS=... is handed to pytest.
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+MINIMUM := 3.11
+CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11
+
+# Nothing of the caller's own Python environment may leak into ours.
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE VIRTUAL_ENV
+unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
+
+# All installations go into one environment, so that they cannot run side by side.
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help demo test check proto clean
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/installed ## watch a leadership move from one replica to the next
+	@$(RUN) -m atomix_election demo
+
+test: $(VENV)/installed-test ## run the tests
+	@$(RUN) -m pytest $(ARGS)
+
+check: $(VENV)/installed-check ## lint, formatting, types, layers
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(RUN) -m pyright
+	$(VENV)/bin/lint-imports --no-logo --no-cache
+
+proto: $(VENV)/installed-test ## regenerate the message classes from proto/
+	$(RUN) proto/generate.py
+
+clean: ## remove the environment and everything that tools left behind
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps. Each is written when its installation has ended well and holds the checkout's path: a copied
+# environment, one whose Python is gone, and one where an installation broke off are made anew.
+INTACT := $(shell $(RUN) -I -c '' 2>/dev/null && test ! -e $(VENV)/unfinished && cat $(VENV)/created)
+ifneq ($(INTACT),$(CURDIR))
+.PHONY: $(VENV)/created
+endif
+
+define install
+	@echo "installing $(1) into $(VENV)"
+	@touch $(VENV)/unfinished
+	@$(RUN) -m pip install -qq --disable-pip-version-check --editable '$(1)'
+	@rm $(VENV)/unfinished
+endef
+
+$(VENV)/installed: $(VENV)/created pyproject.toml
+	$(call install,.)
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/created pyproject.toml
+	$(call install,.[test])
+	@touch $(VENV)/installed $@
+
+$(VENV)/installed-check: $(VENV)/created pyproject.toml
+	$(call install,.[check])
+	@touch $(VENV)/installed $(VENV)/installed-test $@
+
+# The first suitable Python makes the environment; without one, say what was seen.
+$(VENV)/created:
+	@seen=; \
+	for python in $(if $(PYTHON),'$(PYTHON)',$(CANDIDATES)); do \
+	  version=$$("$$python" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) \
+	    || { seen="$$seen\n  $$python: not found, or does not run"; continue; }; \
+	  "$$python" -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(MINIMUM)".split("."))))' \
+	    || { seen="$$seen\n  $$python: is Python $$version"; continue; }; \
+	  "$$python" -c 'import venv, ensurepip' 2>/dev/null \
+	    || { seen="$$seen\n  $$python: is Python $$version, but lacks the venv module (Debian: python3-venv)"; continue; }; \
+	  echo "making $(VENV) with $$python, Python $$version"; \
+	  rm -rf $(VENV) && "$$python" -m venv $(VENV) && echo '$(CURDIR)' > $@ && exit 0 || exit 1; \
+	done; \
+	printf '%b\n' "Python $(MINIMUM) or newer with the venv module is needed. Seen:$$seen" \
+	  "Choose one with: make PYTHON=/path/to/python3" >&2; \
+	exit 1

@@ -1,0 +1,54 @@
+"""Leader election, in-process or over gRPC, with a fencing token for every leader.
+
+    async with LeaderElection("nightly-report", target="grpc://localhost:5678") as election:
+        term = await election.enter()
+
+A lease cannot stop a paused process that believes it leads from writing afterwards. What stops it is the fencing
+token (``Term.number``), checked by the resource that it writes to.
+"""
+
+from atomix_election.client import Client as Client
+from atomix_election.client import LeaderElection as LeaderElection
+from atomix_election.client import connect as connect
+from atomix_election.errors import CandidateTaken as CandidateTaken
+from atomix_election.errors import ElectionError as ElectionError
+from atomix_election.errors import InvalidRequest as InvalidRequest
+from atomix_election.errors import LeadershipLost as LeadershipLost
+from atomix_election.errors import LimitExceeded as LimitExceeded
+from atomix_election.errors import LossReason as LossReason
+from atomix_election.errors import NotACandidate as NotACandidate
+from atomix_election.errors import NotOwner as NotOwner
+from atomix_election.errors import OutcomeUnknown as OutcomeUnknown
+from atomix_election.errors import PermissionDenied as PermissionDenied
+from atomix_election.errors import SessionEnded as SessionEnded
+from atomix_election.errors import StoreError as StoreError
+from atomix_election.errors import Unauthenticated as Unauthenticated
+from atomix_election.errors import Unavailable as Unavailable
+from atomix_election.model import Event as Event
+from atomix_election.model import EventType as EventType
+from atomix_election.model import Term as Term
+from atomix_election.server import ElectionServer as ElectionServer
+
+__all__ = [
+    "CandidateTaken",
+    "Client",
+    "ElectionError",
+    "ElectionServer",
+    "Event",
+    "EventType",
+    "InvalidRequest",
+    "LeaderElection",
+    "LeadershipLost",
+    "LimitExceeded",
+    "LossReason",
+    "NotACandidate",
+    "NotOwner",
+    "OutcomeUnknown",
+    "PermissionDenied",
+    "SessionEnded",
+    "StoreError",
+    "Term",
+    "Unauthenticated",
+    "Unavailable",
+    "connect",
+]

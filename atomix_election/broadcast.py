@@ -1,0 +1,108 @@
+"""Hand events to any number of watchers, none of which can hold up the others."""
+
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+import anyio
+
+from atomix_election.errors import ElectionError
+from atomix_election.model import Event, EventType, Term
+from atomix_election.service import WATCH_BUFFER
+
+
+class Broadcast:
+    """The watchers of one election."""
+
+    def __init__(self) -> None:
+        self._subscriptions: set[Subscription] = set()
+
+    def __len__(self) -> int:
+        return len(self._subscriptions)
+
+    def subscribe(self, buffer: int = WATCH_BUFFER) -> "Subscription":
+        """Return a watcher that misses nothing that is published from now on. Leave its ``with`` block to end it."""
+        return Subscription(self, buffer)
+
+    def publish(self, event: Event) -> None:
+        """Hand an event to every watcher. Revisions must not go back."""
+        for subscription in self._subscriptions:
+            subscription.put(event)
+
+    def fail(self, error: ElectionError) -> None:
+        """End every watcher: each gets the error after the events that still wait for it."""
+        for subscription in self._subscriptions:
+            subscription.fail(error)
+
+    def add(self, subscription: "Subscription") -> None:
+        """Begin to hand events to a watcher."""
+        self._subscriptions.add(subscription)
+
+    def remove(self, subscription: "Subscription") -> None:
+        """Stop handing events to a watcher."""
+        self._subscriptions.discard(subscription)
+
+
+class Subscription:
+    """One watcher: an iterator over events with a bounded buffer.
+
+    A reader that has fallen behind by more than the buffer gets the newest event and skips those between; the
+    revisions of the terms show the gap.
+    """
+
+    def __init__(self, broadcast: Broadcast, buffer: int) -> None:
+        self._broadcast = broadcast
+        self._buffer = buffer
+        self._waiting: deque[Event] = deque()
+        self._error: ElectionError | None = None
+        self._wake: anyio.Event | None = None
+        self._snapshot: Event | None = None
+        self._newest = -1
+
+    def __enter__(self) -> Self:
+        self._broadcast.add(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._broadcast.remove(self)
+
+    def begin(self, snapshot: Term) -> None:
+        """Put the snapshot first, and leave out what it already contains."""
+        self._snapshot = Event(EventType.NONE, snapshot)
+        self._waiting = deque(event for event in self._waiting if event.term.revision > snapshot.revision)
+        self._newest = max(self._newest, snapshot.revision)
+
+    def put(self, event: Event) -> None:
+        """Add an event for the reader, unless it shows nothing newer than what it already was given."""
+        if event.term.revision <= self._newest:
+            return
+        self._newest = event.term.revision
+        if len(self._waiting) >= self._buffer:
+            self._waiting.clear()
+        self._waiting.append(event)
+        self._notify()
+
+    def fail(self, error: ElectionError) -> None:
+        """Raise the error in the reader once it has taken what waits."""
+        self._error = error
+        self._notify()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        if self._snapshot is not None:
+            snapshot, self._snapshot = self._snapshot, None
+            return snapshot
+        while not self._waiting:
+            if self._error is not None:
+                raise self._error
+            self._wake = anyio.Event()
+            await self._wake.wait()
+        return self._waiting.popleft()
+
+    def _notify(self) -> None:
+        if self._wake is not None:
+            self._wake.set()

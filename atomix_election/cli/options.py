@@ -1,0 +1,67 @@
+"""What several commands have in common: options, and how a term is written."""
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from typing import Protocol
+
+from atomix_election.model import DEFAULT_NAMESPACE, Term
+from atomix_election.targets import DEFAULT_PORT
+
+Run = Callable[[argparse.Namespace], int]
+
+DEFAULT_TARGET = f"grpc://127.0.0.1:{DEFAULT_PORT}"
+
+
+class Commands(Protocol):
+    """What argparse's sub-parsers are used for."""
+
+    def add_parser(self, name: str, *, help: str, description: str) -> argparse.ArgumentParser:  # noqa: A002
+        """Add a command."""
+        ...
+
+
+def add_command(commands: Commands, name: str, what: str, run: Run) -> argparse.ArgumentParser:
+    """Add a command and return the parser of its arguments."""
+    parser = commands.add_parser(name, help=what, description=what)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_client_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which election is meant."""
+    parser.add_argument("election", metavar="ELECTION", help="name of the election")
+    parser.add_argument(
+        "--target",
+        default=os.environ.get("ATOMIX_ELECTION_TARGET", DEFAULT_TARGET),
+        help="where the elections are (or ATOMIX_ELECTION_TARGET; default %(default)s)",
+    )
+    parser.add_argument(
+        "--namespace",
+        default=os.environ.get("ATOMIX_ELECTION_NAMESPACE", DEFAULT_NAMESPACE),
+        help="where the name lives (or ATOMIX_ELECTION_NAMESPACE; default %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, one object a line")
+
+
+def seconds(text: str) -> float:
+    """Return a number of seconds, for argparse."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError
+    return value
+
+
+def term_json(election: str, term: Term, **more: str) -> str:
+    """Return a term as one line of JSON."""
+    return json.dumps(
+        {
+            **more,
+            "election": election,
+            "leader": term.leader,
+            "candidates": list(term.candidates),
+            "number": term.number,
+            "revision": term.revision,
+        }
+    )

@@ -1,0 +1,33 @@
+"""The one place that reads a clock."""
+
+import time
+from typing import Protocol
+
+import anyio
+
+_CLOCK_ID = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+class Clock(Protocol):
+    """What time it is, in seconds since a point of its own; only differences mean anything."""
+
+    def now(self) -> float:
+        """Return the time, which never goes back."""
+        ...
+
+    async def sleep_until(self, when: float) -> None:
+        """Wait until ``now() >= when``."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock that goes on while the machine sleeps (CLOCK_BOOTTIME), where there is one."""
+
+    def now(self) -> float:
+        """Return the seconds since the machine was started."""
+        return time.clock_gettime(_CLOCK_ID)
+
+    async def sleep_until(self, when: float) -> None:
+        """Wait until ``now() >= when``."""
+        while (left := when - self.now()) > 0:  # noqa: ASYNC110 - the two clocks may differ
+            await anyio.sleep(left)

@@ -1,0 +1,248 @@
+"""All transitions of an election: ``apply(election, command) -> Transition``.
+
+One entry per command in the table at the end of this file; the laws are in ``core/__init__.py``. Whether a session is
+still open, and the lowest number that the next term may have, are facts of the world and come in as arguments.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from atomix_election.core.commands import (
+    Anoint,
+    Close,
+    Command,
+    Create,
+    Enter,
+    Evict,
+    ExpireSession,
+    Operation,
+    Promote,
+    Withdraw,
+)
+from atomix_election.errors import (
+    CandidateTaken,
+    ElectionError,
+    NotACandidate,
+    NotOwner,
+    OutcomeUnknown,
+    SessionEnded,
+)
+from atomix_election.model import Candidate, SessionId, Term
+
+_NO_OPERATIONS: Mapping[SessionId, int] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Election:
+    """The whole state of one election.
+
+    Args:
+        candidates: the queue, the leader first.
+        number: the number of the current or, when nobody leads, of the last term.
+        revision: counts the visible changes.
+        registered: the sessions that created the election and have not closed it.
+        operations: the newest numbered write of each session that was accepted here.
+    """
+
+    candidates: tuple[Candidate, ...] = ()
+    number: int = 0
+    revision: int = 0
+    registered: frozenset[SessionId] = frozenset()
+    operations: Mapping[SessionId, int] = field(default_factory=lambda: _NO_OPERATIONS)
+
+    @property
+    def term(self) -> Term:
+        """The election as its users see it."""
+        return Term(tuple(candidate.id for candidate in self.candidates), self.number, self.revision)
+
+    def find(self, candidate_id: str) -> Candidate | None:
+        """Return the candidate of that id, or None."""
+        return next((each for each in self.candidates if each.id == candidate_id), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What became of a command: the state after it and, where it was refused, why."""
+
+    election: Election
+    refusal: ElectionError | None = None
+
+
+def every_session_is_open(_: SessionId) -> bool:
+    """The view of sessions for callers that know of no end."""
+    return True
+
+
+def apply(
+    election: Election,
+    command: Command,
+    *,
+    is_open: Callable[[SessionId], bool] = every_session_is_open,
+    floor: int = 0,
+    operation: Operation | None = None,
+) -> Transition:
+    """Apply one command.
+
+    Args:
+        election: the state before it; not changed.
+        command: what is asked.
+        is_open: tells whether a session is still open.
+        floor: the least number of a term that begins now. A store raises it above the numbers that it may have
+            forgotten, after a restore for example.
+        operation: the caller's number for this write. A repeat of the newest is accepted without effect, an older
+            one is refused, as it is a late duplicate.
+    """
+    if operation is not None:
+        if not is_open(operation.session):
+            return _refuse(election, _session_ended(operation.session))
+        newest = election.operations.get(operation.session, 0)
+        if operation.number == newest:
+            return Transition(election)
+        if operation.number < newest:
+            return _refuse(election, _late(operation, newest))
+    transition = _RULES[type(command)](election, command, is_open)
+    if transition.refusal is not None:
+        return transition
+    after = _count(election, transition.election, floor)
+    if operation is not None:
+        after = replace(after, operations=MappingProxyType({**after.operations, operation.session: operation.number}))
+    return Transition(after)
+
+
+def _count(before: Election, after: Election, floor: int) -> Election:
+    """Give the state after a command its number and revision (laws 2 to 4).
+
+    Candidates are compared with their sessions: an id that another session enters in the same command leads anew.
+    """
+    if after.candidates == before.candidates:
+        return after
+    number = before.number
+    if after.candidates and after.candidates[:1] != before.candidates[:1]:
+        number = max(number + 1, floor)
+    return replace(after, number=number, revision=before.revision + 1)
+
+
+_IsOpen = Callable[[SessionId], bool]
+
+
+def _create(election: Election, command: Create, is_open: _IsOpen) -> Transition:
+    if not is_open(command.session):
+        return _refuse(election, _session_ended(command.session))
+    if command.session in election.registered:
+        return Transition(election)
+    return Transition(replace(election, registered=election.registered | {command.session}))
+
+
+def _close(election: Election, command: Close, is_open: _IsOpen) -> Transition:
+    if not is_open(command.session):
+        return _refuse(election, _session_ended(command.session))
+    return Transition(_without_session(election, command.session))
+
+
+def _enter(election: Election, command: Enter, is_open: _IsOpen) -> Transition:
+    if not is_open(command.session):
+        return _refuse(election, _session_ended(command.session))
+    candidate = Candidate(command.candidate_id, command.session)
+    present = election.find(command.candidate_id)
+    if present == candidate:
+        return Transition(election)
+    if present is not None:
+        if is_open(present.session):
+            taken = (
+                f"candidate id {present.id!r} belongs to another live session: choose another id, or wait for its end"
+            )
+            return _refuse(election, CandidateTaken(taken))
+        election = _without(election, present)
+    return Transition(replace(election, candidates=(*election.candidates, candidate)))
+
+
+def _withdraw(election: Election, command: Withdraw, is_open: _IsOpen) -> Transition:
+    if not is_open(command.session):
+        return _refuse(election, _session_ended(command.session))
+    present = election.find(command.candidate_id)
+    if present is None:
+        return Transition(election)
+    if present.session != command.session:
+        owner = f"candidate {present.id!r} was entered by another session: Evict removes a candidate of others"
+        return _refuse(election, NotOwner(owner))
+    return Transition(_without(election, present))
+
+
+def _anoint(election: Election, command: Anoint, _: _IsOpen) -> Transition:
+    present = election.find(command.candidate_id)
+    if present is None:
+        return _refuse(election, _not_a_candidate(command.candidate_id))
+    rest = _without(election, present).candidates
+    return Transition(replace(election, candidates=(present, *rest)))
+
+
+def _promote(election: Election, command: Promote, _: _IsOpen) -> Transition:
+    present = election.find(command.candidate_id)
+    if present is None:
+        return _refuse(election, _not_a_candidate(command.candidate_id))
+    queue = list(election.candidates)
+    place = queue.index(present)
+    queue.insert(max(place - 1, 0), queue.pop(place))
+    return Transition(replace(election, candidates=tuple(queue)))
+
+
+def _evict(election: Election, command: Evict, _: _IsOpen) -> Transition:
+    present = election.find(command.candidate_id)
+    if present is None:
+        return _refuse(election, _not_a_candidate(command.candidate_id))
+    return Transition(_without(election, present))
+
+
+def _expire_session(election: Election, command: ExpireSession, _: _IsOpen) -> Transition:
+    after = _without_session(election, command.session)
+    if command.session in after.operations:
+        rest = {session: number for session, number in after.operations.items() if session != command.session}
+        after = replace(after, operations=MappingProxyType(rest))
+    return Transition(after)
+
+
+def _without(election: Election, candidate: Candidate) -> Election:
+    return replace(election, candidates=tuple(each for each in election.candidates if each != candidate))
+
+
+def _without_session(election: Election, session: SessionId) -> Election:
+    if session not in election.registered and all(each.session != session for each in election.candidates):
+        return election
+    return replace(
+        election,
+        candidates=tuple(each for each in election.candidates if each.session != session),
+        registered=election.registered - {session},
+    )
+
+
+def _refuse(election: Election, refusal: ElectionError) -> Transition:
+    return Transition(election, refusal)
+
+
+def _session_ended(session: SessionId) -> SessionEnded:
+    return SessionEnded(f"session {session.id!r} is not open: open a new one and enter again")
+
+
+def _not_a_candidate(candidate_id: str) -> NotACandidate:
+    return NotACandidate(f"{candidate_id!r} is not a candidate of this election")
+
+
+def _late(operation: Operation, newest: int) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"write {operation.number} of session {operation.session.id!r} came after its write {newest}: "
+        "a late duplicate, which was not applied again; read the term for what is there now"
+    )
+
+
+_RULES: Mapping[type[Command], Callable[[Election, Any, _IsOpen], Transition]] = {
+    Create: _create,
+    Close: _close,
+    Enter: _enter,
+    Withdraw: _withdraw,
+    Anoint: _anoint,
+    Promote: _promote,
+    Evict: _evict,
+    ExpireSession: _expire_session,
+}

@@ -1,0 +1,6 @@
+"""Elections in this process: loads, applies, commits, answers, publishes, and ends sessions."""
+
+from atomix_election.engine.connection import Connection as Connection
+from atomix_election.engine.engine import Engine as Engine
+
+__all__ = ["Connection", "Engine"]

@@ -1,0 +1,131 @@
+"""The commands that wait for one election: applied in order, committed together."""
+
+from collections.abc import Callable
+
+import anyio
+
+from atomix_election.broadcast import Broadcast
+from atomix_election.core.commands import Command, Create, Enter, Operation
+from atomix_election.core.election import Transition, apply
+from atomix_election.errors import ElectionError, LimitExceeded, OutcomeUnknown, SessionEnded, StoreError, Unavailable
+from atomix_election.model import ElectionId, Event, EventType, SessionId, Term
+from atomix_election.stores.base import Store
+
+MAX_WAITING_COMMANDS = 10_000
+"""Commands that may wait for one election; the next one is refused."""
+
+
+class _Waiting:
+    """A command and, once it is known, what became of it."""
+
+    def __init__(self, command: Command, operation: Operation | None) -> None:
+        self.command = command
+        self.operation = operation
+        self._answered = anyio.Event()
+        self._outcome: Term | ElectionError = OutcomeUnknown("the command was not answered")
+
+    def answer(self, outcome: Term | ElectionError) -> None:
+        self._outcome = outcome
+        self._answered.set()
+
+    async def outcome(self) -> Term:
+        await self._answered.wait()
+        if isinstance(self._outcome, ElectionError):
+            raise self._outcome
+        return self._outcome
+
+
+class Lane:
+    """One election at work. It exists as long as somebody waits for it or watches it."""
+
+    def __init__(self, election_id: ElectionId, store: Store, is_open: Callable[[SessionId], bool]) -> None:
+        self.watchers = Broadcast()
+        self._election_id = election_id
+        self._store = store
+        self._is_open = is_open
+        self._waiting: list[_Waiting] = []
+        self._working = False
+
+    @property
+    def idle(self) -> bool:
+        """True when nobody waits and nobody watches, so that the lane can be dropped."""
+        return not self._working and not self._waiting and not len(self.watchers)
+
+    def add(self, command: Command, operation: Operation | None) -> "_Waiting":
+        """Queue a command.
+
+        Raises:
+            LimitExceeded: MAX_WAITING_COMMANDS are waiting already.
+        """
+        if len(self._waiting) >= MAX_WAITING_COMMANDS:
+            raise LimitExceeded(f"{MAX_WAITING_COMMANDS} commands are waiting for {self._election_id}: try again later")
+        waiting = _Waiting(command, operation)
+        self._waiting.append(waiting)
+        return waiting
+
+    def claim(self) -> bool:
+        """Return whether the caller has to see to it that ``work`` runs."""
+        claimed = not self._working
+        self._working = True
+        return claimed
+
+    async def work(self) -> None:
+        """Apply and commit what waits, until nothing waits any more."""
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                await self._commit(batch)
+        finally:
+            self._working = False
+
+    def fail(self, error: Unavailable) -> None:
+        """Refuse what still waits, and end the watchers."""
+        batch, self._waiting = self._waiting, []
+        for waiting in batch:
+            waiting.answer(Unavailable(str(error)))
+        self.watchers.fail(error)
+
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        try:
+            before, transitions = await self._store_all(batch)
+        except StoreError as error:
+            for waiting in batch:
+                waiting.answer(StoreError(str(error)))
+            return
+        except BaseException:
+            for waiting in batch:
+                waiting.answer(OutcomeUnknown("the engine ended while the command was being committed"))
+            raise
+        revision = before
+        for waiting, transition in zip(batch, transitions, strict=True):
+            term = transition.election.term
+            if term.revision != revision:
+                revision = term.revision
+                self.watchers.publish(Event(EventType.CHANGED, term))
+            waiting.answer(transition.refusal or self._ended_meanwhile(waiting.command) or term)
+
+    async def _store_all(self, batch: list[_Waiting]) -> tuple[int, list[Transition]]:
+        """Return the revision before the batch, and the transition of each command; they are committed by then."""
+        while True:
+            record = await self._store.read(self._election_id)
+            transitions: list[Transition] = []
+            election = record.election
+            for waiting in batch:
+                transition = apply(
+                    election,
+                    waiting.command,
+                    is_open=self._is_open,
+                    floor=record.floor,
+                    operation=waiting.operation,
+                )
+                election = transition.election
+                transitions.append(transition)
+            unchanged = election is record.election
+            if unchanged or await self._store.write(self._election_id, election, expected=record.version):
+                return record.election.revision, transitions
+
+    def _ended_meanwhile(self, command: Command) -> SessionEnded | None:
+        """A session that ended while its entry was committed must not hear that it is in the queue."""
+        if isinstance(command, Create | Enter) and not self._is_open(command.session):
+            return SessionEnded(f"session {command.session.id!r} ended while the command was being committed")
+        return None

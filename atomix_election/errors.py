@@ -1,0 +1,94 @@
+"""Every error of this package: one tree, so that one ``except ElectionError`` catches all of it.
+
+    ElectionError
+    ├── InvalidRequest      the call itself is wrong: mend the call
+    ├── NotACandidate       the named candidate is not in the queue
+    ├── CandidateTaken      the candidate id belongs to another live session: choose another id, or wait
+    ├── NotOwner            the candidate belongs to another session: only Evict removes it
+    ├── SessionEnded        the session is not open (never opened, closed or expired): open a new one
+    ├── LeadershipLost      this process no longer leads: stop the work
+    ├── LimitExceeded       a limit of the server is reached: try later, or raise the limit
+    ├── Unavailable         nobody answered, or the server is going away: try again
+    ├── OutcomeUnknown      a write may or may not have been applied: read the term to find out
+    ├── Unauthenticated     no credentials, or bad ones
+    ├── PermissionDenied    the credentials do not allow this call
+    └── StoreError          the store failed: nothing of the call was applied
+
+How each travels over the wire is in ``rpc/status.py``.
+"""
+
+from enum import Enum
+
+
+class ElectionError(Exception):
+    """The root of the tree. Raised itself only for a fault inside this package or its server."""
+
+
+class InvalidRequest(ElectionError):
+    """The call is malformed: a missing, empty, over-long or unprintable id, or settings that contradict."""
+
+
+class NotACandidate(ElectionError):
+    """Anoint, Promote or Evict named somebody who is not a candidate of the election."""
+
+
+class CandidateTaken(ElectionError):
+    """Enter named a candidate id that another live session has entered."""
+
+
+class NotOwner(ElectionError):
+    """Withdraw named a candidate that another session entered; Evict removes anybody's."""
+
+
+class SessionEnded(ElectionError):
+    """The caller's session is not open: it was never opened, was closed, or expired."""
+
+
+class LossReason(Enum):
+    """Why a leadership ended before its holder gave it up."""
+
+    EXPIRED = "expired"
+    EVICTED = "evicted"
+    SUPERSEDED = "superseded"
+    SESSION_ENDED = "session ended"
+    STORE_CHANGED = "store changed"
+
+
+class LeadershipLost(ElectionError):
+    """This process no longer leads.
+
+    Args:
+        message: what happened, for a person.
+        reason: the same as a value to branch on.
+    """
+
+    def __init__(self, message: str, *, reason: LossReason) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class LimitExceeded(ElectionError):
+    """A named limit of the engine or the server is reached; the message gives its name and value."""
+
+
+class Unavailable(ElectionError):
+    """The service could not be reached, did not answer in time, or is shutting down.
+
+    A write that raises this was not sent, or was refused before it had any effect.
+    """
+
+
+class OutcomeUnknown(ElectionError):
+    """A write was sent, and whether it was applied could not be found out in time."""
+
+
+class Unauthenticated(ElectionError):
+    """The call carried no credentials, or bad ones."""
+
+
+class PermissionDenied(ElectionError):
+    """The caller's credentials do not allow the call."""
+
+
+class StoreError(ElectionError):
+    """The store failed; the call was not acknowledged and had no effect."""

@@ -1,0 +1,144 @@
+"""The server's side of one call: what it asks for, how long it may take, and its answer."""
+
+import re
+from collections.abc import Iterable
+
+import betterproto2
+from grpclib.metadata import encode_grpc_message
+from grpclib.protocol import Stream
+
+from atomix_election.errors import InvalidRequest
+from atomix_election.model import DEFAULT_NAMESPACE
+from atomix_election.rpc import wire
+from atomix_election.rpc.frames import frame, read_frame
+from atomix_election.rpc.http2 import Headers, reset
+from atomix_election.rpc.status import ERROR_NAME_KEY, Failure
+from atomix_election.service import Call
+
+ELECTION_KEY = "primitive-id"
+NAMESPACE_KEY = "application-id"
+SESSION_KEY = "session-id"
+OPERATION_KEY = "atomix-election-operation"
+TIMEOUT_KEY = "grpc-timeout"
+
+_UNITS_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+_TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
+_OPERATION = re.compile(r"[0-9]{1,18}")
+_MAX_MESSAGE_CHARACTERS = 1000
+_RESPONSE_HEADERS: Headers = [(":status", "200"), ("content-type", "application/grpc")]
+
+
+def timeout_s(headers: Headers) -> float | None:
+    """Return how long a call may take, or None when it does not say.
+
+    Source: "Timeout" in gRPC's description of its protocol over HTTP/2: up to eight digits and a unit.
+
+    Raises:
+        InvalidRequest: it says so in a form that is none.
+    """
+    value = _single(headers, TIMEOUT_KEY)
+    if not value:
+        return None
+    match = _TIMEOUT.fullmatch(value)
+    if match is None:
+        raise InvalidRequest(f"{TIMEOUT_KEY} {value!a} is not up to eight digits and a unit")
+    return int(match[1]) * _UNITS_S[match[2]]
+
+
+def encode_timeout(seconds: float) -> str:
+    """Return a time limit as a header's value, rounded down to milliseconds, or microseconds when it is short."""
+    if seconds >= 10:
+        return f"{min(int(seconds * 1e3), 99_999_999)}m"
+    return f"{max(int(seconds * 1e6), 0)}u"
+
+
+def call_of(headers: Headers) -> Call:
+    """Return what a call's metadata says.
+
+    Raises:
+        InvalidRequest: a value is missing, malformed, or given twice.
+    """
+    election = _single(headers, ELECTION_KEY)
+    if not election:
+        raise InvalidRequest(f"the call names no election: it needs metadata {ELECTION_KEY}")
+    operation = _single(headers, OPERATION_KEY)
+    if operation and not _OPERATION.fullmatch(operation):
+        raise InvalidRequest(f"metadata {OPERATION_KEY} {operation!a} is not a number")
+    return Call(
+        election=election,
+        namespace=_single(headers, NAMESPACE_KEY) or DEFAULT_NAMESPACE,
+        session=_single(headers, SESSION_KEY),
+        operation=int(operation) if operation else None,
+    )
+
+
+def metadata_of(call: Call) -> Headers:
+    """Return the headers that say the same; every key is sent, even when its value is empty."""
+    headers = [(ELECTION_KEY, call.election), (NAMESPACE_KEY, call.namespace), (SESSION_KEY, call.session)]
+    if call.operation is not None:
+        headers.append((OPERATION_KEY, str(call.operation)))
+    return headers
+
+
+def _single(headers: Iterable[tuple[str, str]], key: str) -> str:
+    values = [value for name, value in headers if name == key]
+    if len(values) > 1:
+        raise InvalidRequest(f"metadata {key} is given {len(values)} times")
+    return values[0] if values else ""
+
+
+class ServerCall:
+    """One call as the server has it. Sending waits while the peer does not read.
+
+    Args:
+        stream: where it goes on.
+        headers: what it began with.
+        max_message_bytes: the largest request that is read.
+    """
+
+    def __init__(self, stream: Stream, headers: Headers, max_message_bytes: int) -> None:
+        self.headers = headers
+        self._stream = stream
+        self._max_message_bytes = max_message_bytes
+        self._begun = False
+
+    @property
+    def path(self) -> str:
+        """Which method is called."""
+        return _single(self.headers, ":path")
+
+    async def read(self, kind: type[betterproto2.Message]) -> betterproto2.Message:
+        """Return the one message of the request.
+
+        Raises:
+            InvalidRequest: there is none, more than one, or it is malformed.
+            LimitExceeded: it is too large.
+            Rejected: it is compressed.
+        """
+        data = await read_frame(self._stream, self._max_message_bytes)
+        if data is None:
+            raise InvalidRequest("the request has no message")
+        message = wire.decode(data, kind)
+        if await read_frame(self._stream, self._max_message_bytes) is not None:
+            raise InvalidRequest("the request has more than one message")
+        return message
+
+    async def send(self, message: betterproto2.Message) -> None:
+        """Send a message, after the headers where it is the first."""
+        data = frame(wire.encode(message))
+        if not self._begun:
+            self._begun = True
+            await self._stream.send_headers(_RESPONSE_HEADERS)
+        await self._stream.send_data(data)
+
+    async def finish(self, failure: Failure | None = None) -> None:
+        """End the call, well or with a failure."""
+        headers = [] if self._begun else list(_RESPONSE_HEADERS)
+        if failure is None:
+            headers.append(("grpc-status", "0"))
+        else:
+            headers.append(("grpc-status", str(failure.status.value)))
+            headers.append(("grpc-message", encode_grpc_message(failure.message[:_MAX_MESSAGE_CHARACTERS])))
+            headers.append((ERROR_NAME_KEY, failure.error))
+        await self._stream.send_headers(headers, end_stream=True)
+        reset(self._stream)

@@ -1,0 +1,53 @@
+"""Length-prefixed messages, as gRPC puts them into the data of an HTTP/2 stream.
+
+Source: "Length-Prefixed-Message" in gRPC's own description of its protocol over HTTP/2.
+"""
+
+import struct
+
+from grpclib.protocol import Stream
+
+from atomix_election.errors import InvalidRequest, LimitExceeded
+from atomix_election.rpc.status import unimplemented
+
+_PREFIX = struct.Struct(">BI")
+
+
+def frame(data: bytes) -> bytes:
+    """Return one message with its prefix."""
+    return _PREFIX.pack(0, len(data)) + data
+
+
+async def read_frame(stream: Stream, limit_bytes: int) -> bytes | None:
+    """Return the next message, or None at the end of the stream.
+
+    Raises:
+        InvalidRequest: the stream ended inside the message.
+        LimitExceeded: the message is larger than the limit; it was not read.
+        Rejected: the message is compressed.
+    """
+    prefix = await _read(stream, _PREFIX.size)
+    if not prefix:
+        return None
+    if len(prefix) < _PREFIX.size:
+        raise _truncated()
+    compressed, size = _PREFIX.unpack(prefix)
+    if compressed:
+        raise unimplemented("compressed messages are not supported: send grpc-encoding identity")
+    if size > limit_bytes:
+        raise LimitExceeded(f"the message has {size} bytes, the limit is {limit_bytes}")
+    data = await _read(stream, size)
+    if len(data) < size:
+        raise _truncated()
+    return data
+
+
+async def _read(stream: Stream, size: int) -> bytes:
+    try:
+        return await stream.recv_data(size)
+    except AssertionError as error:  # grpclib's way to say that the stream ended early
+        raise _truncated() from error
+
+
+def _truncated() -> InvalidRequest:
+    return InvalidRequest("the stream ended inside a message")

@@ -1,0 +1,43 @@
+"""The methods of ``atomix.election.v1.LeaderElection``, read from the generated code, so that none is forgotten."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import betterproto2
+
+from atomix_election.rpc._generated.atomix.election import v1
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method as the wire sees it.
+
+    Args:
+        path: what the request asks for, ``/package.Service/Method``.
+        request: class of the message that is sent.
+        response: class of the message, or messages, that come back.
+        streaming: whether any number of responses may come.
+    """
+
+    path: str
+    request: type[betterproto2.Message]
+    response: type[betterproto2.Message]
+    streaming: bool
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+
+def _read_methods() -> dict[str, Method]:
+    mapping = cast(dict[str, Any], v1.LeaderElectionBase().__mapping__())
+    methods = [
+        Method(path, handler.request_type, handler.reply_type, handler.cardinality.server_streaming)
+        for path, handler in mapping.items()
+    ]
+    return {method.name: method for method in methods}
+
+
+ELECTION_METHODS = _read_methods()
+"""Each method by its name."""

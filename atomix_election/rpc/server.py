@@ -1,0 +1,269 @@
+"""The server: connections and calls on one side, a service for each connection on the other."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import anyio
+import betterproto2
+from grpclib.const import Status
+from grpclib.protocol import AbstractHandler, Stream
+from h2.exceptions import ProtocolError
+
+from atomix_election.errors import ElectionError
+from atomix_election.rpc._generated.atomix.election import v1
+from atomix_election.rpc.call import ServerCall, call_of, timeout_s
+from atomix_election.rpc.convert import event_message, term_message
+from atomix_election.rpc.http2 import Headers, Http2Protocol, configuration
+from atomix_election.rpc.methods import ELECTION_METHODS, Method
+from atomix_election.rpc.status import Failure, Rejected, deadline_exceeded, failure_of, unimplemented
+from atomix_election.service import Call, ElectionService
+
+MAX_MESSAGE_BYTES = 64 * 1024
+"""The largest request; a larger one is refused before it is read."""
+MAX_STREAMS_PER_CONNECTION = 4096
+"""Calls and watches that one connection may have open at a time."""
+CLOSE_TIMEOUT_S = 2.0
+"""How long a closing server waits for its last answers to be sent."""
+
+PING_INTERVAL_S = 5.0
+"""A silent client is pinged this often, and has as long to answer before its connection is closed."""
+
+_CONFIG = configuration(connection_window=1024 * 1024, stream_window=64 * 1024, ping_interval_s=PING_INTERVAL_S)
+_SHUTTING_DOWN = Failure(Status.UNAVAILABLE, "the server is shutting down", "Unavailable")
+
+log = logging.getLogger(__name__)
+
+
+class ServedConnection(ElectionService, Protocol):
+    """The service that a connection's calls go to."""
+
+    def disconnect(self) -> None:
+        """Called once, when the connection is gone."""
+        ...
+
+
+class RpcServer:
+    """Serves elections to gRPC clients.
+
+    Args:
+        connect: makes the service of each new connection.
+    """
+
+    def __init__(self, connect: Callable[[], ServedConnection]) -> None:
+        self._connect = connect
+        self._connections: set[_ServerConnection] = set()
+        self._listener: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
+        """Begin to listen, and return the address and port that a client is to use.
+
+        Raises:
+            OSError: the address cannot be listened on.
+        """
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(self._accept, host, port, ssl=tls)
+        address: tuple[str, int] = self._listener.sockets[0].getsockname()[:2]
+        return address
+
+    async def close(self) -> None:
+        """Stop listening, end every call with UNAVAILABLE, and close the connections."""
+        if self._listener is not None:
+            self._listener.close()
+        connections = list(self._connections)
+        for connection in connections:
+            connection.shut_down()
+        with anyio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
+            for connection in connections:
+                await connection.wait_ended()
+        for connection in connections:
+            connection.protocol.go_away()
+        with anyio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
+            for connection in connections:
+                await connection.wait_lost()
+        for connection in connections:
+            connection.protocol.abort()
+            with anyio.CancelScope(shield=True):
+                await connection.wait_ended()
+                await connection.wait_lost()
+        if self._listener is not None:
+            await self._listener.wait_closed()
+
+    def _accept(self) -> Http2Protocol:
+        return _ServerConnection(self._connect, self._connections).protocol
+
+
+class _ServerConnection(AbstractHandler):
+    """One connection and its calls. A call is cancelled through a scope, so that shields hold."""
+
+    def __init__(self, connect: Callable[[], ServedConnection], connections: "set[_ServerConnection]") -> None:
+        self.protocol = Http2Protocol(
+            self,
+            _CONFIG,
+            client=False,
+            max_streams=MAX_STREAMS_PER_CONNECTION,
+            on_made=self._made,
+            on_lost=self._lost,
+        )
+        self._connect = connect
+        self._connections = connections
+        self._service: ServedConnection
+        self._calls: dict[Stream, anyio.CancelScope] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._gone = asyncio.Event()
+        self._shutting_down = False
+
+    def accept(self, stream: Stream, headers: Headers, release_stream: Callable[[], None]) -> None:
+        """Begin a call. Called by grpclib."""
+        scope = self._calls[stream] = anyio.CancelScope()
+        task = asyncio.get_running_loop().create_task(self._serve(stream, headers, release_stream, scope))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def cancel(self, stream: Stream) -> None:
+        """End a call that the peer has cancelled. Called by grpclib."""
+        scope = self._calls.pop(stream, None)
+        if scope is not None:
+            scope.cancel()
+
+    def close(self) -> None:
+        """End all calls, as the connection is closing. Called by grpclib, more than once."""
+        for scope in self._calls.values():
+            scope.cancel()
+        self._calls.clear()
+
+    def shut_down(self) -> None:
+        """End all calls with UNAVAILABLE."""
+        self._shutting_down = True
+        for scope in self._calls.values():
+            scope.cancel()
+
+    async def wait_ended(self) -> None:
+        """Wait until no call is left."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def wait_lost(self) -> None:
+        """Wait until the connection is gone."""
+        await self._gone.wait()
+
+    def _made(self) -> None:
+        self._service = self._connect()
+        self._connections.add(self)
+
+    def _lost(self) -> None:
+        self._connections.discard(self)
+        self._service.disconnect()
+        self._gone.set()
+
+    async def _serve(
+        self, stream: Stream, headers: Headers, release_stream: Callable[[], None], scope: anyio.CancelScope
+    ) -> None:
+        call = ServerCall(stream, headers, MAX_MESSAGE_BYTES)
+        try:
+            failure: Failure | None = _SHUTTING_DOWN
+            with scope:
+                failure = await self._answer(call)
+            if scope.cancelled_caught and not (self._shutting_down and stream in self._calls):
+                return  # nobody is there to hear an answer
+            with anyio.move_on_after(CLOSE_TIMEOUT_S) as scope:
+                self._calls[stream] = scope
+                await call.finish(failure)
+        except ProtocolError as error:
+            log.debug("call ended, its stream is closed: %s", error)
+        finally:
+            self._calls.pop(stream, None)
+            release_stream()
+
+    async def _answer(self, call: ServerCall) -> Failure | None:
+        """Serve a call up to its trailers, and return how it failed, if it did."""
+        try:
+            method = _method_of(call)
+            limit_s = timeout_s(call.headers)
+            with anyio.move_on_after(limit_s) as limit:
+                await _serve_method(method, self._service, call)
+            if limit.cancelled_caught:
+                return deadline_exceeded(may_have_been_applied=method.name in _WRITES)
+        except ElectionError as error:
+            return failure_of(error)
+        except Rejected as rejected:
+            return rejected.failure
+        except ProtocolError:
+            raise
+        except Exception:
+            log.exception("fault of this package in %s", call.path)
+            return Failure(Status.INTERNAL, "a fault of the server; its log says more")
+        return None
+
+
+def _method_of(call: ServerCall) -> Method:
+    headers = dict(call.headers)
+    if headers.get(":method") != "POST":
+        raise unimplemented("a gRPC call is a POST request")
+    if headers.get("content-type", "").partition(";")[0] not in ("application/grpc", "application/grpc+proto"):
+        raise unimplemented("the content-type must be application/grpc or application/grpc+proto")
+    method = _BY_PATH.get(call.path)
+    if method is None:
+        raise unimplemented(f"there is no method {call.path!a}")
+    return method
+
+
+async def _serve_method(method: Method, service: ElectionService, call: ServerCall) -> None:
+    about = call_of(call.headers)
+    request = await call.read(method.request)
+    if method.name == "Events":
+        async with service.events(about) as events:
+            async for event in events:
+                await call.send(event_message(event))
+    else:
+        await call.send(await _UNARY[method.name](service, about, request))
+
+
+async def _create(service: ElectionService, call: Call, _: Any) -> betterproto2.Message:
+    await service.create(call)
+    return v1.CreateResponse()
+
+
+async def _close(service: ElectionService, call: Call, _: Any) -> betterproto2.Message:
+    await service.close(call)
+    return v1.CloseResponse()
+
+
+async def _enter(service: ElectionService, call: Call, request: v1.EnterRequest) -> betterproto2.Message:
+    return v1.EnterResponse(term=term_message(await service.enter(call, request.candidate_id)))
+
+
+async def _withdraw(service: ElectionService, call: Call, request: v1.WithdrawRequest) -> betterproto2.Message:
+    return v1.WithdrawResponse(term=term_message(await service.withdraw(call, request.candidate_id)))
+
+
+async def _anoint(service: ElectionService, call: Call, request: v1.AnointRequest) -> betterproto2.Message:
+    return v1.AnointResponse(term=term_message(await service.anoint(call, request.candidate_id)))
+
+
+async def _promote(service: ElectionService, call: Call, request: v1.PromoteRequest) -> betterproto2.Message:
+    return v1.PromoteResponse(term=term_message(await service.promote(call, request.candidate_id)))
+
+
+async def _evict(service: ElectionService, call: Call, request: v1.EvictRequest) -> betterproto2.Message:
+    return v1.EvictResponse(term=term_message(await service.evict(call, request.candidate_id)))
+
+
+async def _get_term(service: ElectionService, call: Call, _: Any) -> betterproto2.Message:
+    return v1.GetTermResponse(term=term_message(await service.get_term(call)))
+
+
+_UNARY: dict[str, Callable[[ElectionService, Call, Any], Awaitable[betterproto2.Message]]] = {
+    "Create": _create,
+    "Close": _close,
+    "Enter": _enter,
+    "Withdraw": _withdraw,
+    "Anoint": _anoint,
+    "Promote": _promote,
+    "Evict": _evict,
+    "GetTerm": _get_term,
+}
+_WRITES = _UNARY.keys() - {"GetTerm"}
+_BY_PATH = {method.path: method for method in ELECTION_METHODS.values()}

@@ -1,0 +1,118 @@
+"""The one seam: what a connection to an election service can do.
+
+The engine implements it in this process, the RPC client over a network, the RPC server calls it, and
+``LeaderElection`` uses it without knowing which one it has. An implementation stands for one connection: the sessions
+that it was used with stay open as long as it does.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from atomix_election.model import DEFAULT_NAMESPACE, ElectionId, Event, Term, check_metadata_id
+
+WATCH_BUFFER = 64
+"""Events that a watcher may fall behind before those between are skipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What every call says of itself, beside its arguments.
+
+    Args:
+        election: the name of the election.
+        namespace: where that name lives.
+        session: id of the caller's session; "" for a caller that has none.
+        operation: the session's number for this write, which makes repeats of it safe.
+
+    Raises:
+        InvalidRequest: one of them is malformed.
+    """
+
+    election: str
+    namespace: str = DEFAULT_NAMESPACE
+    session: str = ""
+    operation: int | None = None
+
+    def __post_init__(self) -> None:
+        check_metadata_id("election name", self.election)
+        check_metadata_id("namespace", self.namespace)
+        if self.session:
+            check_metadata_id("session id", self.session)
+
+    @property
+    def election_id(self) -> ElectionId:
+        """The full name of the election."""
+        return ElectionId(self.namespace, self.election)
+
+
+class ElectionService(Protocol):
+    """The nine methods of ``atomix.election.v1.LeaderElection``; each may also raise Unavailable and StoreError."""
+
+    async def create(self, call: Call) -> None:
+        """Open the caller's session if need be, and register the election with it."""
+        ...
+
+    async def close(self, call: Call) -> None:
+        """Remove the session's candidates from the election and unregister it.
+
+        Raises:
+            SessionEnded: the session is not open.
+        """
+        ...
+
+    async def enter(self, call: Call, candidate_id: str) -> Term:
+        """Append a candidate, "" for one named as the session, and return the term after it.
+
+        Raises:
+            SessionEnded: the session is not open.
+            CandidateTaken: the id belongs to another live session.
+        """
+        ...
+
+    async def withdraw(self, call: Call, candidate_id: str) -> Term:
+        """Remove the session's own candidate, "" for the one named as the session, and return the term after it.
+
+        Raises:
+            SessionEnded: the session is not open.
+            NotOwner: the candidate belongs to another session.
+        """
+        ...
+
+    async def anoint(self, call: Call, candidate_id: str) -> Term:
+        """Move a candidate to the front, and return the term after it.
+
+        Raises:
+            NotACandidate: there is none of that id.
+        """
+        ...
+
+    async def promote(self, call: Call, candidate_id: str) -> Term:
+        """Move a candidate one place forward, and return the term after it.
+
+        Raises:
+            NotACandidate: there is none of that id.
+        """
+        ...
+
+    async def evict(self, call: Call, candidate_id: str) -> Term:
+        """Remove a candidate, whoever entered it, and return the term after it.
+
+        Raises:
+            NotACandidate: there is none of that id.
+        """
+        ...
+
+    async def get_term(self, call: Call) -> Term:
+        """Return the current term, read after the call arrived."""
+        ...
+
+    def events(self, call: Call, *, buffer: int = WATCH_BUFFER) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Watch: a snapshot first, then every change in order.
+
+        Args:
+            call: whose election.
+            buffer: changes that may wait for the reader; beyond it the reader gets the newest and skips the rest.
+        """
+        ...

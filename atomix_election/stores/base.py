@@ -1,0 +1,72 @@
+"""What a store must do, whatever it is made of."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from atomix_election.core.election import Election
+from atomix_election.model import ElectionId, SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An election as it is stored.
+
+    Args:
+        election: its state.
+        version: of this stored state; 0 for an election that was never written.
+        floor: the least number that a term beginning from here may have.
+    """
+
+    election: Election
+    version: int
+    floor: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSession:
+    """A session as it is stored.
+
+    Args:
+        session: its identity.
+        ttl_s: its time-to-live in seconds.
+    """
+
+    session: SessionId
+    ttl_s: float
+
+
+class Store(Protocol):
+    """Elections and sessions, kept.
+
+    A write that returned is there for good, as far as this kind of store promises it. Every method may raise
+    StoreError, which says that nothing was changed.
+    """
+
+    async def read(self, election_id: ElectionId) -> Record:
+        """Return the newest state of an election, read after the call was made."""
+        ...
+
+    async def write(self, election_id: ElectionId, election: Election, *, expected: int) -> Record | None:
+        """Replace the state of an election, if it still has the expected version.
+
+        Returns:
+            What is stored now, or None if somebody else has changed the election: read again.
+        """
+        ...
+
+    def elections(self) -> AsyncIterator[tuple[ElectionId, Election]]:
+        """Iterate over all elections that were ever written."""
+        ...
+
+    async def open_session(self, namespace: str, session_id: str, ttl_s: float) -> SessionId:
+        """Add a session, with an incarnation that this store has never given before."""
+        ...
+
+    async def end_session(self, session: SessionId) -> None:
+        """Forget a session; one that is not there is no error."""
+        ...
+
+    async def sessions(self) -> list[StoredSession]:
+        """Return all sessions that were opened and not ended."""
+        ...

@@ -1,0 +1,49 @@
+"""A store that keeps nothing: for tests, and for elections inside one process."""
+
+from collections.abc import AsyncIterator
+
+from atomix_election.core.election import Election
+from atomix_election.model import ElectionId, SessionId
+from atomix_election.stores.base import Record, StoredSession
+
+_NEVER_WRITTEN = Record(Election(), version=0)
+
+
+class MemoryStore:
+    """Elections and sessions in this object. Its tokens start anew with it."""
+
+    def __init__(self) -> None:
+        self._records: dict[ElectionId, Record] = {}
+        self._sessions: dict[SessionId, StoredSession] = {}
+        self._incarnations = 0
+
+    async def read(self, election_id: ElectionId) -> Record:
+        """See ``Store.read``."""
+        return self._records.get(election_id, _NEVER_WRITTEN)
+
+    async def write(self, election_id: ElectionId, election: Election, *, expected: int) -> Record | None:
+        """See ``Store.write``."""
+        if self._records.get(election_id, _NEVER_WRITTEN).version != expected:
+            return None
+        record = self._records[election_id] = Record(election, version=expected + 1)
+        return record
+
+    async def elections(self) -> AsyncIterator[tuple[ElectionId, Election]]:
+        """See ``Store.elections``."""
+        for election_id, record in list(self._records.items()):
+            yield election_id, record.election
+
+    async def open_session(self, namespace: str, session_id: str, ttl_s: float) -> SessionId:
+        """See ``Store.open_session``."""
+        self._incarnations += 1
+        session = SessionId(namespace, session_id, self._incarnations)
+        self._sessions[session] = StoredSession(session, ttl_s)
+        return session
+
+    async def end_session(self, session: SessionId) -> None:
+        """See ``Store.end_session``."""
+        self._sessions.pop(session, None)
+
+    async def sessions(self) -> list[StoredSession]:
+        """See ``Store.sessions``."""
+        return list(self._sessions.values())

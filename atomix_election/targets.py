@@ -1,0 +1,156 @@
+"""Where elections are: a target as text becomes a service. The one place where engine, stores and RPC meet."""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from anyio.lowlevel import RunVar
+
+from atomix_election.engine import Connection, Engine
+from atomix_election.errors import InvalidRequest
+from atomix_election.rpc.client import RpcClient
+from atomix_election.rpc.client_connection import Endpoint
+from atomix_election.service import ElectionService
+from atomix_election.stores.memory import MemoryStore
+
+DEFAULT_PORT = 5678
+"""The port of a server whose address names none."""
+
+_KNOWN = "memory://, memory://NAME, grpc://HOST:PORT[,HOST:PORT]"
+_ENDPOINT = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^\s:/\[\]@?#]+))(?::(?P<port>[0-9]{1,5}))?")
+
+
+@asynccontextmanager
+async def open_service(target: str, *, session_ttl_s: float) -> AsyncGenerator[ElectionService]:
+    """Connect to the service that a target names.
+
+    Args:
+        target: ``memory://`` for one of its own, ``memory://name`` for one that is shared within the process,
+            ``grpc://host:port`` for a server, with more ``,host:port`` for others that serve the same elections.
+        session_ttl_s: time-to-live of sessions, in seconds; a server has its own.
+
+    Raises:
+        InvalidRequest: the target is malformed, or cannot be used here.
+    """
+    scheme, rest = _split(target)
+    if scheme == "grpc":
+        _require_asyncio(target)
+        async with RpcClient(parse_endpoints(target, rest)) as service:
+            yield service
+    else:
+        async with open_engine(target, session_ttl_s=session_ttl_s) as engine:
+            connection = Connection(engine)
+            try:
+                yield connection
+            finally:
+                connection.disconnect()
+
+
+@asynccontextmanager
+async def open_engine(target: str, *, session_ttl_s: float) -> AsyncGenerator[Engine]:
+    """Run the elections of a store in this process.
+
+    Args:
+        target: ``memory://`` for a store of its own, ``memory://name`` for one that is shared within the process.
+        session_ttl_s: time-to-live of sessions, in seconds; the first user of a shared store decides.
+
+    Raises:
+        InvalidRequest: the target names no store, or the store is in use by another event loop.
+    """
+    scheme, name = _split(target)
+    if scheme != "memory":
+        raise _unknown(target)
+    if name:
+        async with _shared_engine(name, session_ttl_s) as engine:
+            yield engine
+    else:
+        engine = Engine(MemoryStore(), session_ttl_s=session_ttl_s)
+        async with engine.running():
+            yield engine
+
+
+def parse_endpoints(target: str, text: str, *, lowest_port: int = 1) -> list[Endpoint]:
+    """Return the endpoints in ``host:port[,host:port]``; an IPv6 address stands in brackets.
+
+    Args:
+        target: what the user wrote, for the message.
+        text: the part of it with the endpoints.
+        lowest_port: 0 where that stands for any free port.
+
+    Raises:
+        InvalidRequest: one of them is malformed; the message begins with the target.
+    """
+    endpoints: list[Endpoint] = []
+    for part in text.rstrip("/").split(","):
+        match = _ENDPOINT.fullmatch(part)
+        port = int(match["port"] or DEFAULT_PORT) if match else -1
+        if match is None or not lowest_port <= port < 1 << 16:
+            raise InvalidRequest(f"target {target!r}: {part!r} is not HOST:PORT (an IPv6 address stands in brackets)")
+        endpoints.append(Endpoint(match["ipv6"] or match["host"], port))
+    return endpoints
+
+
+def _split(target: str) -> tuple[str, str]:
+    scheme, separator, rest = target.partition("://")
+    if not separator:
+        raise _unknown(target)
+    return scheme, rest
+
+
+def _unknown(target: str) -> InvalidRequest:
+    return InvalidRequest(f"target {target!r} is not known; known are {_KNOWN}")
+
+
+def _require_asyncio(target: str) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError as error:
+        raise InvalidRequest(f"target {target!r} needs asyncio, as grpclib does: use memory:// under Trio") from error
+
+
+@dataclass(slots=True)
+class _SharedMemory:
+    """A named memory of this process: its store is kept, its engine runs while somebody uses it."""
+
+    store: MemoryStore = field(default_factory=MemoryStore)
+    engine: Engine | None = None
+    event_loop: object = None
+    users: int = 0
+
+
+_shared: dict[str, _SharedMemory] = {}
+
+
+_event_loop: RunVar[object] = RunVar("atomix_election_event_loop")
+
+
+@asynccontextmanager
+async def _shared_engine(name: str, session_ttl_s: float) -> AsyncGenerator[Engine]:
+    memory = _shared.setdefault(name, _SharedMemory())
+    event_loop = _current_event_loop()
+    if memory.users and memory.event_loop is not event_loop:
+        raise InvalidRequest(
+            f"memory://{name} is in use by another event loop: run an ElectionServer and connect to it"
+        )
+    if memory.engine is None:
+        memory.engine = Engine(memory.store, session_ttl_s=session_ttl_s)
+        memory.event_loop = event_loop
+    engine = memory.engine
+    memory.users += 1
+    try:
+        async with engine.running():
+            yield engine
+    finally:
+        memory.users -= 1
+        if not memory.users:
+            memory.engine = None
+
+
+def _current_event_loop() -> object:
+    try:
+        return _event_loop.get()
+    except LookupError:
+        _event_loop.set(object())
+        return _event_loop.get()

@@ -1,0 +1,123 @@
+"""The checked-in message classes are fresh, and they are the published protocol."""
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import betterproto2
+import pytest
+from grpclib.const import Cardinality
+
+from atomix_election.rpc._generated.atomix.election import v1 as election
+from atomix_election.rpc._generated.atomix.time import v1 as time
+
+PROJECT = Path(__file__).parents[2]
+CHECKED_IN = PROJECT / "atomix_election" / "rpc" / "_generated"
+
+CANDIDATE_ID = {"candidate_id": (1, "string")}
+TERM = {"term": (1, "message")}
+
+PUBLISHED_FIELDS: dict[type[betterproto2.Message], dict[str, tuple[int, str]]] = {
+    election.CreateRequest: {"config": (1, "message")},
+    election.CreateResponse: {},
+    election.CloseRequest: {},
+    election.CloseResponse: {},
+    election.EnterRequest: CANDIDATE_ID,
+    election.EnterResponse: TERM,
+    election.WithdrawRequest: CANDIDATE_ID,
+    election.WithdrawResponse: TERM,
+    election.AnointRequest: CANDIDATE_ID,
+    election.AnointResponse: TERM,
+    election.PromoteRequest: CANDIDATE_ID,
+    election.PromoteResponse: TERM,
+    election.EvictRequest: CANDIDATE_ID,
+    election.EvictResponse: TERM,
+    election.GetTermRequest: {},
+    election.GetTermResponse: TERM,
+    election.EventsRequest: {},
+    election.EventsResponse: {"event": (1, "message")},
+    election.LeaderElectionConfig: {},
+    election.Event: {"type": (1, "enum"), "term": (2, "message")},
+    election.Term: {
+        "leader_id": (1, "string"),
+        "candidates": (2, "repeated string"),
+        "timestamp": (3, "message"),
+    },
+    time.Timestamp: {
+        "physical_timestamp": (1, "oneof timestamp message"),
+        "logical_timestamp": (2, "oneof timestamp message"),
+        "vector_timestamp": (3, "oneof timestamp message"),
+        "epoch_timestamp": (4, "oneof timestamp message"),
+        "composite_timestamp": (5, "oneof timestamp message"),
+    },
+    time.PhysicalTimestamp: {"time": (1, "message")},
+    time.LogicalTimestamp: {"time": (1, "uint64")},
+    time.VectorTimestamp: {"time": (1, "repeated uint64")},
+    time.EpochTimestamp: {"epoch": (1, "uint64"), "time": (2, "uint64")},
+    time.CompositeTimestamp: {"timestamps": (1, "repeated message")},
+}
+
+UNARY_METHODS = ("Create", "Close", "Enter", "Withdraw", "Anoint", "Promote", "Evict", "GetTerm")
+
+
+def content(directory: Path) -> Mapping[str, bytes]:
+    """What each file in the directory holds, by its relative path; caches left out."""
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.suffix != ".pyc"
+    }
+
+
+def declared_fields(message: type[betterproto2.Message]) -> dict[str, tuple[int, str]]:
+    """Number and type of each field, in the words of a .proto file."""
+    assert dataclasses.is_dataclass(message)
+    described: dict[str, tuple[int, str]] = {}
+    for field in dataclasses.fields(message):
+        meta = betterproto2.FieldMetadata.get(field)
+        words = (f"oneof {meta.group}" if meta.group else "", "repeated" if meta.repeated else "")
+        described[field.name] = (meta.number, " ".join(filter(None, (*words, meta.proto_type))))
+    return described
+
+
+def test_regenerating_changes_nothing(tmp_path: Path) -> None:
+    generated = tmp_path / "generated"
+    subprocess.run([sys.executable, PROJECT / "proto" / "generate.py", generated], check=True)
+    fresh, checked_in = content(generated), content(CHECKED_IN)
+    assert fresh.keys() == checked_in.keys(), "run `make proto`"
+    stale = [path for path, text in fresh.items() if text != checked_in[path]]
+    assert not stale, "run `make proto`"
+
+
+@pytest.mark.parametrize("message", PUBLISHED_FIELDS, ids=lambda message: message.__name__)
+def test_fields_have_their_published_numbers_and_types(
+    message: type[betterproto2.Message],
+) -> None:
+    assert declared_fields(message) == PUBLISHED_FIELDS[message]
+
+
+def test_every_message_is_in_the_table() -> None:
+    exported = [getattr(module, name) for module in (election, time) for name in module.__all__]
+    messages = {each for each in exported if issubclass(each, betterproto2.Message)}
+    assert messages == PUBLISHED_FIELDS.keys()
+
+
+def test_event_types_have_their_published_numbers() -> None:
+    assert {each.name: each.value for each in election.EventType} == {"NONE": 0, "CHANGED": 1}
+
+
+def test_service_has_its_nine_published_methods() -> None:
+    expected = {
+        f"/atomix.election.v1.LeaderElection/{name}": (
+            Cardinality.UNARY_UNARY if name in UNARY_METHODS else Cardinality.UNARY_STREAM,
+            getattr(election, f"{name}Request"),
+            getattr(election, f"{name}Response"),
+        )
+        for name in (*UNARY_METHODS, "Events")
+    }
+    assert {
+        path: (handler.cardinality, handler.request_type, handler.reply_type)
+        for path, handler in election.LeaderElectionBase().__mapping__().items()
+    } == expected
