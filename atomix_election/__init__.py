@@ -24,6 +24,7 @@ from atomix_election.errors import SessionEnded as SessionEnded
 from atomix_election.errors import StoreError as StoreError
 from atomix_election.errors import Unauthenticated as Unauthenticated
 from atomix_election.errors import Unavailable as Unavailable
+from atomix_election.leadership import Leadership as Leadership
 from atomix_election.model import Event as Event
 from atomix_election.model import EventType as EventType
 from atomix_election.model import Term as Term
@@ -38,6 +39,7 @@ __all__ = [
     "EventType",
     "InvalidRequest",
     "LeaderElection",
+    "Leadership",
     "LeadershipLost",
     "LimitExceeded",
     "LossReason",

@@ -1,6 +1,7 @@
 """Hand events to any number of watchers, none of which can hold up the others."""
 
 from collections import deque
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -24,10 +25,15 @@ class Broadcast:
         """Return a watcher that misses nothing that is published from now on. Leave its ``with`` block to end it."""
         return Subscription(self, buffer)
 
-    def publish(self, event: Event) -> None:
-        """Hand an event to every watcher. Revisions must not go back."""
+    def publish(self, event: Event, *, anew: bool = False) -> None:
+        """Hand an event to every watcher.
+
+        Args:
+            event: what happened; watchers pass over a revision that is not newer than what they have.
+            anew: revisions start anew with it, as the store is another one.
+        """
         for subscription in self._subscriptions:
-            subscription.put(event)
+            subscription.put(event, anew=anew)
 
     def fail(self, error: ElectionError) -> None:
         """End every watcher: each gets the error after the events that still wait for it."""
@@ -58,6 +64,7 @@ class Subscription:
         self._wake: anyio.Event | None = None
         self._snapshot: Event | None = None
         self._newest = -1
+        self._delivered = -1
 
     def __enter__(self) -> Self:
         self._broadcast.add(self)
@@ -74,9 +81,9 @@ class Subscription:
         self._waiting = deque(event for event in self._waiting if event.term.revision > snapshot.revision)
         self._newest = max(self._newest, snapshot.revision)
 
-    def put(self, event: Event) -> None:
+    def put(self, event: Event, *, anew: bool = False) -> None:
         """Add an event for the reader, unless it shows nothing newer than what it already was given."""
-        if event.term.revision <= self._newest:
+        if event.term.revision <= self._newest and not anew:
             return
         self._newest = event.term.revision
         if len(self._waiting) >= self._buffer:
@@ -95,13 +102,16 @@ class Subscription:
     async def __anext__(self) -> Event:
         if self._snapshot is not None:
             snapshot, self._snapshot = self._snapshot, None
+            self._delivered = snapshot.term.revision
             return snapshot
         while not self._waiting:
             if self._error is not None:
                 raise self._error
             self._wake = anyio.Event()
             await self._wake.wait()
-        return self._waiting.popleft()
+        event = self._waiting.popleft()
+        expected, self._delivered = self._delivered + 1, event.term.revision
+        return event if event.term.revision == expected else replace(event, skipped=True)
 
     def _notify(self) -> None:
         if self._wake is not None:

@@ -2,16 +2,21 @@
 
 import logging
 import os
+import random
 import secrets
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import anyio
 
-from atomix_election.errors import ElectionError, InvalidRequest, SessionEnded
+from atomix_election.clock import Clock, SystemClock
+from atomix_election.core.campaign import Timing
+from atomix_election.errors import InvalidRequest, LeadershipLost, LossReason, SessionEnded, Unavailable
+from atomix_election.leadership import Leadership, Place, SessionKeeper, is_loss_of, lead
 from atomix_election.model import (
     DEFAULT_NAMESPACE,
     DEFAULT_SESSION_TTL_S,
@@ -21,48 +26,85 @@ from atomix_election.model import (
     check_metadata_id,
 )
 from atomix_election.service import WATCH_BUFFER, Call, ElectionService
+from atomix_election.signals import cancelled_by_sigterm
 from atomix_election.targets import open_service
+from atomix_election.tasks import Background, background_tasks
 
-LEAVE_TIMEOUT_S = 5.0
-"""How long leaving the queue may take when a block ends; after it, the end of the session does it."""
+_ResultT = TypeVar("_ResultT")
 
 log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
 async def connect(
-    target: str = "memory://", *, namespace: str = DEFAULT_NAMESPACE, session_ttl: float = DEFAULT_SESSION_TTL_S
+    target: str = "memory://",
+    *,
+    namespace: str = DEFAULT_NAMESPACE,
+    session_ttl: float = DEFAULT_SESSION_TTL_S,
+    release_on_disconnect: bool = False,
+    clock: Clock | None = None,
 ) -> AsyncGenerator["Client"]:
     """Connect to a service of elections: one session and one connection for any number of elections.
+
+    Nothing is sent before it is needed, and no session is opened before somebody enters an election.
 
     Args:
         target: where the elections are: ``memory://`` (of this client alone), ``memory://name`` (shared within the
             process) or ``grpc://host:port[,host:port]``.
         namespace: where the names of the elections live.
-        session_ttl: seconds that the session outlives this client's connection, where the target is in-process; a
-            server has a setting of its own.
+        session_ttl: seconds that the session is to last after its last renewal; a server has limits for it.
+        release_on_disconnect: end the session as soon as the connection closes, so that the next one leads at once when
+            this process is killed. This client then stops leading when its connection closes. Where something between
+            the two can cut a connection, two may lead for a moment: it is meant for loopback.
+        clock: what time it is for this client; by default the machine's clock.
 
     Raises:
-        InvalidRequest: the target or the namespace is malformed.
+        InvalidRequest: the target, the namespace or the time-to-live is malformed.
     """
     check_metadata_id("namespace", namespace)
-    if not session_ttl > 0:
-        raise InvalidRequest(f"session_ttl is {session_ttl} s: it must be more than 0")
-    async with open_service(target, session_ttl_s=session_ttl) as service:
-        client = Client(service, namespace)
+    Timing(session_ttl)
+    clock = clock or SystemClock()
+    async with open_service(target, session_ttl_s=session_ttl, clock=clock) as service, background_tasks() as tasks:
+        keeper = SessionKeeper(
+            service,
+            namespace,
+            clock=clock,
+            ttl_s=session_ttl,
+            new_session_id=lambda: secrets.token_hex(16),
+            chance=random.random,
+            release_on_disconnect=release_on_disconnect,
+        )
+        client = Client(keeper, tasks)
         try:
             yield client
         finally:
-            await client.leave_all()
+            client.close()
+            await keeper.end()
 
 
 class Client:
     """One session and one connection, for any number of elections. Made by ``connect``."""
 
-    def __init__(self, service: ElectionService, namespace: str) -> None:
-        self.service = service
-        self.namespace = namespace
-        self._session = _Session()
+    def __init__(self, keeper: SessionKeeper, tasks: Background) -> None:
+        self._keeper = keeper
+        self._tasks = tasks
+        self._process = os.getpid()
+        self._closed = False
+
+    def close(self) -> None:
+        """The ``connect`` block is over: no more calls. Called by ``connect``."""
+        self._closed = True
+
+    @property
+    def namespace(self) -> str:
+        """Where the names of the elections live."""
+        return self._keeper.namespace
+
+    @property
+    def service(self) -> ElectionService:
+        """What the calls go to."""
+        self._check()
+        return self._keeper.service
 
     def election(self, name: str, *, candidate_id: str | None = None) -> "LeaderElection":
         """Return an election of this client's namespace.
@@ -79,66 +121,44 @@ class Client:
         """
         return LeaderElection(name, candidate_id=candidate_id, namespace=self.namespace, client=self)
 
-    async def enter(self, name: str, candidate_id: str) -> Term:
-        """Enter a candidate with this client's session, which is opened if need be, and replaced if it ended."""
-        session = self._session
-        try:
-            return await self._enter(session, name, candidate_id)
-        except SessionEnded:
-            if session is self._session:
-                self._session = _Session()
-            return await self._enter(self._session, name, candidate_id)
+    def session(self) -> SessionKeeper:
+        """Return the session, which is opened if it was not yet.
 
-    async def leave(self, name: str, candidate_id: str) -> None:
-        """Withdraw a candidate, and take the session out of the election with its last one. Bounded in time."""
-        session = self._session
-        candidates = session.candidates.get(name, set())
-        if candidate_id not in candidates:
-            return
-        candidates.discard(candidate_id)
-        call = self.call(name)
-        try:
-            with anyio.fail_after(LEAVE_TIMEOUT_S, shield=True):
-                if candidates:
-                    await self.service.withdraw(call, candidate_id)
-                else:
-                    del session.candidates[name]
-                    await self.service.close(call)
-        except SessionEnded:
-            return  # and its candidates with it
-        except (ElectionError, TimeoutError) as error:
-            log.warning(
-                "%s did not leave election %s, the end of its session will do it: %s", candidate_id, name, error
-            )
+        Raises:
+            InvalidRequest: this is a forked child of the process that connected.
+            Unavailable: the client is closed.
+        """
+        self._check()
+        self._keeper.start(self._tasks)
+        return self._keeper
 
-    async def leave_all(self) -> None:
-        """Take the session out of all its elections, which ends it."""
-        for name, candidates in list(self._session.candidates.items()):
-            for candidate_id in list(candidates):
-                await self.leave(name, candidate_id)
-
-    def stands(self, name: str, candidate_id: str) -> bool:
-        """Return whether this client's session has entered a candidate and not withdrawn it."""
-        return candidate_id in self._session.candidates.get(name, ())
+    def session_if_any(self) -> SessionKeeper | None:
+        """Return the session, or None as long as nobody has needed one, and in a forked child."""
+        return self._keeper if self._keeper.session_id and os.getpid() == self._process else None
 
     def call(self, name: str) -> Call:
-        """Return what a call on an election says of itself; it names the session once there is one."""
-        return Call(name, self.namespace, self._session.id if self._session.candidates else "")
+        """Return what a call that needs no session says of itself; it names the session where there is one."""
+        return Call(name, self.namespace, self._keeper.session_id)
 
-    async def _enter(self, session: "_Session", name: str, candidate_id: str) -> Term:
-        call = Call(name, self.namespace, session.id)
-        candidates = session.candidates.setdefault(name, set())
-        candidates.add(candidate_id)  # before it is sent: an entry of unknown outcome is left like any other
-        await self.service.create(call)
-        return await self.service.enter(call, candidate_id)
+    async def write(self, name: str, send: Callable[[Call], Awaitable[Term]]) -> Term:
+        """Send a write, numbered by the session where there is one, so that it can be repeated."""
+        self._check()
+        if self._keeper.session_id:
+            try:
+                return await self._keeper.write(name, send)
+            except SessionEnded:
+                pass  # it was refused, and the command itself needs no session
+        return await send(Call(name, self.namespace))
 
+    def leads(self, place: Place) -> bool:
+        """Return whether a candidate may act as the leader at this moment, in this process."""
+        return os.getpid() == self._process and self._keeper.leads(place) is not None
 
-class _Session:
-    """The session of a client: its id, which is never used again, and the candidates that it has entered."""
-
-    def __init__(self) -> None:
-        self.id = secrets.token_hex(16)
-        self.candidates: dict[str, set[str]] = {}
+    def _check(self) -> None:
+        if self._closed:
+            raise Unavailable("the client is closed: its `connect` block has ended")
+        if os.getpid() != self._process:
+            raise InvalidRequest("this client was connected by a parent process: connect anew in the child")
 
 
 class LeaderElection:
@@ -150,6 +170,9 @@ class LeaderElection:
         candidate_id: who stands in it; by default an id that no other process has.
         namespace: where the name lives.
         session_ttl: see ``connect``.
+        release_on_disconnect: see ``connect``.
+        handle_signals: SIGTERM cancels the ``async with`` block; after the leadership was given up and the queue was
+            left, the signal is raised again. Only in the main thread, and only where SIGTERM has its default action.
         client: use this client, instead of connecting to a target. ``Client.election`` is the way to say it.
 
     Raises:
@@ -164,6 +187,8 @@ class LeaderElection:
         candidate_id: str | None = None,
         namespace: str = DEFAULT_NAMESPACE,
         session_ttl: float = DEFAULT_SESSION_TTL_S,
+        release_on_disconnect: bool = False,
+        handle_signals: bool = False,
         client: Client | None = None,
     ) -> None:
         self._name = check_metadata_id("election name", name)
@@ -171,6 +196,8 @@ class LeaderElection:
         self._candidate_id = check_candidate_id(_unique_id() if candidate_id is None else candidate_id)
         self._target = target
         self._session_ttl = session_ttl
+        self._release_on_disconnect = release_on_disconnect
+        self._handle_signals = handle_signals
         self._client = client
         self._entered = AsyncExitStack()
 
@@ -190,12 +217,21 @@ class LeaderElection:
         return self._candidate_id
 
     async def __aenter__(self) -> Self:
-        await self._entered.__aenter__()
-        if self._client is None:
-            connecting = connect(self._target, namespace=self._namespace, session_ttl=self._session_ttl)
-            self._client = await self._entered.enter_async_context(connecting)
-            self._entered.callback(self._forget_client)
-        self._entered.push_async_callback(self._client.leave, self._name, self._candidate_id)
+        async with AsyncExitStack() as entering:
+            if self._handle_signals:
+                entering.enter_context(cancelled_by_sigterm())
+            if self._client is None:
+                connecting = connect(
+                    self._target,
+                    namespace=self._namespace,
+                    session_ttl=self._session_ttl,
+                    release_on_disconnect=self._release_on_disconnect,
+                )
+                self._client = await entering.enter_async_context(connecting)
+                entering.callback(self._forget_client)
+            else:
+                entering.push_async_callback(self._leave)
+            self._entered = entering.pop_all()
         return self
 
     async def __aexit__(
@@ -206,30 +242,74 @@ class LeaderElection:
     async def enter(self) -> Term:
         """Enter the election, at the back of the queue, and return the term after it. It does not wait to lead.
 
-        Entering again changes nothing.
+        Entering again changes nothing. If the session ends and is replaced, the candidate is entered again.
 
         Raises:
             CandidateTaken: the candidate id belongs to another live session.
             Unavailable: the service could not be reached.
             OutcomeUnknown: it may or may not have been done.
         """
-        return await self._connected.enter(self._name, self._candidate_id)
+        return await self._connected.session().enter(self._place)
 
     async def withdraw(self) -> Term:
         """Leave the queue, and return the term after it. Who is not in it changes nothing.
 
+        A ``lead()`` of this candidate is cancelled, and the withdrawal is sent after it has ended.
+
         Raises:
-            NotOwner: the candidate of this id belongs to another session.
             Unavailable: the service could not be reached.
             OutcomeUnknown: it may or may not have been done.
         """
-        client = self._connected
-        if not client.stands(self._name, self._candidate_id):
-            return await self.get_term()
-        try:
-            return await client.service.withdraw(client.call(self._name), self._candidate_id)
-        except SessionEnded:
-            return await self.get_term()
+        session = self._connected.session()
+        await session.stop(self._place)
+        return await session.withdraw(self._place)
+
+    @asynccontextmanager
+    async def lead(self) -> AsyncGenerator[Leadership]:
+        """Enter the election, wait for the lead, and lead for as long as the block lasts.
+
+        When the leadership is lost the block is cancelled, before the lease can end, and LeadershipLost is raised; an
+        exception of the block's own, and an outer cancellation, win over that. The queue is left on every exit, after
+        the block has ended; an ``await`` in a ``finally`` of the block needs a shield. Enter and leave it in one task.
+
+        While it waits it stays in the queue: after the end of its session or an eviction it enters again at the back.
+
+        Raises:
+            LeadershipLost: the leadership ended before the block did, see ``reason``.
+            CandidateTaken: the id has belonged to another live session for longer than a takeover takes.
+            InvalidRequest: this client leads or waits to lead for this candidate already.
+        """
+        async with lead(self._connected.session(), self._place) as leadership:
+            yield leadership
+
+    async def run(self, work: Callable[[Leadership], Awaitable[_ResultT]]) -> _ResultT:
+        """Call ``await work(leadership)`` each time this candidate leads, until the work is done.
+
+        Returns:
+            What the work returned. After a loss of leadership, which cancels the work, it enters again instead.
+
+        Raises:
+            CandidateTaken: as for ``lead``.
+            LeadershipLost: the candidate was withdrawn by ``withdraw``.
+        """
+        session = self._connected.session()
+        for attempt in count():
+            leadership = None
+            try:
+                async with lead(session, self._place) as leadership:
+                    return await work(leadership)
+            except (LeadershipLost, BaseExceptionGroup) as error:
+                withdrawn = isinstance(error, LeadershipLost) and error.reason is LossReason.WITHDRAWN
+                if leadership is None or withdrawn or not is_loss_of(error, leadership):
+                    raise
+                log.info("%s, entering again", error)
+            await anyio.sleep(session.pauses.after(attempt))
+        raise AssertionError("it goes on for ever")
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this process may act as the leader now, by its own clock and without I/O."""
+        return self._client is not None and self._client.leads(self._place)
 
     async def get_term(self) -> Term:
         """Ask for the current term.
@@ -249,7 +329,7 @@ class LeaderElection:
             OutcomeUnknown: it may or may not have been done.
         """
         client = self._connected
-        return await client.service.anoint(client.call(self._name), candidate_id)
+        return await client.write(self._name, lambda call: client.service.anoint(call, candidate_id))
 
     async def promote(self, candidate_id: str) -> Term:
         """Move a candidate one place forward, whoever entered it, and return the term after it.
@@ -260,7 +340,7 @@ class LeaderElection:
             OutcomeUnknown: it may or may not have been done.
         """
         client = self._connected
-        return await client.service.promote(client.call(self._name), candidate_id)
+        return await client.write(self._name, lambda call: client.service.promote(call, candidate_id))
 
     async def evict(self, candidate_id: str) -> Term:
         """Remove a candidate, whoever entered it, and return the term after it.
@@ -271,7 +351,7 @@ class LeaderElection:
             OutcomeUnknown: it may or may not have been done.
         """
         client = self._connected
-        return await client.service.evict(client.call(self._name), candidate_id)
+        return await client.write(self._name, lambda call: client.service.evict(call, candidate_id))
 
     @asynccontextmanager
     async def events(self, *, buffer: int = WATCH_BUFFER) -> AsyncGenerator[AsyncIterator[Event]]:
@@ -298,6 +378,15 @@ class LeaderElection:
         if self._client is None:
             raise InvalidRequest("this LeaderElection is not connected: use it inside its `async with` block")
         return self._client
+
+    @property
+    def _place(self) -> Place:
+        return self._name, self._candidate_id
+
+    async def _leave(self) -> None:
+        session = self._connected.session_if_any()
+        if session is not None and session.is_wanted(self._place):
+            await session.leave(self._place)
 
     def _forget_client(self) -> None:
         self._client = None

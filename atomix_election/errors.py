@@ -52,6 +52,7 @@ class LossReason(Enum):
     SUPERSEDED = "superseded"
     SESSION_ENDED = "session ended"
     STORE_CHANGED = "store changed"
+    WITHDRAWN = "withdrawn"
 
 
 class LeadershipLost(ElectionError):
@@ -60,11 +61,13 @@ class LeadershipLost(ElectionError):
     Args:
         message: what happened, for a person.
         reason: the same as a value to branch on.
+        leadership: the one that was lost.
     """
 
-    def __init__(self, message: str, *, reason: LossReason) -> None:
+    def __init__(self, message: str, *, reason: LossReason, leadership: object = None) -> None:
         super().__init__(message)
         self.reason = reason
+        self.leadership = leadership
 
 
 class LimitExceeded(ElectionError):

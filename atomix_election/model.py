@@ -9,6 +9,10 @@ from atomix_election.errors import InvalidRequest
 DEFAULT_NAMESPACE = "default"
 DEFAULT_SESSION_TTL_S = 10.0
 """Seconds that a session lasts without a sign of life, unless asked otherwise."""
+MIN_SESSION_TTL_S = 1.0
+"""The least that a server grants, unless told otherwise."""
+MAX_SESSION_TTL_S = 300.0
+"""The most that a server grants, unless told otherwise."""
 MAX_ID_BYTES = 256
 """Longest name of an election, namespace, session or candidate, in bytes of UTF-8."""
 
@@ -67,10 +71,18 @@ class EventType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One step of a watch: the term at its beginning (NONE), or after a change (CHANGED)."""
+    """One step of a watch.
+
+    Args:
+        type: whether it is the snapshot at the beginning (NONE), or a change (CHANGED).
+        term: the term then.
+        skipped: whether changes between the event before and this one were left out, as the watcher had fallen behind
+            or was cut off.
+    """
 
     type: EventType
     term: Term
+    skipped: bool = False
 
 
 def check_candidate_id(candidate_id: str) -> str:
@@ -90,9 +102,10 @@ def check_metadata_id(what: str, value: str) -> str:
     Raises:
         InvalidRequest: as for a candidate id, or it has a character outside ASCII; the message begins with ``what``.
     """
+    _check_id(what, value)
     if not value.isascii():
         raise InvalidRequest(f"{what} {value!a} has characters outside ASCII, which gRPC metadata cannot carry")
-    return _check_id(what, value)
+    return value
 
 
 def _check_id(what: str, value: str) -> str:

@@ -4,11 +4,12 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from atomix_election.engine import Connection
+from atomix_election.clock import Clock, SystemClock
+from atomix_election.engine import Connection, SessionLimits
 from atomix_election.errors import InvalidRequest, Unavailable
-from atomix_election.model import DEFAULT_SESSION_TTL_S
+from atomix_election.model import DEFAULT_SESSION_TTL_S, MAX_SESSION_TTL_S, MIN_SESSION_TTL_S
 from atomix_election.rpc.server import RpcServer
-from atomix_election.targets import open_engine
+from atomix_election.targets import open_engine, require_asyncio
 
 
 class ElectionServer:
@@ -19,7 +20,17 @@ class ElectionServer:
             process). Neither outlives the process.
         host: the address to listen on.
         port: the port to listen on; 0 for any free one.
-        session_ttl: seconds that a session lasts after the last connection that used it has closed.
+        session_ttl: seconds that a session of a published client lasts after its last connection has closed, and what a
+            client of this package gets that does not ask.
+        min_session_ttl: the least that a client of this package gets, in seconds; by default 1 s, or session_ttl where
+            that is less.
+        max_session_ttl: the most that it gets, in seconds.
+        clock: what time it is.
+
+    Raises:
+        InvalidRequest: the three time-to-lives contradict each other, or the port is none. On entry: the store is
+            not known or in use elsewhere, or this is not asyncio.
+        Unavailable: on entry, the address cannot be listened on.
     """
 
     def __init__(
@@ -29,13 +40,18 @@ class ElectionServer:
         host: str = "127.0.0.1",
         port: int = 0,
         session_ttl: float = DEFAULT_SESSION_TTL_S,
+        min_session_ttl: float | None = None,
+        max_session_ttl: float = MAX_SESSION_TTL_S,
+        clock: Clock | None = None,
     ) -> None:
-        if not session_ttl > 0:
-            raise InvalidRequest(f"session_ttl is {session_ttl} s: it must be more than 0")
+        if not 0 <= port < 1 << 16:
+            raise InvalidRequest(f"port {port} is not between 0 and 65535")
+        least_s = min(MIN_SESSION_TTL_S, session_ttl) if min_session_ttl is None else min_session_ttl
+        self._limits = SessionLimits(least_s, session_ttl, max_session_ttl)
+        self._clock = clock or SystemClock()
         self._store = store
         self._host = host
         self._port = port
-        self._session_ttl = session_ttl
         self._running = AsyncExitStack()
         self._target: str | None = None
 
@@ -51,13 +67,14 @@ class ElectionServer:
         return self._target
 
     async def __aenter__(self) -> Self:
+        require_asyncio("an ElectionServer")
         async with AsyncExitStack() as starting:
-            engine = await starting.enter_async_context(open_engine(self._store, session_ttl_s=self._session_ttl))
+            engine = await starting.enter_async_context(open_engine(self._store, self._limits, self._clock))
             rpc = RpcServer(lambda: Connection(engine))
             starting.push_async_callback(rpc.close)
             try:
                 host, port = await rpc.start(self._host, self._port)
-            except OSError as error:
+            except (OSError, UnicodeError) as error:
                 raise Unavailable(f"cannot listen on {self._host}:{self._port}: {error}") from error
             self._target = f"grpc://[{host}]:{port}" if ":" in host else f"grpc://{host}:{port}"
             self._running = starting.pop_all()

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from atomix_election.core.campaign import Answer, Granted
 from atomix_election.model import DEFAULT_NAMESPACE, ElectionId, Event, Term, check_metadata_id
 
 WATCH_BUFFER = 64
@@ -47,8 +48,58 @@ class Call:
         return ElectionId(self.namespace, self.election)
 
 
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A client's sign of life.
+
+    Args:
+        renewal: its number, rising within a stream.
+        open: the session may be opened; else it must be open already.
+        ttl_s: the time-to-live that the client would like, where the session is opened; None: the server's default.
+        stepped_down: leaderships that were taken from the client and under which it does nothing any more.
+        release_on_disconnect: the session is to end as soon as the client closes the connection of this stream.
+    """
+
+    renewal: int
+    open: bool = False
+    ttl_s: float | None = None
+    stepped_down: tuple[Granted, ...] = ()
+    release_on_disconnect: bool = False
+
+
+class KeepAlive(Protocol):
+    """A stream of renewals and answers."""
+
+    async def send(self, renewal: Renewal) -> None:
+        """Send a renewal."""
+        ...
+
+    async def receive(self) -> Answer:
+        """Wait for the next answer. None follows one that says that the session has ended."""
+        ...
+
+    def give_up(self) -> None:
+        """The other end does not answer: use another connection next time."""
+        ...
+
+
 class ElectionService(Protocol):
-    """The nine methods of ``atomix.election.v1.LeaderElection``; each may also raise Unavailable and StoreError."""
+    """The nine methods of ``atomix.election.v1.LeaderElection``, and what keeps sessions alive.
+
+    Each may also raise Unavailable and StoreError.
+    """
+
+    def keep_alive(self, namespace: str, session: str) -> AbstractAsyncContextManager[KeepAlive]:
+        """Open or take up a session, and keep it alive by renewals. One stream per client.
+
+        Raises:
+            Unavailable: out of the block as well, when the stream broke.
+        """
+        ...
+
+    async def end_session(self, namespace: str, session: str) -> None:
+        """End a session at once: its candidates leave all elections. One that is not open is no error."""
+        ...
 
     async def create(self, call: Call) -> None:
         """Open the caller's session if need be, and register the election with it."""

@@ -3,44 +3,55 @@
 import asyncio
 import re
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from anyio.lowlevel import RunVar
 
-from atomix_election.engine import Connection, Engine
+from atomix_election.clock import Clock
+from atomix_election.engine import Connection, Engine, SessionLimits
 from atomix_election.errors import InvalidRequest
-from atomix_election.rpc.client import RpcClient
+from atomix_election.model import DEFAULT_SESSION_TTL_S
+from atomix_election.rpc.client import CALL_TIMEOUT_S, RpcClient
 from atomix_election.rpc.client_connection import Endpoint
 from atomix_election.service import ElectionService
 from atomix_election.stores.memory import MemoryStore
+from atomix_election.tasks import LONGEST_PAUSE_S
 
 DEFAULT_PORT = 5678
 """The port of a server whose address names none."""
 
 _KNOWN = "memory://, memory://NAME, grpc://HOST:PORT[,HOST:PORT]"
-_ENDPOINT = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^\s:/\[\]@?#]+))(?::(?P<port>[0-9]{1,5}))?")
+_ENDPOINT = re.compile(
+    r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[^\s\x00-\x1f\x7f:/\[\]@?#%]+))(?::(?P<port>[0-9]{1,5}))?"
+)
 
 
 @asynccontextmanager
-async def open_service(target: str, *, session_ttl_s: float) -> AsyncGenerator[ElectionService]:
+async def open_service(target: str, *, session_ttl_s: float, clock: Clock) -> AsyncGenerator[ElectionService]:
     """Connect to the service that a target names.
 
     Args:
         target: ``memory://`` for one of its own, ``memory://name`` for one that is shared within the process,
             ``grpc://host:port`` for a server, with more ``,host:port`` for others that serve the same elections.
-        session_ttl_s: time-to-live of sessions, in seconds; a server has its own.
+        session_ttl_s: time-to-live that the client asks for, in seconds.
+        clock: what time it is.
 
     Raises:
         InvalidRequest: the target is malformed, or cannot be used here.
     """
     scheme, rest = _split(target)
     if scheme == "grpc":
-        _require_asyncio(target)
-        async with RpcClient(parse_endpoints(target, rest)) as service:
+        require_asyncio(f"target {target!r}")
+        longest_pause_s = min(session_ttl_s / 10, LONGEST_PAUSE_S)
+        call_timeout_s = min(session_ttl_s / 2, CALL_TIMEOUT_S)  # a call that hangs must not use up a lease
+        endpoints = parse_endpoints(target, rest)
+        service = RpcClient(endpoints, call_timeout_s=call_timeout_s, longest_pause_s=longest_pause_s)
+        async with service:
             yield service
     else:
-        async with open_engine(target, session_ttl_s=session_ttl_s) as engine:
+        limits = SessionLimits(min(session_ttl_s, DEFAULT_SESSION_TTL_S))
+        async with open_engine(target, limits, clock) as engine:
             connection = Connection(engine)
             try:
                 yield connection
@@ -49,12 +60,13 @@ async def open_service(target: str, *, session_ttl_s: float) -> AsyncGenerator[E
 
 
 @asynccontextmanager
-async def open_engine(target: str, *, session_ttl_s: float) -> AsyncGenerator[Engine]:
+async def open_engine(target: str, limits: SessionLimits, clock: Clock) -> AsyncGenerator[Engine]:
     """Run the elections of a store in this process.
 
     Args:
         target: ``memory://`` for a store of its own, ``memory://name`` for one that is shared within the process.
-        session_ttl_s: time-to-live of sessions, in seconds; the first user of a shared store decides.
+        limits: time-to-lives of sessions; of a shared store the first user's hold.
+        clock: what time it is; of a shared store the first user's holds.
 
     Raises:
         InvalidRequest: the target names no store, or the store is in use by another event loop.
@@ -63,10 +75,10 @@ async def open_engine(target: str, *, session_ttl_s: float) -> AsyncGenerator[En
     if scheme != "memory":
         raise _unknown(target)
     if name:
-        async with _shared_engine(name, session_ttl_s) as engine:
+        async with _shared_engine(name, limits, clock) as engine:
             yield engine
     else:
-        engine = Engine(MemoryStore(), session_ttl_s=session_ttl_s)
+        engine = Engine(MemoryStore(), limits=limits, clock=clock)
         async with engine.running():
             yield engine
 
@@ -103,11 +115,16 @@ def _unknown(target: str) -> InvalidRequest:
     return InvalidRequest(f"target {target!r} is not known; known are {_KNOWN}")
 
 
-def _require_asyncio(target: str) -> None:
+def require_asyncio(what: str) -> None:
+    """Refuse what only works on asyncio.
+
+    Raises:
+        InvalidRequest: this is another event loop; the message begins with ``what``.
+    """
     try:
         asyncio.get_running_loop()
     except RuntimeError as error:
-        raise InvalidRequest(f"target {target!r} needs asyncio, as grpclib does: use memory:// under Trio") from error
+        raise InvalidRequest(f"{what} needs asyncio, as grpclib does: under Trio, use memory://") from error
 
 
 @dataclass(slots=True)
@@ -119,6 +136,12 @@ class _SharedMemory:
     event_loop: object = None
     users: int = 0
 
+    def leave(self) -> None:
+        """One user less; with the last one the engine is not used again."""
+        self.users -= 1
+        if not self.users:
+            self.engine = None
+
 
 _shared: dict[str, _SharedMemory] = {}
 
@@ -127,7 +150,7 @@ _event_loop: RunVar[object] = RunVar("atomix_election_event_loop")
 
 
 @asynccontextmanager
-async def _shared_engine(name: str, session_ttl_s: float) -> AsyncGenerator[Engine]:
+async def _shared_engine(name: str, limits: SessionLimits, clock: Clock) -> AsyncGenerator[Engine]:
     memory = _shared.setdefault(name, _SharedMemory())
     event_loop = _current_event_loop()
     if memory.users and memory.event_loop is not event_loop:
@@ -135,17 +158,17 @@ async def _shared_engine(name: str, session_ttl_s: float) -> AsyncGenerator[Engi
             f"memory://{name} is in use by another event loop: run an ElectionServer and connect to it"
         )
     if memory.engine is None:
-        memory.engine = Engine(memory.store, session_ttl_s=session_ttl_s)
+        memory.engine = Engine(memory.store, limits=limits, clock=clock)
         memory.event_loop = event_loop
     engine = memory.engine
     memory.users += 1
-    try:
+    with ExitStack() as using:
+        using.callback(memory.leave)
         async with engine.running():
-            yield engine
-    finally:
-        memory.users -= 1
-        if not memory.users:
-            memory.engine = None
+            try:
+                yield engine
+            finally:
+                using.close()  # before the engine winds up: who comes from now on gets another
 
 
 def _current_event_loop() -> object:

@@ -1,27 +1,118 @@
-"""Background tasks that belong to a block of the caller's."""
+"""Background tasks that belong to a block of the caller's, and the pauses between tries."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
 from anyio.abc import TaskGroup
 
+_Args = TypeVarTuple("_Args")
+_ResultT = TypeVar("_ResultT")
+
+
+class Background:
+    """Tasks that end with a block, and not before: what cancels the block does not reach them until it is left.
+
+    So whatever a block has to do on its way out can count on them.
+    """
+
+    def __init__(self, tasks: TaskGroup) -> None:
+        self._tasks = tasks
+        self._scopes: set[anyio.CancelScope] = set()
+        self._over = False
+
+    def start_soon(self, job: Callable[[*_Args], Coroutine[Any, Any, None]], *args: *_Args) -> None:
+        """Start a task. If it fails, the block is cancelled, and the error comes out of it in a group."""
+        self._tasks.start_soon(self._run, job, args)
+
+    def cancel_block(self) -> None:
+        """Cancel the block, and with it the tasks."""
+        self._tasks.cancel_scope.cancel()
+
+    def end(self) -> None:
+        """Cancel the tasks; the block is over."""
+        self._over = True
+        for scope in self._scopes:
+            scope.cancel()
+
+    async def _run(self, job: Callable[..., Coroutine[Any, Any, None]], args: tuple[Any, ...]) -> None:
+        with anyio.CancelScope(shield=True) as scope:
+            if self._over:
+                return
+            self._scopes.add(scope)
+            try:
+                await job(*args)
+            finally:
+                self._scopes.discard(scope)
+
 
 @asynccontextmanager
-async def background_tasks() -> AsyncGenerator[TaskGroup]:
+async def background_tasks() -> AsyncGenerator[Background]:
     """Run tasks for as long as the block lasts, and cancel them at its end.
 
-    Other than with a plain task group, an exception of the block comes out as itself, not inside a group. A task that
-    fails cancels the block, and its exception comes out in a group, as it is a fault of this package.
+    Other than with a plain task group, an exception of the block comes out as itself, not inside a group.
     """
     error: BaseException | None = None
     async with anyio.create_task_group() as tasks:
+        background = Background(tasks)
         try:
-            yield tasks
+            yield background
         except anyio.get_cancelled_exc_class():
             raise
         except BaseException as raised:  # noqa: BLE001 - it is raised again below
             error = raised
-        tasks.cancel_scope.cancel()
+        finally:
+            background.end()
     if error is not None:
         raise error
+
+
+async def shielded(awaitable: Awaitable[_ResultT]) -> _ResultT:
+    """Wait for something that must not be left half done, whatever cancels this task meanwhile."""
+    with anyio.CancelScope(shield=True):
+        return await awaitable
+    raise AssertionError("nobody cancels this scope")
+
+
+def native_cancellations() -> int:
+    """Return how often asyncio's ``Task.cancel`` was called on this task and not taken back; 0 under Trio."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return 0
+    return task.cancelling() if task else 0
+
+
+def raise_native_cancellation(before: int) -> None:
+    """Go on with a native cancellation that a cancel scope of ours has swallowed together with its own.
+
+    Args:
+        before: what ``native_cancellations`` returned when the scope was entered.
+    """
+    if native_cancellations() > before:
+        raise asyncio.CancelledError
+
+
+FIRST_PAUSE_S = 0.05
+"""The most before the second try."""
+LONGEST_PAUSE_S = 1.0
+"""The most between any two tries, unless told otherwise."""
+
+
+class Pauses:
+    """How long to wait between tries: up to twice as long each time, by chance, up to a limit.
+
+    Args:
+        longest_s: the limit.
+        chance: returns numbers from 0 to 1.
+    """
+
+    def __init__(self, longest_s: float, chance: Callable[[], float]) -> None:
+        self._longest_s = longest_s
+        self._chance = chance
+
+    def after(self, attempt: int) -> float:
+        """Return the seconds to wait after an attempt; the first one has number 0."""
+        return self._chance() * min(FIRST_PAUSE_S * 2 ** min(attempt, 20), self._longest_s)

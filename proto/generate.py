@@ -32,9 +32,7 @@ def generate(output: Path) -> None:
         protoc = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={PROTO}"]
         target = [f"--python_betterproto2_out={output}", f"--python_betterproto2_opt={OPTIONS}"]
         path = os.pathsep.join((scripts, os.environ.get("PATH", os.defpath)))
-        subprocess.run(
-            [*protoc, *target, *sources], cwd=empty, env={**os.environ, "PATH": path}, check=True
-        )
+        subprocess.run([*protoc, *target, *sources], cwd=empty, env={**os.environ, "PATH": path}, check=True)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import argparse
 
 from atomix_election.cli.options import Commands, add_command
-from atomix_election.demo import run_demo
+from atomix_election.demo.show import run_demo
 
 
 def add_to(commands: Commands) -> None:

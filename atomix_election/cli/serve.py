@@ -8,7 +8,7 @@ import anyio
 
 from atomix_election.cli.options import Commands, add_command, seconds
 from atomix_election.errors import InvalidRequest
-from atomix_election.model import DEFAULT_SESSION_TTL_S
+from atomix_election.model import DEFAULT_SESSION_TTL_S, MAX_SESSION_TTL_S, MIN_SESSION_TTL_S
 from atomix_election.server import ElectionServer
 from atomix_election.targets import DEFAULT_PORT, parse_endpoints
 
@@ -32,25 +32,38 @@ def add_to(commands: Commands) -> None:
         metavar="SECONDS",
         type=seconds,
         default=DEFAULT_SESSION_TTL_S,
-        help="how long a session lasts after its last connection has closed, default %(default)s",
+        help="how long sessions last by default, and after the last connection of a published client has closed",
+    )
+    parser.add_argument(
+        "--min-session-ttl", metavar="SECONDS", type=seconds, default=MIN_SESSION_TTL_S, help="default %(default)s"
+    )
+    parser.add_argument(
+        "--max-session-ttl", metavar="SECONDS", type=seconds, default=MAX_SESSION_TTL_S, help="default %(default)s"
     )
 
 
 def _run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    anyio.run(_serve, options.listen, options.store, options.session_ttl)
+    endpoints = parse_endpoints(options.listen, options.listen, lowest_port=0)
+    if len(endpoints) != 1:
+        raise InvalidRequest(f"--listen {options.listen!r} names more than one address")
+    server = ElectionServer(
+        options.store,
+        host=endpoints[0].host,
+        port=endpoints[0].port,
+        session_ttl=options.session_ttl,
+        min_session_ttl=min(options.min_session_ttl, options.session_ttl),
+        max_session_ttl=max(options.max_session_ttl, options.session_ttl),
+    )
+    anyio.run(_serve, server, options.store)
     return 0
 
 
-async def _serve(listen: str, store: str, session_ttl: float) -> None:
-    endpoints = parse_endpoints(listen, listen, lowest_port=0)
-    if len(endpoints) != 1:
-        raise InvalidRequest(f"--listen {listen!r} names more than one address")
-    host, port = endpoints[0]
+async def _serve(server: ElectionServer, store: str) -> None:
     if store.startswith("memory://"):
         log.warning("the store %s keeps nothing: elections, and their tokens, start anew with this process", store)
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with ElectionServer(store, host=host, port=port, session_ttl=session_ttl) as server:
+        async with server:
             print(f"listening on {server.target}", flush=True)
             async for number in signals:
                 log.info("%s received, shutting down", signal.Signals(number).name)

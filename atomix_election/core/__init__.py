@@ -4,7 +4,7 @@ The laws that every function here keeps, whatever it is given:
 
 1. The leader of an election is its first candidate.
 2. A term's number and revision never fall.
-3. The revision rises, by exactly one, when the visible term (leader, candidates) changes, and only then.
+3. The revision rises, by exactly one, when the queue changes, and only then; a candidate is its id and its session.
 4. The number rises whenever somebody begins to lead, and only then.
 5. No candidate id stands in a queue twice.
 6. A refused command, and one without effect, changes nothing that anybody can see.

@@ -64,7 +64,15 @@ class ExpireSession:
     session: SessionId
 
 
-Command = Create | Close | Enter | Withdraw | Anoint | Promote | Evict | ExpireSession
+@dataclass(frozen=True, slots=True)
+class SteppedDown:
+    """A displaced leader does nothing any more under that number or a lower one, or its time is over."""
+
+    session: SessionId
+    number: int
+
+
+Command = Create | Close | Enter | Withdraw | Anoint | Promote | Evict | ExpireSession | SteppedDown
 
 
 class Operation(NamedTuple):

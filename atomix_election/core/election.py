@@ -7,7 +7,7 @@ still open, and the lowest number that the next term may have, are facts of the 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from atomix_election.core.commands import (
     Anoint,
@@ -19,6 +19,7 @@ from atomix_election.core.commands import (
     ExpireSession,
     Operation,
     Promote,
+    SteppedDown,
     Withdraw,
 )
 from atomix_election.errors import (
@@ -34,6 +35,18 @@ from atomix_election.model import Candidate, SessionId, Term
 _NO_OPERATIONS: Mapping[SessionId, int] = MappingProxyType({})
 
 
+class Displaced(NamedTuple):
+    """A leader from whom somebody else's command took the lead, and who may not know it yet.
+
+    Args:
+        candidate: who led.
+        number: under which term.
+    """
+
+    candidate: Candidate
+    number: int
+
+
 @dataclass(frozen=True, slots=True)
 class Election:
     """The whole state of one election.
@@ -44,6 +57,7 @@ class Election:
         revision: counts the visible changes.
         registered: the sessions that created the election and have not closed it.
         operations: the newest numbered write of each session that was accepted here.
+        displaced: former leaders that the next one waits for.
     """
 
     candidates: tuple[Candidate, ...] = ()
@@ -51,11 +65,22 @@ class Election:
     revision: int = 0
     registered: frozenset[SessionId] = frozenset()
     operations: Mapping[SessionId, int] = field(default_factory=lambda: _NO_OPERATIONS)
+    displaced: tuple[Displaced, ...] = ()
 
     @property
     def term(self) -> Term:
         """The election as its users see it."""
         return Term(tuple(candidate.id for candidate in self.candidates), self.number, self.revision)
+
+    @property
+    def acting(self) -> Candidate | None:
+        """The leader, once nobody is waited for: who may act as such."""
+        return self.candidates[0] if self.candidates and not self.displaced else None
+
+    def sessions(self) -> set[SessionId]:
+        """Return the sessions that have left anything here."""
+        displaced = {each.candidate.session for each in self.displaced}
+        return {each.session for each in self.candidates} | self.registered | self.operations.keys() | displaced
 
     def find(self, candidate_id: str) -> Candidate | None:
         """Return the candidate of that id, or None."""
@@ -75,11 +100,17 @@ def every_session_is_open(_: SessionId) -> bool:
     return True
 
 
+def no_session_confirms(_: SessionId) -> bool:
+    """The view of sessions for callers that know only published clients."""
+    return False
+
+
 def apply(
     election: Election,
     command: Command,
     *,
     is_open: Callable[[SessionId], bool] = every_session_is_open,
+    confirms: Callable[[SessionId], bool] = no_session_confirms,
     floor: int = 0,
     operation: Operation | None = None,
 ) -> Transition:
@@ -89,6 +120,7 @@ def apply(
         election: the state before it; not changed.
         command: what is asked.
         is_open: tells whether a session is still open.
+        confirms: tells whether a session's client steps down by itself and says so, so that it is worth waiting for.
         floor: the least number of a term that begins now. A store raises it above the numbers that it may have
             forgotten, after a restore for example.
         operation: the caller's number for this write. A repeat of the newest is accepted without effect, an older
@@ -97,7 +129,7 @@ def apply(
     if operation is not None:
         if not is_open(operation.session):
             return _refuse(election, _session_ended(operation.session))
-        newest = election.operations.get(operation.session, 0)
+        newest = election.operations.get(operation.session, -1)
         if operation.number == newest:
             return Transition(election)
         if operation.number < newest:
@@ -106,6 +138,8 @@ def apply(
     if transition.refusal is not None:
         return transition
     after = _count(election, transition.election, floor)
+    if type(command) in _DISPLACING:
+        after = _displace(election, after, lambda session: is_open(session) and confirms(session))
     if operation is not None:
         after = replace(after, operations=MappingProxyType({**after.operations, operation.session: operation.number}))
     return Transition(after)
@@ -122,6 +156,18 @@ def _count(before: Election, after: Election, floor: int) -> Election:
     if after.candidates and after.candidates[:1] != before.candidates[:1]:
         number = max(number + 1, floor)
     return replace(after, number=number, revision=before.revision + 1)
+
+
+def _displace(before: Election, after: Election, is_waited_for: Callable[[SessionId], bool]) -> Election:
+    """Let the next leader wait for one from whom the lead was taken and whose client confirms that it stepped down.
+
+    One entry for each session: a client confirms a number only when it does nothing under that one or a lower one.
+    """
+    former = before.candidates[:1]
+    if not former or after.candidates[:1] == former or not is_waited_for(former[0].session):
+        return after
+    others = tuple(each for each in after.displaced if each.candidate.session != former[0].session)
+    return replace(after, displaced=(*others, Displaced(former[0], before.number)))
 
 
 _IsOpen = Callable[[SessionId], bool]
@@ -174,6 +220,8 @@ def _anoint(election: Election, command: Anoint, _: _IsOpen) -> Transition:
     present = election.find(command.candidate_id)
     if present is None:
         return _refuse(election, _not_a_candidate(command.candidate_id))
+    if present == election.candidates[0]:
+        return Transition(election)
     rest = _without(election, present).candidates
     return Transition(replace(election, candidates=(present, *rest)))
 
@@ -184,7 +232,9 @@ def _promote(election: Election, command: Promote, _: _IsOpen) -> Transition:
         return _refuse(election, _not_a_candidate(command.candidate_id))
     queue = list(election.candidates)
     place = queue.index(present)
-    queue.insert(max(place - 1, 0), queue.pop(place))
+    if place == 0:
+        return Transition(election)
+    queue.insert(place - 1, queue.pop(place))
     return Transition(replace(election, candidates=tuple(queue)))
 
 
@@ -200,7 +250,17 @@ def _expire_session(election: Election, command: ExpireSession, _: _IsOpen) -> T
     if command.session in after.operations:
         rest = {session: number for session, number in after.operations.items() if session != command.session}
         after = replace(after, operations=MappingProxyType(rest))
+    if any(each.candidate.session == command.session for each in after.displaced):
+        waited_for = tuple(each for each in after.displaced if each.candidate.session != command.session)
+        after = replace(after, displaced=waited_for)
     return Transition(after)
+
+
+def _stepped_down(election: Election, command: SteppedDown, _: _IsOpen) -> Transition:
+    waited_for = tuple(
+        each for each in election.displaced if each.candidate.session != command.session or each.number > command.number
+    )
+    return Transition(election if waited_for == election.displaced else replace(election, displaced=waited_for))
 
 
 def _without(election: Election, candidate: Candidate) -> Election:
@@ -245,4 +305,6 @@ _RULES: Mapping[type[Command], Callable[[Election, Any, _IsOpen], Transition]] =
     Promote: _promote,
     Evict: _evict,
     ExpireSession: _expire_session,
+    SteppedDown: _stepped_down,
 }
+_DISPLACING = frozenset({Anoint, Promote, Evict})

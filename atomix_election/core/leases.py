@@ -49,7 +49,7 @@ class LeaseTable:
     def release(self, session: SessionId, now: float) -> None:
         """Give up one hold; with the last one the session has one time-to-live left."""
         lease = self._leases.get(session)
-        if lease is None:
+        if lease is None or not lease.holds:
             return
         lease.holds -= 1
         if lease.holds == 0:

@@ -1,35 +1,54 @@
-"""One candidate, as an application would write it: ``python -m atomix_election.demo.candidate TARGET ELECTION ID``.
+"""One replica, as an application would write it: ``python -m ...demo.candidate TARGET ELECTION ID LEDGER``.
 
-It prints who leads whenever that changes, and leaves the election on SIGTERM.
+While it leads it appends to a ledger, an SQLite file, which refuses tokens older than the newest that it saw. It gives
+the lead up on SIGTERM.
 """
 
 import asyncio
-import signal
+import sqlite3
 import sys
+import time
+from contextlib import closing
 
-from atomix_election import LeaderElection
+from atomix_election import LeaderElection, Leadership
+from atomix_election.fencing import SqlFencingGuard, StaleToken
 
+SESSION_TTL_S = 2.0
+SLOW_STEP_S = 0.25
+"""How long it takes from the check that one leads to the write, in a call that blocks the event loop."""
 
-async def stand(target: str, name: str, candidate_id: str) -> None:
-    """Enter the election and tell what comes of it."""
-    async with LeaderElection(name, target=target, candidate_id=candidate_id) as election:
-        await election.enter()
-        async with election.events() as events:
-            async for event in events:
-                if event.term.leader == candidate_id:
-                    print(f"I lead, with token {event.term.number}", flush=True)
-                else:
-                    print(f"{event.term.leader or 'nobody'} leads, I wait", flush=True)
+guard = SqlFencingGuard()
 
 
-async def main() -> None:
-    """Stand until SIGTERM."""
-    standing = asyncio.ensure_future(stand(*sys.argv[1:]))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, standing.cancel)
-    await asyncio.wait([standing])
-    if not standing.cancelled():
-        standing.result()
+def append(ledger: str, who: str, token: int) -> None:
+    """Append a line to the ledger, unless a newer leader has written to it."""
+    with closing(sqlite3.connect(ledger, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        guard.check(connection, "ledger", token)
+        connection.execute("INSERT INTO ledger (who, token) VALUES (?, ?)", (who, token))
+        connection.execute("COMMIT")
+
+
+async def main(target: str, name: str, candidate_id: str, ledger: str) -> None:
+    """Write to the ledger whenever this replica leads, until SIGTERM."""
+
+    async def work(leadership: Leadership) -> None:
+        print(f"I lead, with token {leadership.token}", flush=True)
+        while True:
+            leadership.ensure()
+            print(f"writing under token {leadership.token}", flush=True)
+            time.sleep(SLOW_STEP_S)  # noqa: ASYNC251 - just where a pause does harm
+            try:
+                append(ledger, candidate_id, leadership.token)
+            except StaleToken as error:
+                print(f"my write was refused: {error}", flush=True)
+            await asyncio.sleep(0)
+
+    async with LeaderElection(
+        name, target=target, candidate_id=candidate_id, session_ttl=SESSION_TTL_S, handle_signals=True
+    ) as election:
+        await election.run(work)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(*sys.argv[1:]))

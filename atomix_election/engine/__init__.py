@@ -2,5 +2,6 @@
 
 from atomix_election.engine.connection import Connection as Connection
 from atomix_election.engine.engine import Engine as Engine
+from atomix_election.engine.limits import SessionLimits as SessionLimits
 
-__all__ = ["Connection", "Engine"]
+__all__ = ["Connection", "Engine", "SessionLimits"]

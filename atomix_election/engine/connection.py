@@ -3,11 +3,13 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
+from atomix_election.broadcast import Subscription
 from atomix_election.core.commands import Anoint, Command, Enter, Evict, Operation, Promote, Withdraw
 from atomix_election.engine.engine import Engine
+from atomix_election.engine.keepalive import EngineKeepAlive
 from atomix_election.engine.sessions import Holder, Session
-from atomix_election.errors import InvalidRequest
-from atomix_election.model import Event, Term, check_candidate_id
+from atomix_election.errors import InvalidRequest, Unavailable
+from atomix_election.model import Event, Term, check_candidate_id, check_metadata_id
 from atomix_election.service import WATCH_BUFFER, Call
 
 
@@ -18,14 +20,52 @@ class Connection:
         self._engine = engine
         self._holder = Holder()
         self._connected = True
+        self._streams: set[EngineKeepAlive] = set()
+        self._watches: set[Subscription] = set()
 
-    def disconnect(self) -> None:
-        """Let go of the sessions; each that no other connection uses has one time-to-live left."""
+    @property
+    def store_id(self) -> str:
+        """Identity of the store."""
+        return self._engine.store_id
+
+    def disconnect(self, *, by_peer: bool = False) -> None:
+        """Let go of the sessions; each that no other connection uses has one time-to-live left.
+
+        Args:
+            by_peer: whether the other end closed the connection.
+        """
         self._connected = False
+        for watch in self._watches:
+            watch.fail(_closed())
+        if by_peer:
+            for stream in self._streams:
+                stream.disconnected_by_peer()
         self._engine.sessions.let_go(self._holder)
+
+    @asynccontextmanager
+    async def keep_alive(self, namespace: str, session: str) -> AsyncGenerator[EngineKeepAlive]:
+        """See ``ElectionService.keep_alive``."""
+        self._check_connected()
+        check_metadata_id("namespace", namespace)
+        check_metadata_id("session id", session)
+        stream = EngineKeepAlive(self._engine, namespace, session)
+        self._streams.add(stream)
+        try:
+            yield stream
+        finally:
+            self._streams.discard(stream)
+            stream.close()
+
+    async def end_session(self, namespace: str, session: str) -> None:
+        """See ``ElectionService.end_session``."""
+        self._check_connected()
+        found = self._engine.sessions.find(namespace, session)
+        if found is not None:
+            await self._engine.end_session(found)
 
     async def create(self, call: Call) -> None:
         """See ``ElectionService.create``."""
+        self._check_connected()
         _require_session(call)
         session = await self._engine.sessions.open(call.namespace, call.session)
         self._hold(session)
@@ -34,6 +74,7 @@ class Connection:
 
     async def close(self, call: Call) -> None:
         """See ``ElectionService.close``."""
+        self._check_connected()
         session = self._session(call)
         await self._engine.close(session, call.election_id, _operation(session, call))
 
@@ -63,6 +104,7 @@ class Connection:
 
     async def get_term(self, call: Call) -> Term:
         """See ``ElectionService.get_term``."""
+        self._check_connected()
         self._session_if_open(call)
         return await self._engine.read(call.election_id)
 
@@ -70,10 +112,16 @@ class Connection:
     async def events(self, call: Call, *, buffer: int = WATCH_BUFFER) -> AsyncGenerator[AsyncIterator[Event]]:
         """See ``ElectionService.events``."""
         self._session_if_open(call)
+        self._check_connected()
         async with self._engine.watch(call.election_id, buffer) as events:
-            yield events
+            self._watches.add(events)
+            try:
+                yield events
+            finally:
+                self._watches.discard(events)
 
     async def _submit(self, call: Call, command: Command, session: Session | None) -> Term:
+        self._check_connected()
         if session is None:
             return await self._engine.submit(call.election_id, command)
         session.elections.add(call.election_id)
@@ -94,9 +142,17 @@ class Connection:
             self._hold(session)
         return session
 
+    def _check_connected(self) -> None:
+        if not self._connected:
+            raise _closed()
+
     def _hold(self, session: Session) -> None:
         if self._connected:
             self._engine.sessions.hold(session, self._holder)
+
+
+def _closed() -> Unavailable:
+    return Unavailable("the connection to the engine is closed")
 
 
 def _require_session(call: Call) -> None:

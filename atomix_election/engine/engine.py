@@ -1,24 +1,28 @@
 """The engine: the elections of one store, served to the connections of this process."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import TypeVarTuple
+from typing import Any, TypeVarTuple
 
 import anyio
-from anyio.abc import TaskGroup
 
+from atomix_election.broadcast import Subscription
 from atomix_election.clock import Clock, SystemClock
 from atomix_election.core.commands import Close as CloseElection
-from atomix_election.core.commands import Command, Create, ExpireSession, Operation
+from atomix_election.core.commands import Command, Create, ExpireSession, Operation, SteppedDown
+from atomix_election.core.election import Displaced, Election
 from atomix_election.engine.lanes import Lane
+from atomix_election.engine.limits import SessionLimits
 from atomix_election.engine.sessions import Session, Sessions
-from atomix_election.errors import ElectionError, LimitExceeded, StoreError, Unavailable
-from atomix_election.model import DEFAULT_SESSION_TTL_S, ElectionId, Event, SessionId, Term
+from atomix_election.errors import LimitExceeded, StoreError, Unavailable
+from atomix_election.model import ElectionId, SessionId, Term
 from atomix_election.stores.base import Store
-from atomix_election.tasks import background_tasks
+from atomix_election.tasks import Background, background_tasks
 
 _Args = TypeVarTuple("_Args")
 
+EXPIRY_DELAY_S = 0.1
+"""How late the end of a session may come when the machine is not overloaded."""
 EXPIRY_RETRY_S = 0.5
 """Pause before the end of a session that the store could not take is tried again."""
 
@@ -29,19 +33,27 @@ class Engine:
     Args:
         store: where elections and sessions are kept. This engine must be its only user.
         clock: what time it is.
-        session_ttl_s: seconds that a session lasts after the last connection that used it has closed.
+        limits: time-to-lives of sessions.
     """
 
-    def __init__(
-        self, store: Store, *, clock: Clock | None = None, session_ttl_s: float = DEFAULT_SESSION_TTL_S
-    ) -> None:
+    def __init__(self, store: Store, *, clock: Clock | None = None, limits: SessionLimits | None = None) -> None:
         self._store = store
         self._clock = clock or SystemClock()
-        self.sessions = Sessions(store, self._clock, session_ttl_s)
+        self.limits = limits or SessionLimits()
+        self.sessions = Sessions(store, self._clock, self.limits.default_ttl_s)
         self._lanes: dict[ElectionId, Lane] = {}
-        self._lent: list[TaskGroup] = []
+        self._lent: list[Background] = []
         self._restoring = anyio.Lock()
         self._restored = False
+
+    @property
+    def store_id(self) -> str:
+        """Identity of the store."""
+        return self._store.id
+
+    def longest_failover_s(self, session: Session) -> float:
+        """Return how long it takes at most from the last renewal of such a session until the next one may lead."""
+        return session.ttl_s + EXPIRY_DELAY_S
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -58,8 +70,15 @@ class Engine:
             finally:
                 self._lent.remove(tasks)
                 if not self._lent:
-                    for lane in list(self._lanes.values()):
-                        lane.fail(_closed())
+                    self._stop()
+
+    def _stop(self) -> None:
+        """The last user leaves. Whoever comes next starts from what is in the store."""
+        for lane in list(self._lanes.values()):
+            lane.fail(_closed())
+        self._lanes.clear()
+        self.sessions = Sessions(self._store, self._clock, self.limits.default_ttl_s)
+        self._restored = False
 
     async def submit(self, election_id: ElectionId, command: Command, operation: Operation | None = None) -> Term:
         """Apply a command after those that wait already, and return the term after it once it is committed.
@@ -79,7 +98,7 @@ class Engine:
         return (await self._store.read(election_id)).election.term
 
     @asynccontextmanager
-    async def watch(self, election_id: ElectionId, buffer: int) -> AsyncGenerator[AsyncIterator[Event]]:
+    async def watch(self, election_id: ElectionId, buffer: int) -> AsyncGenerator[Subscription]:
         """Watch an election. The subscription is made before the snapshot is read, so that nothing is missed."""
         lane = self._lane(election_id)
         try:
@@ -91,28 +110,39 @@ class Engine:
 
     async def create(self, session: Session, election_id: ElectionId, operation: Operation | None) -> None:
         """Register an election with an open session."""
-        session.registered.add(election_id)
+        session.creating += 1
         try:
             await self.submit(election_id, Create(session.id), operation)
-        except ElectionError:
-            session.registered.discard(election_id)
-            raise
+        finally:
+            session.creating -= 1
 
     async def close(self, session: Session, election_id: ElectionId, operation: Operation | None) -> None:
         """Take a session out of an election; it ends with its last one."""
         await self.submit(election_id, CloseElection(session.id), operation)
-        session.registered.discard(election_id)
-        if not session.registered and self.sessions.end(session):
+        if not session.registered and not session.creating and not session.kept_alive:
+            await self.end_session(session)
+
+    async def end_session(self, session: Session) -> None:
+        """End a session, and wait until its candidates are gone everywhere; nothing happens if it has ended."""
+        if self.sessions.end(session):
             swept = anyio.Event()
             self._start(self._sweep, session, swept)
             await swept.wait()
 
-    def _spawner(self) -> TaskGroup:
+    def release(self, session: Session) -> None:
+        """End a session without waiting for it."""
+        self._start(self.end_session, session)
+
+    def insist(self, election_id: ElectionId, command: Command) -> None:
+        """See to it that a command is committed, without waiting for it."""
+        self._start(self._insist, election_id, command)
+
+    def _spawner(self) -> Background:
         if not self._lent:
             raise _closed()
         return self._lent[-1]
 
-    def _start(self, job: Callable[[*_Args], Awaitable[None]], *args: *_Args) -> None:
+    def _start(self, job: Callable[[*_Args], Coroutine[Any, Any, None]], *args: *_Args) -> None:
         """Start a job that moves on to another user's tasks when those that it runs in end."""
 
         async def run() -> None:
@@ -129,13 +159,16 @@ class Engine:
         self._spawner()
         lane = self._lanes.get(election_id)
         if lane is None:
-            lane = self._lanes[election_id] = Lane(election_id, self._store, self.sessions.is_open)
+            lane = self._lanes[election_id] = Lane(election_id, self._store, self.sessions, self._committed)
         return lane
 
     async def _work(self, election_id: ElectionId, lane: Lane) -> None:
-        with anyio.CancelScope(shield=True):  # whoever waits gets an answer, and what was begun is finished
+        try:
             await lane.work()
-        self._drop_if_idle(election_id, lane)
+        finally:
+            if self._lent and lane.claim():  # this user leaves, and others have commands waiting
+                self._lent[-1].start_soon(self._work, election_id, lane)
+            self._drop_if_idle(election_id, lane)
 
     def _drop_if_idle(self, election_id: ElectionId, lane: Lane) -> None:
         if lane.idle and self._lanes.get(election_id) is lane:
@@ -143,17 +176,37 @@ class Engine:
 
     async def _restore(self) -> None:
         """Take up what the store has, and sweep what ended sessions left in it."""
-        await self.sessions.restore()
+        for ended in await self.sessions.restore():
+            self._start(self._store.end_session, ended.id)
         async for election_id, election in self._store.elections():
-            traces = {each.session for each in election.candidates} | election.registered | election.operations.keys()
-            for identity in traces:
+            for identity in election.sessions():
                 session = self.sessions.find(identity.namespace, identity.id)
                 if session is None or session.id != identity:
                     self._start(self._expire, election_id, identity)
-                    continue
-                session.elections.add(election_id)
-                if identity in election.registered:
-                    session.registered.add(election_id)
+                else:
+                    session.elections.add(election_id)
+            self._committed(election_id, Election(), election)
+
+    def _committed(self, election_id: ElectionId, before: Election, after: Election) -> None:
+        """See what a change means for the sessions in it, and let nobody wait for a displaced leader for ever."""
+        concerned = {each.session for each in (before.candidates[:1] + after.candidates[:1])}
+        concerned |= {each.candidate.session for each in (*before.displaced, *after.displaced)}
+        concerned |= before.registered ^ after.registered
+        for identity in concerned:
+            session = self.sessions.find(identity.namespace, identity.id)
+            if session is not None and session.id == identity:
+                session.look(election_id, after)
+        for displaced in after.displaced:
+            if displaced not in before.displaced:
+                self._start(self._end_waiting, election_id, displaced, self._clock.now())
+
+    async def _end_waiting(self, election_id: ElectionId, displaced: Displaced, since: float) -> None:
+        """Wait for a displaced leader no longer than one of its time-to-lives; the end of its session ends it too."""
+        identity = displaced.candidate.session
+        session = self.sessions.find(identity.namespace, identity.id)
+        if session is not None and session.id == identity:
+            await self._clock.sleep_until(since + session.ttl_s)
+            await self._insist(election_id, SteppedDown(identity, displaced.number))
 
     async def _expire_sessions(self) -> None:
         while True:
@@ -174,12 +227,18 @@ class Engine:
         swept.set()
 
     async def _expire(self, election_id: ElectionId, session: SessionId) -> None:
+        await self._insist(election_id, ExpireSession(session))
+
+    async def _insist(self, election_id: ElectionId, command: Command) -> None:
+        """Submit a command that must not be lost, until the store takes it."""
         while True:
             try:
-                await self.submit(election_id, ExpireSession(session))
+                await self.submit(election_id, command)
                 return
             except (StoreError, LimitExceeded):
                 await self._pause()
+            except Unavailable:  # the last user has left; the store has what the next engine needs to go on
+                await anyio.sleep_forever()
 
     async def _pause(self) -> None:
         await self._clock.sleep_until(self._clock.now() + EXPIRY_RETRY_S)

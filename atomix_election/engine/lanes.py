@@ -3,12 +3,14 @@
 from collections.abc import Callable
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from atomix_election.broadcast import Broadcast
 from atomix_election.core.commands import Command, Create, Enter, Operation
-from atomix_election.core.election import Transition, apply
+from atomix_election.core.election import Election, Transition, apply
+from atomix_election.engine.sessions import Sessions
 from atomix_election.errors import ElectionError, LimitExceeded, OutcomeUnknown, SessionEnded, StoreError, Unavailable
-from atomix_election.model import ElectionId, Event, EventType, SessionId, Term
+from atomix_election.model import ElectionId, Event, EventType, Term
 from atomix_election.stores.base import Store
 
 MAX_WAITING_COMMANDS = 10_000
@@ -38,11 +40,18 @@ class _Waiting:
 class Lane:
     """One election at work. It exists as long as somebody waits for it or watches it."""
 
-    def __init__(self, election_id: ElectionId, store: Store, is_open: Callable[[SessionId], bool]) -> None:
+    def __init__(
+        self,
+        election_id: ElectionId,
+        store: Store,
+        sessions: Sessions,
+        on_committed: Callable[[ElectionId, Election, Election], None],
+    ) -> None:
         self.watchers = Broadcast()
         self._election_id = election_id
         self._store = store
-        self._is_open = is_open
+        self._sessions = sessions
+        self._on_committed = on_committed
         self._waiting: list[_Waiting] = []
         self._working = False
 
@@ -65,16 +74,18 @@ class Lane:
 
     def claim(self) -> bool:
         """Return whether the caller has to see to it that ``work`` runs."""
-        claimed = not self._working
-        self._working = True
+        claimed = bool(self._waiting) and not self._working
+        self._working = self._working or claimed
         return claimed
 
     async def work(self) -> None:
-        """Apply and commit what waits, until nothing waits any more."""
+        """Apply and commit what waits, until nothing waits any more. It can be cancelled between two commits."""
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
-                await self._commit(batch)
+                with anyio.CancelScope(shield=True):  # whoever waits gets an answer
+                    await self._commit(batch)
+                await checkpoint_if_cancelled()
         finally:
             self._working = False
 
@@ -96,7 +107,9 @@ class Lane:
             for waiting in batch:
                 waiting.answer(OutcomeUnknown("the engine ended while the command was being committed"))
             raise
-        revision = before
+        if transitions[-1].election is not before:
+            self._on_committed(self._election_id, before, transitions[-1].election)
+        revision = before.revision
         for waiting, transition in zip(batch, transitions, strict=True):
             term = transition.election.term
             if term.revision != revision:
@@ -104,8 +117,8 @@ class Lane:
                 self.watchers.publish(Event(EventType.CHANGED, term))
             waiting.answer(transition.refusal or self._ended_meanwhile(waiting.command) or term)
 
-    async def _store_all(self, batch: list[_Waiting]) -> tuple[int, list[Transition]]:
-        """Return the revision before the batch, and the transition of each command; they are committed by then."""
+    async def _store_all(self, batch: list[_Waiting]) -> tuple[Election, list[Transition]]:
+        """Return the state before the batch, and the transition of each command; they are committed by then."""
         while True:
             record = await self._store.read(self._election_id)
             transitions: list[Transition] = []
@@ -114,7 +127,8 @@ class Lane:
                 transition = apply(
                     election,
                     waiting.command,
-                    is_open=self._is_open,
+                    is_open=self._sessions.is_open,
+                    confirms=self._sessions.is_kept_alive,
                     floor=record.floor,
                     operation=waiting.operation,
                 )
@@ -122,10 +136,10 @@ class Lane:
                 transitions.append(transition)
             unchanged = election is record.election
             if unchanged or await self._store.write(self._election_id, election, expected=record.version):
-                return record.election.revision, transitions
+                return record.election, transitions
 
     def _ended_meanwhile(self, command: Command) -> SessionEnded | None:
         """A session that ended while its entry was committed must not hear that it is in the queue."""
-        if isinstance(command, Create | Enter) and not self._is_open(command.session):
+        if isinstance(command, Create | Enter) and not self._sessions.is_open(command.session):
             return SessionEnded(f"session {command.session.id!r} ended while the command was being committed")
         return None

@@ -2,14 +2,18 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import anyio
 
 from atomix_election.clock import Clock
+from atomix_election.core.campaign import Granted, Revoked
+from atomix_election.core.election import Election
 from atomix_election.core.leases import LeaseTable
 from atomix_election.errors import SessionEnded
 from atomix_election.model import ElectionId, SessionId
 from atomix_election.stores.base import Store
+from atomix_election.tasks import shielded
 
 
 @dataclass(slots=True, eq=False)
@@ -18,15 +22,62 @@ class Session:
 
     Args:
         id: its identity.
+        ttl_s: its time-to-live in seconds.
+        kept_alive: whether renewals keep it open; else the connections that it was used on do.
         elections: where it may have left anything, so that its end need not look anywhere else.
         registered: the elections that it created and has not closed.
+        creating: how many more it is about to create.
         holders: the connections that it was used on.
+        leads: the elections that it leads and may act in.
+        revoked: the leaderships that were taken from it and that somebody waits for.
+        stream: the keep-alive stream that took it up last.
+        watchers: told whenever one of the last two changes, and when the session has ended.
+        ended: whether it has.
     """
 
     id: SessionId
+    ttl_s: float
+    kept_alive: bool
     elections: set[ElectionId] = field(default_factory=set[ElectionId])
     registered: set[ElectionId] = field(default_factory=set[ElectionId])
+    creating: int = 0
     holders: set["Holder"] = field(default_factory=lambda: set[Holder]())  # noqa: PLW0108 - Holder comes later
+    leads: dict[ElectionId, Granted] = field(default_factory=dict[ElectionId, Granted])
+    revoked: dict[ElectionId, tuple[Revoked, ...]] = field(default_factory=dict[ElectionId, tuple[Revoked, ...]])
+    watchers: set["Watcher"] = field(default_factory=lambda: set[Watcher]())  # noqa: PLW0108 - Watcher comes later
+    stream: object = None
+    ended: bool = False
+
+    def look(self, election_id: ElectionId, election: Election) -> None:
+        """Take note of what an election means for this session, and tell who watches it."""
+        if self.id in election.registered:
+            self.registered.add(election_id)
+        else:
+            self.registered.discard(election_id)
+        leads = _leadership(self.id, election_id, election)
+        revoked = _revoked(self.id, election_id, election)
+        if leads == self.leads.get(election_id) and revoked == self.revoked.get(election_id, ()):
+            return
+        self.leads.pop(election_id, None)
+        self.revoked.pop(election_id, None)
+        if leads:
+            self.leads[election_id] = leads
+        if revoked:
+            self.revoked[election_id] = revoked
+        self.notify()
+
+    def notify(self) -> None:
+        """Tell who watches it that something is new."""
+        for watcher in self.watchers:
+            watcher.wake()
+
+
+class Watcher(Protocol):
+    """Whoever wants to know what becomes of a session."""
+
+    def wake(self) -> None:
+        """Something is new."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +94,7 @@ class Sessions:
         self._store = store
         self._clock = clock
         self._ttl_s = ttl_s
+        self._kept_alive: set[SessionId] = set()
         self._leases = LeaseTable()
         self._open: dict[tuple[str, str], Session] = {}
         self._opening = anyio.Lock()
@@ -55,6 +107,10 @@ class Sessions:
     def is_open(self, session: SessionId) -> bool:
         """Return whether a session has not ended."""
         return session in self._leases
+
+    def is_kept_alive(self, session: SessionId) -> bool:
+        """Return whether an open session's client keeps it alive, and so knows when it has to step down."""
+        return session in self._kept_alive
 
     def find(self, namespace: str, session_id: str) -> Session | None:
         """Return the open session of that id, or None."""
@@ -71,19 +127,39 @@ class Sessions:
             raise SessionEnded(f"session {session_id!r} is not open: it was never opened, was closed, or expired")
         return session
 
-    async def restore(self) -> None:
-        """Give every stored session a full time-to-live from now."""
-        for stored in await self._store.sessions():
-            self._add(stored.session, stored.ttl_s)
+    async def restore(self) -> list[Session]:
+        """Give every stored session a full time-to-live from now.
 
-    async def open(self, namespace: str, session_id: str) -> Session:
-        """Return the open session of that id, after opening it if need be."""
+        Returns:
+            Those that had ended, as their ids came back, and were not swept yet.
+        """
+        ended: list[Session] = []
+        for stored in sorted(await self._store.sessions(), key=lambda stored: stored.session.incarnation):
+            former = self.find(stored.session.namespace, stored.session.id)
+            if former is not None and self.end(former):
+                ended.append(former)
+            self._add(stored.session, stored.ttl_s, stored.kept_alive)
+        return ended
+
+    async def open(self, namespace: str, session_id: str, *, kept_alive_ttl_s: float | None = None) -> Session:
+        """Return the open session of that id, after opening it if need be.
+
+        Args:
+            namespace: where it lives.
+            session_id: its id.
+            kept_alive_ttl_s: how long a renewal is good for, where renewals are to keep it open; None where
+                connections are.
+        """
         async with self._opening:
-            return self.find(namespace, session_id) or await self._add_new(namespace, session_id)
+            return self.find(namespace, session_id) or await self._add_new(namespace, session_id, kept_alive_ttl_s)
+
+    def renew(self, session: Session) -> None:
+        """Keep an open session for one more time-to-live."""
+        self._leases.renew(session.id, self._clock.now())
 
     def hold(self, session: Session, holder: Holder) -> None:
-        """Keep a session open until its holder lets go."""
-        if session not in holder.sessions:
+        """Keep a session open until its holder lets go, unless it is kept alive by renewals, and by them alone."""
+        if session not in holder.sessions and not session.kept_alive:
             holder.sessions.add(session)
             session.holders.add(holder)
             self._leases.hold(session.id)
@@ -99,6 +175,9 @@ class Sessions:
     def end(self, session: Session) -> bool:
         """End a session here and now, and return whether it was still open. There is no way back."""
         self._leases.end(session.id)
+        self._kept_alive.discard(session.id)
+        session.ended = True
+        session.notify()
         for holder in session.holders:
             holder.sessions.discard(session)
         session.holders.clear()
@@ -117,14 +196,17 @@ class Sessions:
             with anyio.CancelScope() as self._nap:
                 await self._clock.sleep_until(self._nap_until)
 
-    async def _add_new(self, namespace: str, session_id: str) -> Session:
-        with anyio.CancelScope(shield=True):  # one in the store that nobody here knows of would never end
-            identity = await self._store.open_session(namespace, session_id, self._ttl_s)
-            return self._add(identity, self._ttl_s)
-        raise AssertionError("nobody cancels this scope")
+    async def _add_new(self, namespace: str, session_id: str, kept_alive_ttl_s: float | None) -> Session:
+        kept_alive = kept_alive_ttl_s is not None
+        ttl_s = kept_alive_ttl_s if kept_alive_ttl_s is not None else self._ttl_s
+        opening = self._store.open_session(namespace, session_id, ttl_s=ttl_s, kept_alive=kept_alive)
+        identity = await shielded(opening)  # one in the store that nobody here knows of would never end
+        return self._add(identity, ttl_s, kept_alive)
 
-    def _add(self, identity: SessionId, ttl_s: float) -> Session:
-        session = self._open[identity.namespace, identity.id] = Session(identity)
+    def _add(self, identity: SessionId, ttl_s: float, kept_alive: bool) -> Session:
+        session = self._open[identity.namespace, identity.id] = Session(identity, ttl_s, kept_alive)
+        if kept_alive:
+            self._kept_alive.add(identity)
         self._leases.grant(identity, ttl_s, self._clock.now())
         self._wake_if_earlier()
         return session
@@ -133,3 +215,20 @@ class Sessions:
         deadline = self._leases.next_deadline()
         if deadline is not None and deadline < self._nap_until:
             self._nap.cancel()
+
+
+def _leadership(session: SessionId, election_id: ElectionId, election: Election) -> Granted | None:
+    leader = election.acting
+    if leader is None or leader.session != session:
+        return None
+    return Granted(election_id.name, election.number, leader.id)
+
+
+def _revoked(session: SessionId, election_id: ElectionId, election: Election) -> tuple[Revoked, ...]:
+    return tuple(
+        Revoked(
+            Granted(election_id.name, each.number, each.candidate.id), evicted=each.candidate not in election.candidates
+        )
+        for each in election.displaced
+        if each.candidate.session == session
+    )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from typing import TypeVar
 
 import betterproto2
 from grpclib.metadata import encode_grpc_message
@@ -19,11 +20,15 @@ ELECTION_KEY = "primitive-id"
 NAMESPACE_KEY = "application-id"
 SESSION_KEY = "session-id"
 OPERATION_KEY = "atomix-election-operation"
+STORE_KEY = "atomix-election-store"
+"""Response header of Events: identity of the store, by which a client that comes back knows whether it is the same."""
 TIMEOUT_KEY = "grpc-timeout"
+
+_MessageT = TypeVar("_MessageT", bound=betterproto2.Message)
 
 _UNITS_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
-_OPERATION = re.compile(r"[0-9]{1,18}")
+_OPERATION = re.compile(r"[1-9][0-9]{0,17}")
 _MAX_MESSAGE_CHARACTERS = 1000
 _RESPONSE_HEADERS: Headers = [(":status", "200"), ("content-type", "application/grpc")]
 
@@ -72,6 +77,23 @@ def call_of(headers: Headers) -> Call:
     )
 
 
+def session_of(headers: Headers) -> tuple[str, str]:
+    """Return the namespace and the id of the session that a call is about.
+
+    Raises:
+        InvalidRequest: the session is missing, or one of the two is given twice.
+    """
+    session = _single(headers, SESSION_KEY)
+    if not session:
+        raise InvalidRequest(f"the call names no session: it needs metadata {SESSION_KEY}")
+    return _single(headers, NAMESPACE_KEY) or DEFAULT_NAMESPACE, session
+
+
+def session_metadata(namespace: str, session: str) -> Headers:
+    """Return the headers that name a session."""
+    return [(NAMESPACE_KEY, namespace), (SESSION_KEY, session)]
+
+
 def metadata_of(call: Call) -> Headers:
     """Return the headers that say the same; every key is sent, even when its value is empty."""
     headers = [(ELECTION_KEY, call.election), (NAMESPACE_KEY, call.namespace), (SESSION_KEY, call.session)]
@@ -101,13 +123,25 @@ class ServerCall:
         self._stream = stream
         self._max_message_bytes = max_message_bytes
         self._begun = False
+        self._response_headers = list(_RESPONSE_HEADERS)
 
     @property
     def path(self) -> str:
         """Which method is called."""
         return _single(self.headers, ":path")
 
-    async def read(self, kind: type[betterproto2.Message]) -> betterproto2.Message:
+    async def read_next(self, kind: type[_MessageT]) -> _MessageT | None:
+        """Return the next message of a request that is a stream, or None at its end.
+
+        Raises:
+            InvalidRequest: it is malformed.
+            LimitExceeded: it is too large.
+            Rejected: it is compressed.
+        """
+        data = await read_frame(self._stream, self._max_message_bytes)
+        return None if data is None else wire.decode(data, kind)
+
+    async def read(self, kind: type[_MessageT]) -> _MessageT:
         """Return the one message of the request.
 
         Raises:
@@ -115,20 +149,23 @@ class ServerCall:
             LimitExceeded: it is too large.
             Rejected: it is compressed.
         """
-        data = await read_frame(self._stream, self._max_message_bytes)
-        if data is None:
+        message = await self.read_next(kind)
+        if message is None:
             raise InvalidRequest("the request has no message")
-        message = wire.decode(data, kind)
         if await read_frame(self._stream, self._max_message_bytes) is not None:
             raise InvalidRequest("the request has more than one message")
         return message
+
+    def add_header(self, name: str, value: str) -> None:
+        """Add to the headers that go out before the first message."""
+        self._response_headers.append((name, value))
 
     async def send(self, message: betterproto2.Message) -> None:
         """Send a message, after the headers where it is the first."""
         data = frame(wire.encode(message))
         if not self._begun:
             self._begun = True
-            await self._stream.send_headers(_RESPONSE_HEADERS)
+            await self._stream.send_headers(self._response_headers)
         await self._stream.send_data(data)
 
     async def finish(self, failure: Failure | None = None) -> None:

@@ -1,29 +1,35 @@
 """The client: the service at the other end of a network."""
 
+import logging
+import random
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
 from types import TracebackType
 from typing import Self, TypeVar
 
 import anyio
 import betterproto2
-from anyio.abc import TaskGroup
 
 from atomix_election.broadcast import Broadcast
-from atomix_election.errors import ElectionError, Unavailable
+from atomix_election.core.campaign import Answer
+from atomix_election.errors import ElectionError, OutcomeUnknown, Unavailable
 from atomix_election.model import ElectionId, Event, EventType, Term
 from atomix_election.rpc._generated.atomix.election import v1
-from atomix_election.rpc.call import metadata_of
-from atomix_election.rpc.client_call import ClientCall
+from atomix_election.rpc._generated.atomix_election import v1 as sessions_v1
+from atomix_election.rpc.call import STORE_KEY, metadata_of, session_metadata
+from atomix_election.rpc.client_call import ClientCall, Duplex
 from atomix_election.rpc.client_connection import ClientConnection, Endpoint
-from atomix_election.rpc.convert import event_of, term_of
-from atomix_election.rpc.methods import ELECTION_METHODS
-from atomix_election.service import WATCH_BUFFER, Call
-from atomix_election.tasks import background_tasks
+from atomix_election.rpc.convert import answer_of, event_of, renewal_message, term_of
+from atomix_election.rpc.methods import ELECTION_METHODS, SESSION_METHODS
+from atomix_election.service import WATCH_BUFFER, Call, Renewal
+from atomix_election.tasks import LONGEST_PAUSE_S, Background, Pauses, background_tasks
 
 CALL_TIMEOUT_S = 5.0
-"""How long one call may take."""
+"""How long one call may take, with all its tries."""
+
+log = logging.getLogger(__name__)
 
 _MessageT = TypeVar("_MessageT", bound=betterproto2.Message)
 
@@ -33,10 +39,15 @@ class RpcClient:
 
     Watches of one election share one stream, so that a connection's limit on streams is not used up by them.
 
+    A call whose connection breaks is tried again where that is safe: a read once, a write that carries an operation
+    number until the call's time is over.
+
     Args:
         endpoints: where the servers are.
         tls: how to speak to them; None for plain text.
-        call_timeout_s: how long one call may take.
+        call_timeout_s: how long one call may take, with all its tries.
+        longest_pause_s: the most between two tries.
+        chance: returns numbers from 0 to 1, so that clients do not come back all at the same time.
     """
 
     def __init__(
@@ -45,12 +56,15 @@ class RpcClient:
         *,
         tls: ssl.SSLContext | None = None,
         call_timeout_s: float = CALL_TIMEOUT_S,
+        longest_pause_s: float = LONGEST_PAUSE_S,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self._connection = ClientConnection(endpoints, tls)
         self._call_timeout_s = call_timeout_s
+        self._pauses = Pauses(longest_pause_s, chance)
         self._watches: dict[ElectionId, _Watch] = {}
         self._running = AsyncExitStack()
-        self._tasks: TaskGroup | None = None
+        self._tasks: Background | None = None
 
     async def __aenter__(self) -> Self:
         await self._running.__aenter__()
@@ -65,6 +79,22 @@ class RpcClient:
         for watch in self._watches.values():
             watch.fail(_closed())
         return await self._running.__aexit__(kind, error, trace)
+
+    @asynccontextmanager
+    async def keep_alive(self, namespace: str, session: str) -> AsyncGenerator["_RpcKeepAlive"]:
+        """See ``ElectionService.keep_alive``."""
+        self._spawner()
+        method = SESSION_METHODS["KeepAlive"]
+        client_call = ClientCall(self._connection, method, session_metadata(namespace, session), write=False)
+        async with client_call.duplex(sessions_v1.KeepAliveResponse) as stream:
+            yield _RpcKeepAlive(stream, self._connection)
+
+    async def end_session(self, namespace: str, session: str) -> None:
+        """See ``ElectionService.end_session``."""
+        self._spawner()
+        metadata = session_metadata(namespace, session)
+        client_call = ClientCall(self._connection, SESSION_METHODS["End"], metadata, write=True)
+        await client_call.unary(sessions_v1.EndRequest(), sessions_v1.EndResponse, self._call_timeout_s)
 
     async def create(self, call: Call) -> None:
         """See ``ElectionService.create``."""
@@ -119,26 +149,52 @@ class RpcClient:
                 watch.scope.cancel()
 
     async def _call(self, call: Call, request: betterproto2.Message, response: type[_MessageT]) -> _MessageT:
-        self._spawner()
-        method = _METHOD_OF[type(request)]
         write = not isinstance(request, v1.GetTermRequest)
-        client_call = ClientCall(self._connection, method, metadata_of(call), write=write)
-        return await client_call.unary(request, response, self._call_timeout_s)
+        deadline = anyio.current_time() + self._call_timeout_s
+        was_sent = False
+        for attempt in count():
+            self._spawner()
+            client_call = ClientCall(self._connection, _METHOD_OF[type(request)], metadata_of(call), write=write)
+            try:
+                return await client_call.unary(request, response, deadline - anyio.current_time())
+            except (Unavailable, OutcomeUnknown) as error:
+                was_sent = was_sent or isinstance(error, OutcomeUnknown)
+                pause_s = self._pauses.after(attempt)
+                again = call.operation is not None or (not was_sent and client_call.connected and not attempt)
+                if not again or anyio.current_time() + pause_s >= deadline:
+                    if was_sent and isinstance(error, Unavailable):
+                        raise OutcomeUnknown(f"{error}; an earlier try may have been applied") from error
+                    raise
+            await anyio.sleep(pause_s)
+        raise AssertionError("the tries end with an answer or an error")
 
     async def _read(self, watch: "_Watch", call: Call) -> None:
-        client_call = ClientCall(self._connection, ELECTION_METHODS["Events"], metadata_of(call), write=False)
-        try:
-            with watch.scope:
-                await client_call.watch(v1.EventsRequest(), v1.EventsResponse, watch.receive)
-        except ElectionError as error:
-            self._drop(call.election_id, watch)
-            watch.fail(error)
+        """Keep the stream of a watch going: what has begun goes on after a lost connection."""
+        method = ELECTION_METHODS["Events"]
+        with watch.scope:
+            for attempt in count():
+                client_call = ClientCall(self._connection, method, metadata_of(call), write=False)
+                try:
+                    await client_call.watch(v1.EventsRequest(), v1.EventsResponse, watch.receive)
+                except Unavailable as error:
+                    if not watch.begun:
+                        self._end(call.election_id, watch, error)
+                        return
+                    log.info("the watch of election %s was interrupted, trying again: %s", call.election, error)
+                except ElectionError as error:
+                    self._end(call.election_id, watch, error)
+                    return
+                await anyio.sleep(self._pauses.after(attempt))
+
+    def _end(self, election_id: ElectionId, watch: "_Watch", error: ElectionError) -> None:
+        self._drop(election_id, watch)
+        watch.fail(error)
 
     def _drop(self, election_id: ElectionId, watch: "_Watch") -> None:
         if self._watches.get(election_id) is watch:
             del self._watches[election_id]
 
-    def _spawner(self) -> TaskGroup:
+    def _spawner(self) -> Background:
         if self._tasks is None:
             raise _closed()
         return self._tasks
@@ -153,6 +209,12 @@ class _Watch:
         self.users = 0
         self._first: Term | ElectionError | None = None
         self._begun = anyio.Event()
+        self._store_id = ""
+
+    @property
+    def begun(self) -> bool:
+        """Whether the first term came."""
+        return isinstance(self._first, Term)
 
     async def first(self, timeout_s: float) -> Term:
         """Return the term that the stream began with."""
@@ -160,21 +222,46 @@ class _Watch:
             await self._begun.wait()
         if isinstance(self._first, Term):
             return self._first
-        raise Unavailable(str(self._first)) if self._first else Unavailable(f"Events: no answer within {timeout_s:g} s")
+        raise self._first or Unavailable(f"Events: no answer within {timeout_s:g} s")
 
-    def receive(self, message: v1.EventsResponse) -> None:
+    def receive(self, message: v1.EventsResponse, headers: dict[str, str]) -> None:
+        """Take an event. A later snapshot, after a lost connection, is a change if it shows anything new."""
         event = event_of(message)
-        if event.type is EventType.NONE and self._first is None:
+        if event.type is EventType.CHANGED:
+            self.broadcast.publish(event)
+            return
+        former, self._store_id = self._store_id, headers.get(STORE_KEY, "")
+        if self._first is None:
             self._first = event.term
             self._begun.set()
         else:
-            self.broadcast.publish(event)
+            self.broadcast.publish(Event(EventType.CHANGED, event.term), anew=self._store_id != former)
 
     def fail(self, error: ElectionError) -> None:
         if not self._begun.is_set():
             self._first = error
             self._begun.set()
         self.broadcast.fail(error)
+
+
+class _RpcKeepAlive:
+    """The client's end of a keep-alive stream."""
+
+    def __init__(self, stream: Duplex[sessions_v1.KeepAliveResponse], connection: ClientConnection) -> None:
+        self._stream = stream
+        self._connection = connection
+
+    async def send(self, renewal: Renewal) -> None:
+        """See ``KeepAlive.send``."""
+        await self._stream.send(renewal_message(renewal))
+
+    async def receive(self) -> Answer:
+        """See ``KeepAlive.receive``."""
+        return answer_of(await self._stream.receive())
+
+    def give_up(self) -> None:
+        """See ``KeepAlive.give_up``."""
+        self._connection.give_up()
 
 
 _METHOD_OF = {method.request: method for method in ELECTION_METHODS.values()}

@@ -1,7 +1,8 @@
 """The client's side of one call: send it, and make the answer, or the lack of one, a message or an error."""
 
-from collections.abc import Callable
-from typing import TypeVar, cast
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Generic, TypeVar, cast
 
 import anyio
 import betterproto2
@@ -41,6 +42,8 @@ class ClientCall:
         self._method = method
         self._metadata = metadata
         self._write = write
+        self.connected = False
+        """Whether there was a connection to send it on."""
         self._sent = False
         self._stream: Stream | None = None
 
@@ -58,9 +61,17 @@ class ClientCall:
         raise self._no_answer(termination.reason or f"no answer within {timeout_s:g} s")
 
     async def watch(
-        self, request: betterproto2.Message, response: type[_MessageT], receive: Callable[[_MessageT], None]
+        self,
+        request: betterproto2.Message,
+        response: type[_MessageT],
+        receive: Callable[[_MessageT, dict[str, str]], None],
     ) -> None:
         """Send the request and hand on every response, until the stream ends, which is always an error.
+
+        Args:
+            request: the one message that is sent.
+            response: what comes back.
+            receive: is given each of them, and the response's headers.
 
         Raises:
             ElectionError: the server ended the stream; or Unavailable, as the connection was lost.
@@ -72,14 +83,43 @@ class ClientCall:
             stream = await self._open(protocol, termination, None)
             try:
                 await self._send(stream, request)
-                await stream.recv_headers()
+                headers = dict(await stream.recv_headers())
+                self._raise_refusal()
                 while (message := await self._read(stream, response)) is not None:
-                    receive(message)
-                await stream.recv_trailers()
+                    receive(message, headers)
             finally:
                 self._release(stream)
         self._raise_status()
         raise self._no_answer(termination.reason or "the server ended the stream")
+
+    @asynccontextmanager
+    async def duplex(self, response: type[_MessageT]) -> AsyncGenerator["Duplex[_MessageT]"]:
+        """Open a stream in both directions, for the length of the block.
+
+        Raises:
+            ElectionError: the server ended the stream; or Unavailable, as the connection was lost. Out of the block.
+        """
+        scope = anyio.CancelScope()
+        termination = Termination(scope)
+        with scope:
+            protocol = await self._connection.get()
+            stream = await self._open(protocol, termination, None)
+            try:
+                yield Duplex(stream, response, self._read_answer)
+            finally:
+                self._release(stream)
+        if scope.cancelled_caught:
+            self._raise_status()
+            raise self._no_answer(termination.reason or "the stream was broken off")
+
+    async def _read_answer(self, stream: Stream, response: type[_MessageT]) -> _MessageT:
+        await stream.recv_headers()
+        self._raise_refusal()
+        message = await self._read(stream, response)
+        if message is None:
+            self._raise_status()
+            raise self._no_answer("the server ended the stream")
+        return message
 
     async def _exchange(
         self, request: betterproto2.Message, response: type[_MessageT], timeout_s: float, termination: Termination
@@ -89,17 +129,18 @@ class ClientCall:
         try:
             await self._send(stream, request)
             await stream.recv_headers()
-            self._raise_status()
+            self._raise_refusal()
             message = await self._read(stream, response)
-            await stream.recv_trailers()
+            rest = None if message is None else await self._read(stream, response)
             self._raise_status()
         finally:
             self._release(stream)
-        if message is None:
-            raise self._no_answer("the server answered without a message")
+        if message is None or rest is not None or stream.trailers is None:
+            raise self._no_answer("the server's answer is not one message with a status")
         return message
 
     async def _open(self, protocol: Http2Protocol, termination: Termination, timeout_s: float | None) -> Stream:
+        self.connected = True
         stream = protocol.processor.connection.create_stream(wrapper=cast(Wrapper, termination))
         headers = [
             (":method", "POST"),
@@ -138,6 +179,12 @@ class ClientCall:
         reset(stream)
         self._release_stream()
 
+    def _raise_refusal(self) -> None:
+        """Raise what the server has said, if its answer has no messages; what comes after messages is for later."""
+        first = {} if self._stream is None else dict(self._stream.headers or ())
+        if first.get(":status") != "200" or "grpc-status" in first:
+            self._raise_status()
+
     def _raise_status(self) -> None:
         """Raise what the server has said, if it has said that the call failed."""
         if self._stream is None:
@@ -147,6 +194,8 @@ class ClientCall:
         if first and first.get(":status") != "200":
             raise self._no_answer(f"it answered with HTTP status {first.get(':status')}, which is not gRPC")
         status = last.get("grpc-status") or first.get("grpc-status")
+        if status is None and last:
+            raise self._no_answer("the server's answer ended without a status")
         if status is None or status == "0":
             return
         last = last or first
@@ -157,6 +206,31 @@ class ClientCall:
         if self._write and self._sent:
             return OutcomeUnknown(f"{self._method.name}: {why}; read the term to find out whether it was applied")
         return Unavailable(f"{self._method.name}: {why}")
+
+
+class Duplex(Generic[_MessageT]):
+    """A stream in both directions."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        response: type[_MessageT],
+        read: Callable[[Stream, type[_MessageT]], Awaitable[_MessageT]],
+    ) -> None:
+        self._stream = stream
+        self._response = response
+        self._read = read
+
+    async def send(self, message: betterproto2.Message) -> None:
+        """Send a message."""
+        try:
+            await self._stream.send_data(frame(wire.encode(message)))
+        except ProtocolError as error:
+            raise Unavailable(f"the stream is closed: {error}") from error
+
+    async def receive(self) -> _MessageT:
+        """Return the next message."""
+        return await self._read(self._stream, self._response)
 
 
 def _status(value: str) -> Status:

@@ -14,10 +14,15 @@ from atomix_election.rpc.http2 import Headers, Http2Protocol, configuration
 CONNECT_TIMEOUT_S = 2.0
 """How long one endpoint may take to accept a connection before the next one is tried."""
 
-PING_INTERVAL_S = 5.0
+PING_INTERVAL_S = 10.0
 """A silent server is pinged this often, and has as long to answer before the connection is given up."""
 
 _CONFIG = configuration(connection_window=16 * 1024 * 1024, stream_window=1024 * 1024, ping_interval_s=PING_INTERVAL_S)
+
+
+_MAX_STREAMS = 100
+# A server opens none, but h2 takes the late answer to a call that was cancelled for a new stream: 0 would make that an
+# error of the whole connection.
 
 
 class Endpoint(NamedTuple):
@@ -87,13 +92,19 @@ class ClientConnection:
             for endpoint in list(self._endpoints):
                 try:
                     self._protocol = await self._connect(endpoint)
-                except (OSError, TimeoutError) as error:
+                except (OSError, UnicodeError, TimeoutError) as error:
                     failures.append(f"{endpoint}: {error or 'no answer'}")
                 else:
                     self._endpoints.remove(endpoint)
                     self._endpoints.insert(0, endpoint)
                     return self._protocol
             raise Unavailable(f"no server could be reached ({'; '.join(failures)}): is it running?")
+
+    def give_up(self) -> None:
+        """Close the connection at once, and prefer another endpoint for the next one."""
+        self._endpoints.append(self._endpoints.pop(0))
+        if self._protocol is not None:
+            self._protocol.abort()
 
     async def close(self) -> None:
         """Close the connection and wait until it is gone."""
@@ -113,7 +124,7 @@ class ClientConnection:
         with anyio.fail_after(CONNECT_TIMEOUT_S):
             _, protocol = await asyncio.get_running_loop().create_connection(
                 lambda: Http2Protocol(
-                    handler, _CONFIG, client=True, max_streams=0, on_made=lambda: None, on_lost=lost.set
+                    handler, _CONFIG, client=True, max_streams=_MAX_STREAMS, on_made=lambda: None, on_lost=lost.set
                 ),
                 endpoint.host,
                 endpoint.port,

@@ -1,9 +1,14 @@
-"""The model as messages of the published protocol, and back."""
+"""The model as messages of the wire, and back."""
 
+import math
+
+from atomix_election.core.campaign import Answer, Granted, Revoked
 from atomix_election.errors import Unavailable
 from atomix_election.model import Event, EventType, Term
 from atomix_election.rpc._generated.atomix.election import v1
 from atomix_election.rpc._generated.atomix.time import v1 as time_v1
+from atomix_election.rpc._generated.atomix_election import v1 as sessions_v1
+from atomix_election.service import Renewal
 
 
 def term_message(term: Term) -> v1.Term:
@@ -45,4 +50,75 @@ def event_of(message: v1.EventsResponse) -> Event:
     """
     if message.event is None:
         raise Unavailable("the server sent an empty event: it is not a server of this package")
-    return Event(EventType(message.event.type.value), term_of(message.event.term))
+    try:
+        kind = EventType(message.event.type.value)
+    except ValueError as error:
+        raise Unavailable(f"the server sent an event of the unknown type {message.event.type.value}") from error
+    return Event(kind, term_of(message.event.term))
+
+
+def renewal_message(renewal: Renewal) -> sessions_v1.KeepAliveRequest:
+    """Return the message of a renewal."""
+    return sessions_v1.KeepAliveRequest(
+        renewal=renewal.renewal,
+        open=renewal.open,
+        ttl_ms=0 if renewal.ttl_s is None else max(_ms(renewal.ttl_s), 1),
+        stepped_down=[_leadership_message(granted) for granted in renewal.stepped_down],
+        release_on_disconnect=renewal.release_on_disconnect,
+    )
+
+
+def renewal_of(message: sessions_v1.KeepAliveRequest) -> Renewal:
+    """Return the renewal of a message."""
+    return Renewal(
+        message.renewal,
+        open=message.open,
+        ttl_s=message.ttl_ms / 1000 if message.ttl_ms else None,
+        stepped_down=tuple(_granted_of(granted) for granted in message.stepped_down),
+        release_on_disconnect=message.release_on_disconnect,
+    )
+
+
+def answer_message(answer: Answer) -> sessions_v1.KeepAliveResponse:
+    """Return the message of an answer; a time-to-live is rounded down, a bound up."""
+    return sessions_v1.KeepAliveResponse(
+        renewal=answer.renewal,
+        ended=answer.ended,
+        ttl_ms=int(answer.ttl_s * 1000),
+        longest_failover_ms=_ms(answer.longest_failover_s),
+        store_id=answer.store_id,
+        leaderships=[_leadership_message(granted) for granted in answer.leaderships],
+        revoked=[
+            sessions_v1.Revoked(leadership=_leadership_message(revoked.granted), evicted=revoked.evicted)
+            for revoked in answer.revoked
+        ],
+    )
+
+
+def answer_of(message: sessions_v1.KeepAliveResponse) -> Answer:
+    """Return the answer of a message."""
+    return Answer(
+        message.renewal,
+        message.store_id,
+        ttl_s=message.ttl_ms / 1000,
+        longest_failover_s=message.longest_failover_ms / 1000,
+        leaderships=tuple(_granted_of(granted) for granted in message.leaderships),
+        revoked=tuple(
+            Revoked(_granted_of(revoked.leadership), revoked.evicted)
+            for revoked in message.revoked
+            if revoked.leadership
+        ),
+        ended=message.ended,
+    )
+
+
+def _leadership_message(granted: Granted) -> sessions_v1.Leadership:
+    return sessions_v1.Leadership(election=granted.election, number=granted.number, candidate_id=granted.candidate_id)
+
+
+def _granted_of(message: sessions_v1.Leadership) -> Granted:
+    return Granted(message.election, message.number, message.candidate_id)
+
+
+def _ms(seconds: float) -> int:
+    return math.ceil(seconds * 1000)

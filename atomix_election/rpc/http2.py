@@ -6,6 +6,7 @@ protocol layer (frames, flow control, back-pressure, pings) is, without its priv
 ``_processor`` of ``Stream.send_request`` and those of ``Configuration`` that say how to ping.
 """
 
+import asyncio
 import logging
 from asyncio import BaseTransport, Transport
 from collections.abc import Callable
@@ -16,11 +17,21 @@ from grpclib.config import Configuration
 from grpclib.protocol import AbstractHandler, Connection, EventsProcessor, H2Protocol, Stream
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.exceptions import ProtocolError
+from h2.events import DataReceived, Event
+from h2.exceptions import FrameTooLargeError, ProtocolError
 from h2.settings import SettingCodes, Settings
+
+LINGER_S = 1.0
+"""How long a connection that is being closed may take to send what was written."""
+
+_UNLIMITED = (1 << 31) - 1
+_FRAME_HEADER_BYTES = 9
+_PREFACE_BYTES = 24
 
 Headers = list[tuple[str, str]]
 
+MAX_FRAME_BYTES = 16 * 1024
+"""The longest HTTP/2 frame; this is the protocol's own default."""
 MAX_HEADER_BYTES = 16 * 1024
 """Headers of one call, as HTTP/2 counts them."""
 
@@ -44,6 +55,20 @@ def configuration(*, connection_window: int, stream_window: int, ping_interval_s
         _http2_max_pings_without_data=0,
         _http2_min_sent_ping_interval_without_data=ping_interval_s / 2,
     )
+
+
+class _Connection(Connection):
+    """grpclib's connection, which tells when it begins to close."""
+
+    def __init__(
+        self, h2: H2Connection, transport: Transport, *, config: Configuration, on_close: Callable[[], None]
+    ) -> None:
+        super().__init__(h2, transport, config=config)
+        self._on_close = on_close
+
+    def close(self) -> None:
+        super().close()
+        self._on_close()
 
 
 class Http2Protocol(H2Protocol):
@@ -83,7 +108,11 @@ class Http2Protocol(H2Protocol):
         self._on_made = on_made
         self._on_lost = on_lost
         self._h2 = H2Connection(config=h2_config)
+        self._frames = _FrameLengths(0 if client else _PREFACE_BYTES)
         self._transport: Transport | None = None
+        self._lingering: asyncio.TimerHandle | None = None
+        self.closed_by_peer = False
+        """Whether the peer has closed the connection (FIN or RST), and not this side."""
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Announce the settings. Done here, as grpclib's own method leaves the limit of streams at 100."""
@@ -98,10 +127,14 @@ class Http2Protocol(H2Protocol):
             del initial[SettingCodes.ENABLE_PUSH]  # only a client may say this
         self._h2.local_settings = Settings(client=self._client, initial_values=initial)
         self._h2.initiate_connection()
+        if not self._client:
+            # What was announced is sent. One stream too many is refused alone, by the handler; h2 would end them all.
+            initial[SettingCodes.MAX_CONCURRENT_STREAMS] = _UNLIMITED
+            self._h2.local_settings = Settings(client=False, initial_values=initial)
         extra = self.config.http2_connection_window_size - self._h2.inbound_flow_control_window
         if extra > 0:
             self._h2.increment_flow_control_window(extra)
-        self.connection = Connection(self._h2, self._transport, config=self.config)
+        self.connection = _Connection(self._h2, self._transport, config=self.config, on_close=self._closing)
         self.connection.flush()
         self.connection.initialize()
         self.processor = EventsProcessor(self.handler, self.connection)
@@ -110,6 +143,7 @@ class Http2Protocol(H2Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand on what came in. A peer that breaks the protocol loses its connection, and nothing else happens."""
         try:
+            self._frames.check(data)
             events = self.connection.feed(data)
         except (ProtocolError, ValueError, KeyError, IndexError) as error:
             log.debug("connection closed, the peer broke the protocol: %s", error)
@@ -119,17 +153,31 @@ class Http2Protocol(H2Protocol):
         self.connection.flush()
         known = getattr(self.processor, "processors", {})
         for event in events:
-            if type(event) in known:
+            if type(event) in known and not _says_nothing(event):
                 self.processor.process(event)
         if not self.connection.is_closing():
             self.connection.flush()
 
+    def eof_received(self) -> None:
+        """The peer has closed its side; asyncio closes the other one."""
+        self.closed_by_peer = True
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """Tell the streams, and then the owner."""
+        if self._lingering is not None:
+            self._lingering.cancel()
+        if isinstance(exc, ConnectionResetError | BrokenPipeError):
+            self.closed_by_peer = True
         try:
             super().connection_lost(exc)
         finally:
             self._on_lost()
+
+    def _closing(self) -> None:
+        """What was written may still go out, but a peer that reads nothing does not keep the connection for ever."""
+        if self._lingering is None and self._transport is not None:
+            loop = asyncio.get_running_loop()
+            self._lingering = loop.call_later(LINGER_S, self._transport.abort)
 
     def go_away(self) -> None:
         """Say good-bye (GOAWAY) and close the connection once what was written has gone out."""
@@ -143,6 +191,44 @@ class Http2Protocol(H2Protocol):
         """Close the connection at once, whatever waits to be written."""
         if self._transport is not None:
             self._transport.abort()
+
+
+class _FrameLengths:
+    """Finds a frame that is too long when its header comes; h2 would wait for all of it first, up to 16 MiB.
+
+    Args:
+        first: bytes before the first frame.
+    """
+
+    def __init__(self, first: int) -> None:
+        self._left = first
+        self._header = bytearray()
+
+    def check(self, data: bytes) -> None:
+        """Look at the next bytes.
+
+        Raises:
+            FrameTooLargeError: a frame in them is longer than HTTP/2 allows without another setting.
+        """
+        position = 0
+        while position < len(data):
+            if self._left:
+                step = min(self._left, len(data) - position)
+                self._left -= step
+            else:
+                step = min(_FRAME_HEADER_BYTES - len(self._header), len(data) - position)
+                self._header += data[position : position + step]
+                if len(self._header) == _FRAME_HEADER_BYTES:
+                    self._left = int.from_bytes(self._header[:3], "big")
+                    self._header.clear()
+                    if self._left > MAX_FRAME_BYTES:
+                        raise FrameTooLargeError(f"a frame of {self._left} bytes, the limit is {MAX_FRAME_BYTES}")
+            position += step
+
+
+def _says_nothing(event: Event) -> bool:
+    """A legal empty DATA frame in the middle of a stream, which grpclib's buffer would take for the stream's end."""
+    return isinstance(event, DataReceived) and not event.flow_controlled_length
 
 
 class Termination:

@@ -1,4 +1,4 @@
-"""The methods of ``atomix.election.v1.LeaderElection``, read from the generated code, so that none is forgotten."""
+"""The methods of the services, read from the generated code, so that none is forgotten."""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -6,6 +6,7 @@ from typing import Any, cast
 import betterproto2
 
 from atomix_election.rpc._generated.atomix.election import v1
+from atomix_election.rpc._generated.atomix_election import v1 as sessions_v1
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,8 @@ class Method:
         return self.path.rpartition("/")[2]
 
 
-def _read_methods() -> dict[str, Method]:
-    mapping = cast(dict[str, Any], v1.LeaderElectionBase().__mapping__())
+def _read_methods(service: Any) -> dict[str, Method]:
+    mapping = cast(dict[str, Any], service.__mapping__())
     methods = [
         Method(path, handler.request_type, handler.reply_type, handler.cardinality.server_streaming)
         for path, handler in mapping.items()
@@ -39,5 +40,7 @@ def _read_methods() -> dict[str, Method]:
     return {method.name: method for method in methods}
 
 
-ELECTION_METHODS = _read_methods()
-"""Each method by its name."""
+ELECTION_METHODS = _read_methods(v1.LeaderElectionBase())
+"""Each method of ``atomix.election.v1.LeaderElection`` by its name."""
+SESSION_METHODS = _read_methods(sessions_v1.SessionsBase())
+"""Each method of ``atomix_election.v1.Sessions`` by its name."""

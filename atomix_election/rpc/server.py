@@ -10,16 +10,19 @@ import anyio
 import betterproto2
 from grpclib.const import Status
 from grpclib.protocol import AbstractHandler, Stream
+from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 
 from atomix_election.errors import ElectionError
 from atomix_election.rpc._generated.atomix.election import v1
-from atomix_election.rpc.call import ServerCall, call_of, timeout_s
-from atomix_election.rpc.convert import event_message, term_message
+from atomix_election.rpc._generated.atomix_election import v1 as sessions_v1
+from atomix_election.rpc.call import STORE_KEY, ServerCall, call_of, session_of, timeout_s
+from atomix_election.rpc.convert import answer_message, event_message, renewal_of, term_message
 from atomix_election.rpc.http2 import Headers, Http2Protocol, configuration
-from atomix_election.rpc.methods import ELECTION_METHODS, Method
+from atomix_election.rpc.methods import ELECTION_METHODS, SESSION_METHODS, Method
 from atomix_election.rpc.status import Failure, Rejected, deadline_exceeded, failure_of, unimplemented
 from atomix_election.service import Call, ElectionService
+from atomix_election.tasks import background_tasks
 
 MAX_MESSAGE_BYTES = 64 * 1024
 """The largest request; a larger one is refused before it is read."""
@@ -28,7 +31,7 @@ MAX_STREAMS_PER_CONNECTION = 4096
 CLOSE_TIMEOUT_S = 2.0
 """How long a closing server waits for its last answers to be sent."""
 
-PING_INTERVAL_S = 5.0
+PING_INTERVAL_S = 10.0
 """A silent client is pinged this often, and has as long to answer before its connection is closed."""
 
 _CONFIG = configuration(connection_window=1024 * 1024, stream_window=64 * 1024, ping_interval_s=PING_INTERVAL_S)
@@ -40,8 +43,13 @@ log = logging.getLogger(__name__)
 class ServedConnection(ElectionService, Protocol):
     """The service that a connection's calls go to."""
 
-    def disconnect(self) -> None:
-        """Called once, when the connection is gone."""
+    @property
+    def store_id(self) -> str:
+        """Identity of the store."""
+        ...
+
+    def disconnect(self, *, by_peer: bool) -> None:
+        """Called once, when the connection is gone, with whether the client closed it."""
         ...
 
 
@@ -110,35 +118,39 @@ class _ServerConnection(AbstractHandler):
         self._connect = connect
         self._connections = connections
         self._service: ServedConnection
-        self._calls: dict[Stream, anyio.CancelScope] = {}
+        self._calls: dict[Stream, _Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._gone = asyncio.Event()
         self._shutting_down = False
 
     def accept(self, stream: Stream, headers: Headers, release_stream: Callable[[], None]) -> None:
         """Begin a call. Called by grpclib."""
-        scope = self._calls[stream] = anyio.CancelScope()
-        task = asyncio.get_running_loop().create_task(self._serve(stream, headers, release_stream, scope))
+        if len(self._calls) >= MAX_STREAMS_PER_CONNECTION:
+            stream.reset_nowait(ErrorCodes.REFUSED_STREAM)
+            release_stream()
+            return
+        running = self._calls[stream] = _Running()
+        task = asyncio.get_running_loop().create_task(self._serve(stream, headers, release_stream, running))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def cancel(self, stream: Stream) -> None:
         """End a call that the peer has cancelled. Called by grpclib."""
-        scope = self._calls.pop(stream, None)
-        if scope is not None:
-            scope.cancel()
+        running = self._calls.pop(stream, None)
+        if running is not None:
+            running.cancel()
 
     def close(self) -> None:
         """End all calls, as the connection is closing. Called by grpclib, more than once."""
-        for scope in self._calls.values():
-            scope.cancel()
+        for running in self._calls.values():
+            running.cancel()
         self._calls.clear()
 
     def shut_down(self) -> None:
         """End all calls with UNAVAILABLE."""
         self._shutting_down = True
-        for scope in self._calls.values():
-            scope.cancel()
+        for running in self._calls.values():
+            running.cancel()
 
     async def wait_ended(self) -> None:
         """Wait until no call is left."""
@@ -155,21 +167,20 @@ class _ServerConnection(AbstractHandler):
 
     def _lost(self) -> None:
         self._connections.discard(self)
-        self._service.disconnect()
+        self._service.disconnect(by_peer=self.protocol.closed_by_peer)
         self._gone.set()
 
     async def _serve(
-        self, stream: Stream, headers: Headers, release_stream: Callable[[], None], scope: anyio.CancelScope
+        self, stream: Stream, headers: Headers, release_stream: Callable[[], None], running: "_Running"
     ) -> None:
         call = ServerCall(stream, headers, MAX_MESSAGE_BYTES)
         try:
             failure: Failure | None = _SHUTTING_DOWN
-            with scope:
+            with running.scope() as scope:
                 failure = await self._answer(call)
             if scope.cancelled_caught and not (self._shutting_down and stream in self._calls):
                 return  # nobody is there to hear an answer
-            with anyio.move_on_after(CLOSE_TIMEOUT_S) as scope:
-                self._calls[stream] = scope
+            with anyio.move_on_after(CLOSE_TIMEOUT_S):
                 await call.finish(failure)
         except ProtocolError as error:
             log.debug("call ended, its stream is closed: %s", error)
@@ -182,6 +193,8 @@ class _ServerConnection(AbstractHandler):
         try:
             method = _method_of(call)
             limit_s = timeout_s(call.headers)
+            if limit_s == 0:
+                return deadline_exceeded(may_have_been_applied=False)
             with anyio.move_on_after(limit_s) as limit:
                 await _serve_method(method, self._service, call)
             if limit.cancelled_caught:
@@ -198,6 +211,26 @@ class _ServerConnection(AbstractHandler):
         return None
 
 
+class _Running:
+    """A call that can be cancelled, also before its task has begun."""
+
+    def __init__(self) -> None:
+        self._cancelled = False
+        self._scope: anyio.CancelScope | None = None
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def scope(self) -> anyio.CancelScope:
+        """Return the scope to run in. Made by the call's own task, as anyio demands."""
+        self._scope = anyio.CancelScope()
+        if self._cancelled:
+            self._scope.cancel()
+        return self._scope
+
+
 def _method_of(call: ServerCall) -> Method:
     headers = dict(call.headers)
     if headers.get(":method") != "POST":
@@ -210,15 +243,48 @@ def _method_of(call: ServerCall) -> Method:
     return method
 
 
-async def _serve_method(method: Method, service: ElectionService, call: ServerCall) -> None:
+async def _serve_method(method: Method, service: ServedConnection, call: ServerCall) -> None:
+    if method is SESSION_METHODS["KeepAlive"]:
+        await _keep_alive(service, call)
+        return
+    if method is SESSION_METHODS["End"]:
+        await call.read(method.request)
+        await service.end_session(*session_of(call.headers))
+        await call.send(sessions_v1.EndResponse())
+        return
     about = call_of(call.headers)
     request = await call.read(method.request)
     if method.name == "Events":
+        call.add_header(STORE_KEY, service.store_id)
         async with service.events(about) as events:
             async for event in events:
                 await call.send(event_message(event))
     else:
         await call.send(await _UNARY[method.name](service, about, request))
+
+
+async def _keep_alive(service: ElectionService, call: ServerCall) -> None:
+    """Take renewals and send answers, until the client ends the stream or the session has ended."""
+    fault: ElectionError | Rejected | None = None
+
+    async def take_renewals() -> None:
+        nonlocal fault
+        try:
+            while (message := await call.read_next(sessions_v1.KeepAliveRequest)) is not None:
+                await stream.send(renewal_of(message))
+        except (ElectionError, Rejected) as error:
+            fault = error
+        tasks.cancel_block()
+
+    async with service.keep_alive(*session_of(call.headers)) as stream, background_tasks() as tasks:
+        tasks.start_soon(take_renewals)
+        ended = False
+        while not ended:
+            answer = await stream.receive()
+            await call.send(answer_message(answer))
+            ended = answer.ended
+    if fault is not None:
+        raise fault
 
 
 async def _create(service: ElectionService, call: Call, _: Any) -> betterproto2.Message:
@@ -266,4 +332,4 @@ _UNARY: dict[str, Callable[[ElectionService, Call, Any], Awaitable[betterproto2.
     "GetTerm": _get_term,
 }
 _WRITES = _UNARY.keys() - {"GetTerm"}
-_BY_PATH = {method.path: method for method in ELECTION_METHODS.values()}
+_BY_PATH = {method.path: method for method in (*ELECTION_METHODS.values(), *SESSION_METHODS.values())}

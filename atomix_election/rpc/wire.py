@@ -17,6 +17,7 @@ _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _MAX_VARINT_BYTES = 10
 _MAX_FIELD_NUMBER = (1 << 29) - 1
 _MAX_DEPTH = 32
+_NEGATIVE_INT32 = (1 << 64) - (1 << 31)
 
 _MessageT = TypeVar("_MessageT", bound=betterproto2.Message)
 
@@ -40,7 +41,10 @@ def encode(message: betterproto2.Message) -> bytes:
 class _Field:
     wire_types: tuple[int, ...]
     text: bool
+    enumeration: bool
     message: type[betterproto2.Message] | None
+    alone: str
+    """What may be given once: a message that is not repeated, or one member of a group; "" where it does not matter."""
 
 
 @cache
@@ -55,7 +59,11 @@ def _fields(kind: type[betterproto2.Message]) -> dict[int, _Field]:
         if meta.proto_type == betterproto2.TYPE_MESSAGE:
             message = meta.unwrap() if meta.unwrap else _message_class(hints[each.name])
         fields[meta.number] = _Field(
-            (wire_type, _LENGTH) if packable else (wire_type,), meta.proto_type == betterproto2.TYPE_STRING, message
+            wire_types=(wire_type, _LENGTH) if packable else (wire_type,),
+            text=meta.proto_type == betterproto2.TYPE_STRING,
+            enumeration=meta.proto_type == betterproto2.TYPE_ENUM,
+            message=message,
+            alone=meta.group or (each.name if message and not meta.repeated else ""),
         )
     return fields
 
@@ -78,6 +86,7 @@ def _check(data: bytes, position: int, end: int, kind: type[betterproto2.Message
     if not depth:
         raise InvalidRequest(f"{kind.__name__} is nested too deeply")
     fields = _fields(kind)
+    given: set[str] = set()
     while position < end:
         key, position = _read_varint(data, position, end, kind)
         number, wire_type = key >> 3, key & 7
@@ -89,10 +98,13 @@ def _check(data: bytes, position: int, end: int, kind: type[betterproto2.Message
             continue
         if wire_type not in field.wire_types:
             raise InvalidRequest(f"field {number} of {kind.__name__} has wire type {wire_type}")
-        if field.text:
-            _check_text(data[start:position], number, kind)
+        if field.alone and field.alone in given:
+            raise InvalidRequest(f"{kind.__name__} gives {field.alone} twice, which this package does not merge")
+        given.add(field.alone)
         if field.message is not None:
             _check(data, start, position, field.message, depth - 1)
+        else:
+            _check_value(data[start:position], field, f"field {number} of {kind.__name__}", kind)
 
 
 def _read_value(
@@ -124,8 +136,11 @@ def _read_varint(data: bytes, position: int, end: int, kind: type[betterproto2.M
     raise InvalidRequest(f"{kind.__name__} has a number that does not end")
 
 
-def _check_text(data: bytes, number: int, kind: type[betterproto2.Message]) -> None:
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"field {number} of {kind.__name__} is not UTF-8") from error
+def _check_value(data: bytes, field: _Field, what: str, kind: type[betterproto2.Message]) -> None:
+    if field.enumeration and _read_varint(data, 0, len(data), kind)[0] >> 31 not in (0, _NEGATIVE_INT32 >> 31):
+        raise InvalidRequest(f"{what} is beyond 32 bits")
+    if field.text:
+        try:
+            data.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(f"{what} is not UTF-8") from error

@@ -30,10 +30,12 @@ class StoredSession:
     Args:
         session: its identity.
         ttl_s: its time-to-live in seconds.
+        kept_alive: whether its client keeps it alive by renewals; else open connections do.
     """
 
     session: SessionId
     ttl_s: float
+    kept_alive: bool
 
 
 class Store(Protocol):
@@ -42,6 +44,11 @@ class Store(Protocol):
     A write that returned is there for good, as far as this kind of store promises it. Every method may raise
     StoreError, which says that nothing was changed.
     """
+
+    @property
+    def id(self) -> str:
+        """Identity of this store, made with it: another one means that nothing known of it holds any more."""
+        ...
 
     async def read(self, election_id: ElectionId) -> Record:
         """Return the newest state of an election, read after the call was made."""
@@ -59,7 +66,7 @@ class Store(Protocol):
         """Iterate over all elections that were ever written."""
         ...
 
-    async def open_session(self, namespace: str, session_id: str, ttl_s: float) -> SessionId:
+    async def open_session(self, namespace: str, session_id: str, *, ttl_s: float, kept_alive: bool) -> SessionId:
         """Add a session, with an incarnation that this store has never given before."""
         ...
 

@@ -1,5 +1,6 @@
 """A store that keeps nothing: for tests, and for elections inside one process."""
 
+import secrets
 from collections.abc import AsyncIterator
 
 from atomix_election.core.election import Election
@@ -13,9 +14,15 @@ class MemoryStore:
     """Elections and sessions in this object. Its tokens start anew with it."""
 
     def __init__(self) -> None:
+        self._id = secrets.token_hex(16)
         self._records: dict[ElectionId, Record] = {}
         self._sessions: dict[SessionId, StoredSession] = {}
         self._incarnations = 0
+
+    @property
+    def id(self) -> str:
+        """See ``Store.id``."""
+        return self._id
 
     async def read(self, election_id: ElectionId) -> Record:
         """See ``Store.read``."""
@@ -33,11 +40,11 @@ class MemoryStore:
         for election_id, record in list(self._records.items()):
             yield election_id, record.election
 
-    async def open_session(self, namespace: str, session_id: str, ttl_s: float) -> SessionId:
+    async def open_session(self, namespace: str, session_id: str, *, ttl_s: float, kept_alive: bool) -> SessionId:
         """See ``Store.open_session``."""
         self._incarnations += 1
         session = SessionId(namespace, session_id, self._incarnations)
-        self._sessions[session] = StoredSession(session, ttl_s)
+        self._sessions[session] = StoredSession(session, ttl_s, kept_alive)
         return session
 
     async def end_session(self, session: SessionId) -> None:

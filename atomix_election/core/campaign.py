@@ -1,0 +1,375 @@
+"""A client's own state machine: when it must renew, where it leads, when it must step down.
+
+It belongs to one session and covers all elections of its client. It is told what happened and what time it is, and
+returns what is to be done. Its laws:
+
+1. It leads only under a number that an answer to a renewal has granted, and only before the deadline that it counts
+   from the *sending* of that renewal: ``sent + ttl - margin``.
+2. It never leads again under a number that it gave up.
+3. Another number, or none, in an answer ends a leadership at once; so does a term that shows another one.
+4. It confirms that it stepped down from a leadership only when no work goes on under it.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from atomix_election.errors import InvalidRequest, LossReason
+from atomix_election.model import Term
+
+MARGIN_PART = 0.025
+"""Part of the time-to-live that covers clocks of different rates: 1 % on either side needs 1 - 0.99 / 1.01 = 0.0198."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What follows from a time-to-live, in seconds.
+
+    Args:
+        ttl_s: the time-to-live that the server granted.
+
+    Raises:
+        InvalidRequest: it is not positive.
+    """
+
+    ttl_s: float
+
+    def __post_init__(self) -> None:
+        if not self.ttl_s > 0:
+            raise InvalidRequest(f"the time-to-live is {self.ttl_s} s: it must be more than 0")
+        parts = {
+            "renew interval": self.renew_interval_s,
+            "answer timeout": self.answer_timeout_s,
+            "grace": self.grace_s,
+            "margin": self.margin_s,
+        }
+        if sum(parts.values()) >= self.ttl_s:
+            listed = " + ".join(f"{name} {value:g} s" for name, value in parts.items())
+            raise InvalidRequest(f"{listed} must be less than the time-to-live of {self.ttl_s:g} s")
+
+    @property
+    def renew_interval_s(self) -> float:
+        """How often a session is renewed."""
+        return self.ttl_s / 3
+
+    @property
+    def answer_timeout_s(self) -> float:
+        """How long an answer may take before the connection is given up, so that one that hangs costs no lease."""
+        return self.ttl_s / 4
+
+    @property
+    def grace_s(self) -> float:
+        """How long before its deadline a leadership begins to step down."""
+        return min(self.ttl_s / 10, 1.0)
+
+    @property
+    def margin_s(self) -> float:
+        """How much earlier than the server the client counts a lease as ended."""
+        return self.ttl_s * MARGIN_PART
+
+    @property
+    def watchdog_interval_s(self) -> float:
+        """How often at least the clock is looked at, as timers stop while a machine sleeps."""
+        return self.ttl_s / 10
+
+
+class Granted(NamedTuple):
+    """A leadership as an answer names it."""
+
+    election: str
+    number: int
+    candidate_id: str
+
+
+class Revoked(NamedTuple):
+    """A leadership that was taken from the session.
+
+    Args:
+        granted: which one.
+        evicted: whether its candidate was removed, not only moved back.
+    """
+
+    granted: Granted
+    evicted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the server says to a renewal; times in seconds.
+
+    Args:
+        renewal: which one it answers.
+        store_id: identity of the store.
+        ttl_s: the granted time-to-live.
+        longest_failover_s: how long a takeover takes at most.
+        leaderships: where the session leads and may act.
+        revoked: leaderships that were taken from it and that it has to confirm.
+        ended: the session is not open; nothing else but the identity of the store is said.
+    """
+
+    renewal: int
+    store_id: str
+    ttl_s: float = 0.0
+    longest_failover_s: float = 0.0
+    leaderships: tuple[Granted, ...] = ()
+    revoked: tuple[Revoked, ...] = ()
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Send a renewal, with these confirmations."""
+
+    renewal: int
+    stepped_down: tuple[Granted, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnect:
+    """Give the connection up: a renewal was not answered in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartLeading:
+    """Lead: work may begin under this number."""
+
+    granted: Granted
+
+
+@dataclass(frozen=True, slots=True)
+class StepDown:
+    """Lead no longer: cancel the work under this number, wait for it, and say that it ended."""
+
+    granted: Granted
+    reason: LossReason
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """Withdraw the candidate: the session still leads under a number that it gave up, so that nobody leads."""
+
+    granted: Granted
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """Let the session end: this work did not stop by its deadline, so that nothing may be withdrawn or renewed."""
+
+    granted: Granted
+
+
+Action = Renew | Reconnect | StartLeading | StepDown | GiveBack | Abandon
+
+
+class Campaign:
+    """The state. Each method is told what happened, and when, and returns what to do, in order.
+
+    Args:
+        jitter: a number from 0 to 1 that shifts this client's renewals against those of others.
+    """
+
+    def __init__(self, jitter: float = 0.0) -> None:
+        self.over: LossReason | None = None
+        """Why the session has ended, once it has; a new one then needs a new Campaign."""
+        self.timing: Timing | None = None
+        self.longest_failover_s: float | None = None
+        self.store_id: str | None = None
+        self._jitter = jitter
+        self._held: dict[str, Granted] = {}
+        self._deadlines: dict[Granted, float] = {}
+        self._working: set[Granted] = set()
+        self._overdue: set[Granted] = set()
+        self._given_up: dict[str, int] = {}
+        self._revoked: set[Granted] = set()
+        self._confirmed: set[Granted] = set()
+        self._sent: dict[int, float] = {}
+        self._connected = False
+        self._renewal = 0
+        self._answered = 0
+        self._renew_at = math.inf
+
+    @property
+    def working(self) -> bool:
+        """Whether work goes on under any leadership, held or lost."""
+        return bool(self._working)
+
+    def leads(self, election: str, candidate_id: str, now: float) -> Granted | None:
+        """Return the leadership under which a candidate may act at this moment, or None."""
+        granted = self._held.get(election)
+        if granted is None or granted.candidate_id != candidate_id or now >= self._deadlines[granted]:
+            return None
+        return granted
+
+    def remaining_s(self, granted: Granted, now: float) -> float:
+        """Return for how long a leadership lasts if no renewal is answered any more; 0 when it is over."""
+        if self._held.get(granted.election) != granted:
+            return 0.0
+        return max(self._deadlines[granted] - now, 0.0)
+
+    def connected(self, now: float) -> list[Action]:
+        """A stream is open. What was sent on former ones is not answered any more."""
+        self._connected = True
+        self._sent.clear()
+        self._confirmed.clear()
+        return [] if self.over else [self._renew(now)]
+
+    def disconnected(self) -> None:
+        """The stream is gone. Nothing is lost by that, and the deadlines go on."""
+        self._connected = False
+        self._sent.clear()
+        self._renew_at = math.inf
+
+    def renewed(self, answer: Answer, now: float) -> list[Action]:
+        """An answer came. One to a renewal of a former stream says nothing."""
+        sent = self._sent.get(answer.renewal)
+        if sent is None or self.over:
+            return []
+        if self.store_id not in (None, answer.store_id):
+            return self.ended(LossReason.STORE_CHANGED)
+        if answer.ended:
+            return self.ended(LossReason.SESSION_ENDED)
+        actions = self._expire(now)
+        if self.over:
+            return actions
+        self.store_id = answer.store_id
+        self.longest_failover_s = answer.longest_failover_s
+        if self.timing is None:
+            self.timing = Timing(answer.ttl_s)
+            self._renew_at = self._next_renewal(sent)
+        self._answered = answer.renewal
+        self._sent = {renewal: when for renewal, when in self._sent.items() if renewal >= answer.renewal}
+        actions += self._take_back(answer)
+        for granted in answer.leaderships:
+            actions += self._grant(granted, sent + self.timing.ttl_s - self.timing.margin_s, now)
+        return actions + self._confirm(now)
+
+    def term_seen(self, election: str, term: Term) -> list[Action]:
+        """A term was seen, in a reply or an event. One that is not that of the held leadership ends it."""
+        granted = self._held.get(election)
+        if granted is None or term.number < granted.number:
+            return []
+        if term.number == granted.number and term.leader == granted.candidate_id:
+            return []
+        gone = granted.candidate_id not in term.candidates
+        return self._lose(granted, LossReason.EVICTED if gone else LossReason.SUPERSEDED)
+
+    def ended(self, reason: LossReason) -> list[Action]:
+        """The session has ended: it leads nowhere any more."""
+        self.over = self.over or reason
+        self._renew_at = math.inf
+        self._sent.clear()
+        return [action for granted in list(self._held.values()) for action in self._lose(granted, reason)]
+
+    def work_began(self, granted: Granted) -> None:
+        """Work goes on under a leadership, until ``work_ended``."""
+        self._working.add(granted)
+
+    def work_ended(self, granted: Granted, now: float) -> list[Action]:
+        """The work has ended, and the leadership with it. What was taken away is confirmed."""
+        self._working.discard(granted)
+        if self._held.get(granted.election) == granted:
+            self._lose(granted, LossReason.EXPIRED)
+        else:
+            self._deadlines.pop(granted, None)
+        return self._confirm(now)
+
+    def tick(self, now: float) -> list[Action]:
+        """Time has passed."""
+        actions = self._expire(now)
+        if self.over or self.timing is None:
+            return actions
+        if any(now >= sent + self.timing.answer_timeout_s for sent in self._unanswered()):
+            self.disconnected()
+            return [*actions, Reconnect()]
+        if now >= self._renew_at:
+            actions.append(self._renew(now))
+        return actions
+
+    def wake_at(self, now: float) -> float:
+        """Return when to call ``tick`` at the latest; soon enough to notice that the machine slept."""
+        if self.timing is None:
+            return math.inf
+        times = [now + self.timing.watchdog_interval_s, self._renew_at]
+        times += [self._deadlines[granted] - self.timing.grace_s for granted in self._held.values()]
+        times += [self._deadlines[granted] for granted in self._working - self._overdue]
+        times += [sent + self.timing.answer_timeout_s for sent in self._unanswered()]
+        return min(times)
+
+    def _unanswered(self) -> list[float]:
+        """Return when the renewals were sent that still wait; an answered one stays, as further answers may name it."""
+        return [sent for renewal, sent in self._sent.items() if renewal > self._answered]
+
+    def _expire(self, now: float) -> list[Action]:
+        """Law 1: by its own clock, a leadership steps down before its deadline, and work has ended by it."""
+        if self.timing is None:
+            return []
+        actions: list[Action] = []
+        for granted in list(self._held.values()):
+            if now >= self._deadlines[granted] - self.timing.grace_s:
+                actions += self._lose(granted, LossReason.EXPIRED)
+        for granted in self._working - self._overdue:
+            if now >= self._deadlines[granted]:
+                self._overdue.add(granted)
+                actions += [Abandon(granted), *self.ended(LossReason.EXPIRED)]
+        return actions
+
+    def _take_back(self, answer: Answer) -> list[Action]:
+        """Law 3: what the answer does not name is lost."""
+        named = {granted.election: granted for granted in answer.leaderships}
+        evicted = {revoked.granted for revoked in answer.revoked if revoked.evicted}
+        actions: list[Action] = []
+        for granted in list(self._held.values()):
+            if named.get(granted.election) != granted:
+                actions += self._lose(granted, LossReason.EVICTED if granted in evicted else LossReason.SUPERSEDED)
+        self._revoked = {revoked.granted for revoked in answer.revoked}
+        for granted in self._revoked:
+            self._give_up(granted)
+        return actions
+
+    def _grant(self, granted: Granted, deadline: float, now: float) -> list[Action]:
+        if self._held.get(granted.election) == granted:
+            self._deadlines[granted] = max(self._deadlines[granted], deadline)
+            return []
+        if granted.number <= self._given_up.get(granted.election, 0):
+            return [] if granted in self._working else [GiveBack(granted)]
+        if self.timing is None or now >= deadline - self.timing.grace_s:
+            return []
+        self._held[granted.election] = granted
+        self._deadlines[granted] = deadline
+        return [StartLeading(granted)]
+
+    def _lose(self, granted: Granted, reason: LossReason) -> list[Action]:
+        del self._held[granted.election]
+        self._give_up(granted)
+        if granted in self._working:
+            return [StepDown(granted, reason)]
+        del self._deadlines[granted]
+        return []
+
+    def _give_up(self, granted: Granted) -> None:
+        """Law 2: this number, and any lower one, is over for good."""
+        self._given_up[granted.election] = max(self._given_up.get(granted.election, 0), granted.number)
+
+    def _confirm(self, now: float) -> list[Action]:
+        """Law 4: renew at once when there is something new to confirm."""
+        if self.over or not self._connected or not self._confirmable() - self._confirmed:
+            return []
+        return [self._renew(now)]
+
+    def _confirmable(self) -> set[Granted]:
+        busy = {granted.election: granted.number for granted in sorted(self._working, reverse=True)}
+        return {each for each in self._revoked if busy.get(each.election, each.number + 1) > each.number}
+
+    def _renew(self, now: float) -> Renew:
+        self._renewal += 1
+        self._sent[self._renewal] = now
+        self._renew_at = self._next_renewal(now)
+        stepped_down = self._confirmable()
+        self._confirmed |= stepped_down
+        return Renew(self._renewal, tuple(sorted(stepped_down)))
+
+    def _next_renewal(self, sent: float) -> float:
+        """A little before the interval has passed, each client at a time of its own."""
+        if self.timing is None:
+            return math.inf
+        return sent + self.timing.renew_interval_s * (1 - self._jitter / 4)

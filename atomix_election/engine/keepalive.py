@@ -1,0 +1,88 @@
+"""The engine's end of a keep-alive stream."""
+
+import anyio
+
+from atomix_election.core.campaign import Answer
+from atomix_election.core.commands import SteppedDown
+from atomix_election.engine.engine import Engine
+from atomix_election.engine.sessions import Session
+from atomix_election.errors import InvalidRequest
+from atomix_election.model import ElectionId
+from atomix_election.service import Renewal
+
+
+class EngineKeepAlive:
+    """Takes renewals of one session, and has an answer whenever there is something to say."""
+
+    def __init__(self, engine: Engine, namespace: str, session_id: str) -> None:
+        self._engine = engine
+        self._namespace = namespace
+        self._session_id = session_id
+        self._session: Session | None = None
+        self._renewal = 0
+        self._ended = False
+        self._release_on_disconnect = False
+        self._news = anyio.Event()
+
+    def close(self) -> None:
+        """The stream is gone; the session goes on until its deadline."""
+        if self._session is not None:
+            self._session.watchers.discard(self)
+
+    def disconnected_by_peer(self) -> None:
+        """The client has closed the connection. Where it asked for that, its session ends, if this is its stream."""
+        session = self._session
+        if session is not None and self._release_on_disconnect and session.stream is self:
+            self._engine.release(session)
+
+    def wake(self) -> None:
+        """What an answer would say has changed."""
+        self._news.set()
+
+    def give_up(self) -> None:
+        """See ``KeepAlive.give_up``. There is no other connection inside a process."""
+
+    async def send(self, renewal: Renewal) -> None:
+        """See ``KeepAlive.send``."""
+        self._renewal = renewal.renewal
+        self._release_on_disconnect = renewal.release_on_disconnect
+        session = self._session or await self._take_up(renewal)
+        if session is None or session.ended:
+            self._ended = True
+        else:
+            self._engine.sessions.renew(session)
+            for granted in renewal.stepped_down:
+                election_id = ElectionId(self._namespace, granted.election)
+                self._engine.insist(election_id, SteppedDown(session.id, granted.number))
+        self.wake()
+
+    async def receive(self) -> Answer:
+        """See ``KeepAlive.receive``."""
+        await self._news.wait()
+        self._news = anyio.Event()
+        session = self._session
+        if self._ended or session is None or session.ended:
+            return Answer(self._renewal, self._engine.store_id, ended=True)
+        return Answer(
+            self._renewal,
+            self._engine.store_id,
+            ttl_s=session.ttl_s,
+            longest_failover_s=self._engine.longest_failover_s(session),
+            leaderships=tuple(session.leads.values()),
+            revoked=tuple(revoked for each in session.revoked.values() for revoked in each),
+        )
+
+    async def _take_up(self, renewal: Renewal) -> Session | None:
+        sessions = self._engine.sessions
+        if renewal.open:
+            ttl_s = self._engine.limits.ttl_s(renewal.ttl_s)
+            session = await sessions.open(self._namespace, self._session_id, kept_alive_ttl_s=ttl_s)
+        else:
+            session = sessions.find(self._namespace, self._session_id)
+        if session is not None:
+            if not session.kept_alive:
+                raise InvalidRequest(f"session {self._session_id!r} was opened by Create, and is kept by connections")
+            session.watchers.add(self)
+            session.stream = self
+        self._session = session
+        return session

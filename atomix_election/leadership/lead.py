@@ -1,0 +1,203 @@
+"""Leading as a block: wait for one's turn, work, step down in time, leave the queue on every exit."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import cast
+
+import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from atomix_election.core.campaign import Granted
+from atomix_election.errors import (
+    CandidateTaken,
+    ElectionError,
+    LeadershipLost,
+    LossReason,
+    OutcomeUnknown,
+    Unavailable,
+)
+from atomix_election.leadership.keeper import Place, SessionKeeper, Stand, Work
+from atomix_election.model import Term
+from atomix_election.service import Call
+from atomix_election.tasks import background_tasks, native_cancellations, raise_native_cancellation, shielded
+
+
+class Leadership:
+    """What a leader has: the token to write with, and whether it still leads."""
+
+    def __init__(self, keeper: SessionKeeper, work: Work, term: Term) -> None:
+        self._keeper = keeper
+        self._work = work
+        self._term = term
+
+    @property
+    def token(self) -> int:
+        """The fencing token: the number of the term. The resource that is written to refuses a lower one."""
+        return self._work.granted.number
+
+    @property
+    def term(self) -> Term:
+        """The term as it was when this leadership began."""
+        return self._term
+
+    @property
+    def remaining(self) -> float:
+        """Seconds for which this leadership lasts if nothing is heard of the service any more; 0 when it is over."""
+        return 0.0 if self._work.loss else self._keeper.remaining_s(self._work.granted)
+
+    @property
+    def lost(self) -> anyio.Event:
+        """Set when the leadership was lost, and not when it was given up."""
+        return self._work.lost
+
+    def ensure(self) -> None:
+        """Return if this process may act as the leader now. It reads the clock, and does no I/O.
+
+        Raises:
+            LeadershipLost: it may not.
+        """
+        loss = self._loss()
+        if loss is not None:
+            raise self._error(loss)
+
+    def _loss(self) -> LossReason | None:
+        if self._work.loss is not None:
+            return self._work.loss
+        granted = self._work.granted
+        leads = self._keeper.leads((granted.election, granted.candidate_id)) == granted
+        return None if leads else LossReason.EXPIRED
+
+    def _error(self, reason: LossReason) -> LeadershipLost:
+        granted = self._work.granted
+        what = f"{granted.candidate_id!r} no longer leads {granted.election!r} under token {granted.number}"
+        return LeadershipLost(f"{what}: {reason.value}", reason=reason, leadership=self)
+
+    def end(self) -> LeadershipLost | None:
+        """The block has ended; return the error if the leadership had ended before. Not for users."""
+        loss = self._loss()
+        return None if loss is None else self._error(loss)
+
+
+@asynccontextmanager
+async def lead(keeper: SessionKeeper, place: Place) -> AsyncGenerator[Leadership]:
+    """Wait for one's turn, and lead for as long as the block lasts.
+
+    Raises:
+        LeadershipLost: the leadership ended before the block did, which was cancelled.
+        CandidateTaken: the id belonged to another live session for longer than a takeover takes.
+        InvalidRequest: somebody leads or waits to lead for this candidate already.
+    """
+    stand = keeper.stand(place)
+    withdraw = True
+    try:
+        granted, term = await _elected(keeper, stand)
+        work = keeper.begin_work(granted)
+        leadership = Leadership(keeper, work, term)
+        native = native_cancellations()
+        lost: LeadershipLost | None = None
+        try:
+            with work.scope:
+                yield leadership
+        except Exception as error:
+            lost = leadership.end()
+            if lost is not None and error.__context__ is None and error is not lost:
+                error.__context__ = lost
+            raise
+        finally:
+            lost = lost or leadership.end()
+            withdraw = keeper.end_work(work)
+            stand.leaving = True
+    finally:
+        keeper.end_stand(stand, withdraw=withdraw)
+        await shielded(stand.over.wait())
+    await checkpoint_if_cancelled()
+    raise_native_cancellation(native)
+    if lost is not None:
+        raise lost
+
+
+def is_loss_of(error: BaseException, leadership: Leadership) -> bool:
+    """Return whether an error says that this leadership was lost, and nothing else."""
+    if isinstance(error, BaseExceptionGroup):
+        errors = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        return all(is_loss_of(each, leadership) for each in errors)
+    return isinstance(error, LeadershipLost) and error.leadership is leadership
+
+
+async def _elected(keeper: SessionKeeper, stand: Stand) -> tuple[Granted, Term]:
+    """Enter, and wait until the session is told that it leads and may act."""
+    wait = _Wait(keeper, stand)
+    async with background_tasks() as tasks:
+        tasks.start_soon(wait.watch)
+        while True:
+            await wait.enter()
+            granted = keeper.leads(stand.place)
+            if granted is not None:
+                term = await wait.term_of(granted)
+                if term is not None and keeper.leads(stand.place) == granted:
+                    return granted, term
+                continue
+            await stand.wait_news()
+            if stand.stopped:
+                raise LeadershipLost(f"{stand.place[1]!r} was withdrawn while it waited", reason=LossReason.WITHDRAWN)
+
+
+class _Wait:
+    """Waiting for the lead: in the queue at any time, and aware of the newest term."""
+
+    def __init__(self, keeper: SessionKeeper, stand: Stand) -> None:
+        self._keeper = keeper
+        self._stand = stand
+        self._name, self._candidate_id = stand.place
+        self._session_id = ""
+        self._entered = Term()
+        self._seen = Term()
+
+    async def watch(self) -> None:
+        """Follow the election, whatever happens to the connection."""
+        for attempt in count():
+            call = Call(self._name, self._keeper.namespace)
+            try:
+                async with self._keeper.service.events(call) as events:
+                    async for event in events:
+                        self._seen = event.term
+                        self._keeper.see(self._name, event.term)
+                        self._stand.wake()
+            except ElectionError:
+                await anyio.sleep(self._keeper.pauses.after(attempt))
+
+    async def enter(self) -> None:
+        """Enter the queue, if the candidate is not in it: at first, with a new session, after an eviction.
+
+        Raises:
+            CandidateTaken: the id belongs to another live session, for longer than a takeover takes.
+        """
+        began = self._keeper.clock.now()
+        for attempt in count():
+            session_id = await self._keeper.opened()
+            gone = self._seen.revision > self._entered.revision and self._candidate_id not in self._seen.candidates
+            if session_id == self._session_id and not gone:
+                return
+            try:
+                self._entered = await self._keeper.send_enter(self._stand.place)
+                self._session_id = session_id
+                return
+            except CandidateTaken:
+                if self._keeper.clock.now() > began + self._keeper.longest_failover_s:
+                    raise
+            except (Unavailable, OutcomeUnknown):
+                pass
+            await anyio.sleep(self._keeper.pauses.after(attempt))
+
+    async def term_of(self, granted: Granted) -> Term | None:
+        """Return the term of a leadership; None if it has passed, or could not be read."""
+        term = max(self._entered, self._seen, key=lambda term: term.revision)
+        if term.number != granted.number:
+            try:
+                term = await self._keeper.service.get_term(Call(self._name, self._keeper.namespace))
+            except Unavailable:
+                await anyio.sleep(self._keeper.pauses.after(0))
+                return None
+            self._keeper.see(self._name, term)
+        return term if term.number == granted.number else None

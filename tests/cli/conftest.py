@@ -1,0 +1,24 @@
+"""One server process for all who only look at elections."""
+
+import signal
+from collections.abc import Generator
+
+import pytest
+
+from tests.cli.processes import Running
+
+
+@pytest.fixture(scope="module")
+def target() -> Generator[str]:
+    """The target of a running server, whose sessions outlive the tests."""
+    with Running("serve", "--listen", "127.0.0.1:0", "--session-ttl", "100") as server:
+        yield server.target()
+        status, out, _ = server.end(signal.SIGTERM)
+        assert (status, out) == (0, "")
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller's own settings are not part of a test."""
+    for name in ("ATOMIX_ELECTION_TARGET", "ATOMIX_ELECTION_NAMESPACE"):
+        monkeypatch.delenv(name, raising=False)

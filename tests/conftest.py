@@ -1,0 +1,27 @@
+"""What all tests have in common: none may hang."""
+
+import signal
+from collections.abc import Generator
+from types import FrameType
+
+import pytest
+
+LONGEST_TEST_S = 60.0
+
+
+class Hung(BaseException):
+    """A test took too long; not an Exception, so that nothing handles it on its way."""
+
+
+@pytest.fixture(autouse=True)
+def hang_guard() -> Generator[None]:
+    """Break off a test that does not end, also one that keeps an event loop too busy for its own time-outs."""
+
+    def break_off(_number: int, _frame: FrameType | None) -> None:
+        raise Hung(f"the test was not over after {LONGEST_TEST_S:g} s")
+
+    former = signal.signal(signal.SIGALRM, break_off)
+    signal.setitimer(signal.ITIMER_REAL, LONGEST_TEST_S)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, former)

@@ -1,0 +1,103 @@
+"""A store that records, delays, fails and conflicts as told, and shortcuts to call an engine with."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+
+from atomix_election.core.election import Election
+from atomix_election.engine import Connection, Engine
+from atomix_election.errors import StoreError
+from atomix_election.model import DEFAULT_SESSION_TTL_S, ElectionId, SessionId
+from atomix_election.service import Call
+from atomix_election.stores.base import Record, StoredSession
+from atomix_election.stores.memory import MemoryStore
+from atomix_election.testing import VirtualClock
+
+TTL_S = DEFAULT_SESSION_TTL_S
+LATE_S = 0.1
+"""How late the end of a session may come."""
+
+
+class RecordingStore:
+    """A memory store under control of a test."""
+
+    def __init__(self) -> None:
+        self.memory = MemoryStore()
+        self.reads = 0
+        self.writes: list[Election] = []
+        self.write_delay_s = 0.0
+        self.failing = False
+        self.conflicts = 0
+
+    @property
+    def id(self) -> str:
+        """See ``Store.id``."""
+        return self.memory.id
+
+    async def read(self, election_id: ElectionId) -> Record:
+        """See ``Store.read``."""
+        self.reads += 1
+        return await self.memory.read(election_id)
+
+    async def write(self, election_id: ElectionId, election: Election, *, expected: int) -> Record | None:
+        """See ``Store.write``; it fails or conflicts after the delay."""
+        if self.write_delay_s:
+            await anyio.sleep(self.write_delay_s)
+        if self.failing:
+            raise StoreError("the disk is full")
+        if self.conflicts:
+            self.conflicts -= 1
+            await self._write_by_somebody_else(election_id)
+            return None
+        record = await self.memory.write(election_id, election, expected=expected)
+        if record is not None:
+            self.writes.append(election)
+        return record
+
+    async def _write_by_somebody_else(self, election_id: ElectionId) -> None:
+        record = await self.memory.read(election_id)
+        await self.memory.write(election_id, record.election, expected=record.version)
+
+    def elections(self) -> AsyncIterator[tuple[ElectionId, Election]]:
+        """See ``Store.elections``."""
+        return self.memory.elections()
+
+    async def open_session(self, *args: Any, **kwargs: Any) -> SessionId:
+        """See ``Store.open_session``."""
+        return await self.memory.open_session(*args, **kwargs)
+
+    async def end_session(self, session: SessionId) -> None:
+        """See ``Store.end_session``."""
+        if self.failing:
+            raise StoreError("the disk is full")
+        await self.memory.end_session(session)
+
+    async def sessions(self) -> list[StoredSession]:
+        """See ``Store.sessions``."""
+        return await self.memory.sessions()
+
+
+@asynccontextmanager
+async def running(store: RecordingStore) -> AsyncGenerator[Engine]:
+    """Run an engine on a store, with virtual time."""
+    engine = Engine(store, clock=VirtualClock())
+    async with engine.running():
+        yield engine
+
+
+def about(session: str = "", name: str = "e") -> Call:
+    """Return what a call says of itself."""
+    return Call(name, session=session)
+
+
+async def stand(connection: Connection, session: str, candidate_id: str = "", name: str = "e") -> None:
+    """Create and enter, as a client does."""
+    await connection.create(about(session, name))
+    await connection.enter(about(session, name), candidate_id)
+
+
+async def candidates(engine: Engine, name: str = "e") -> tuple[str, ...]:
+    """Return the queue of an election."""
+    return (await Connection(engine).get_term(about(name=name))).candidates

@@ -1,0 +1,89 @@
+"""One suite, three faces: elections in memory on asyncio and on Trio, and on a server over gRPC."""
+
+import functools
+import inspect
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from atomix_election import ElectionServer, targets
+from atomix_election.engine import Engine
+from tests.face.party import TTL_S, Party
+
+LONGEST_TEST_S = 10.0
+FACES = {"memory-asyncio": "asyncio", "memory-trio": "trio", "grpc": "asyncio"}
+_names = iter(range(1 << 30))
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Put every asynchronous test of this suite under a time-out."""
+    if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+        item.obj = _timed(item.obj)
+
+
+def _timed(test: Any) -> Any:
+    @functools.wraps(test)
+    async def timed(*args: Any, **kwargs: Any) -> None:
+        with anyio.fail_after(LONGEST_TEST_S):
+            await test(*args, **kwargs)
+
+    return timed
+
+
+@pytest.fixture(params=FACES)
+def face(request: pytest.FixtureRequest) -> str:
+    """Which of the faces is meant."""
+    return request.param
+
+
+@pytest.fixture
+def anyio_backend(face: str) -> str:
+    """What the face runs on."""
+    return FACES[face]
+
+
+@pytest.fixture(autouse=True)
+def short_time_to_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let sessions that connections keep open be as short as this suite needs them, in memory too."""
+    limits = getattr(targets, "SessionLimits", None)
+    if limits is not None:
+        monkeypatch.setattr(targets, "SessionLimits", lambda least_s: limits(min(least_s, TTL_S), TTL_S))
+
+
+@pytest.fixture
+def store_name() -> str:
+    """A named memory that nobody used before."""
+    return f"face-{next(_names)}"
+
+
+@pytest.fixture
+async def target(face: str, anyio_backend: str, store_name: str) -> AsyncGenerator[str]:
+    """A target of elections in that memory."""
+    if face == "grpc":
+        async with ElectionServer(f"memory://{store_name}", session_ttl=TTL_S) as server:
+            yield server.target
+    else:
+        yield f"memory://{store_name}"
+
+
+@pytest.fixture
+async def party(target: str) -> AsyncGenerator[Party]:
+    """Clients of the target that come and go in any order."""
+    async with anyio.create_task_group() as tasks:
+        guests = Party(target, tasks)
+        yield guests
+        await guests.all_leave()
+
+
+@pytest.fixture
+def engine_now(store_name: str) -> Callable[[], Engine]:
+    """Gives the engine that runs behind the target at that time: what a user cannot see."""
+
+    def engine() -> Engine:
+        found = targets._shared[store_name].engine
+        assert found is not None
+        return found
+
+    return engine

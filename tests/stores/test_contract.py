@@ -1,0 +1,132 @@
+"""What every store must do. A new store adds its factory to ``STORES``."""
+
+from collections.abc import Callable
+from types import MappingProxyType
+
+import pytest
+
+from atomix_election.core.election import Election
+from atomix_election.model import Candidate, ElectionId, SessionId
+from atomix_election.stores.base import Store
+from atomix_election.stores.memory import MemoryStore
+
+pytestmark = pytest.mark.anyio
+
+STORES: dict[str, Callable[[], Store]] = {"memory": MemoryStore}
+E1, E2 = ElectionId("default", "e"), ElectionId("other", "e")
+SESSION = SessionId("default", "s", 1)
+ELECTION = Election(
+    (Candidate("a", SESSION), Candidate("候補 b", SESSION)), 3, 7, frozenset({SESSION}), MappingProxyType({SESSION: 5})
+)
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest) -> Store:
+    """A store that is new."""
+    return STORES[request.param]()
+
+
+async def _open(store: Store, session_id: str, namespace: str = "default", ttl_s: float = 10.0) -> SessionId:
+    return await store.open_session(namespace, session_id, ttl_s=ttl_s, kept_alive=False)
+
+
+async def test_what_was_never_written_is_empty_and_has_version_0(store: Store) -> None:
+    """Reading it leaves no trace."""
+    record = await store.read(E1)
+    assert (record.election, record.version) == (Election(), 0)
+    assert [each async for each in store.elections()] == []
+    assert await store.sessions() == []
+
+
+async def test_what_was_written_is_read(store: Store) -> None:
+    """All of it, by its full name alone, and with the version that the write answered."""
+    written = await store.write(E1, ELECTION, expected=0)
+    assert written is not None
+    assert written.version != 0
+    assert await store.read(E1) == written
+    assert written.election == ELECTION
+    assert (await store.read(E2)).version == 0
+
+
+async def test_versions_never_come_back(store: Store) -> None:
+    """Each write has a version of its own, also of a state that was there before."""
+    versions = [0]
+    for election in (ELECTION, Election(), ELECTION, ELECTION):
+        record = await store.write(E1, election, expected=versions[-1])
+        assert record is not None
+        versions.append(record.version)
+    assert len(set(versions)) == len(versions)
+
+
+async def test_a_write_with_another_version_changes_nothing(store: Store) -> None:
+    """Too old, too new, or 0 where there is something: None."""
+    first = await store.write(E1, ELECTION, expected=0)
+    assert first is not None
+    second = await store.write(E1, Election(number=9), expected=first.version)
+    assert second is not None
+    for expected in (0, first.version, second.version + 1):
+        assert await store.write(E1, ELECTION, expected=expected) is None
+    assert await store.read(E1) == second
+    assert await store.write(E2, ELECTION, expected=second.version) is None
+    assert (await store.read(E2)).version == 0
+
+
+async def test_the_floor_never_falls(store: Store) -> None:
+    """A floor is a number that a term may have."""
+    floor = (await store.read(E1)).floor
+    assert floor >= 0
+    await store.write(E1, ELECTION, expected=0)
+    assert (await store.read(E1)).floor >= floor
+
+
+async def test_all_elections_that_were_written_are_listed(store: Store) -> None:
+    """Also those that are empty by now; each once, in its newest state; writing meanwhile does no harm."""
+    for number in range(20):
+        await store.write(ElectionId("default", f"e{number}"), ELECTION, expected=0)
+    first = await store.read(ElectionId("default", "e0"))
+    await store.write(ElectionId("default", "e0"), Election(number=1), expected=first.version)
+    listed: dict[ElectionId, Election] = {}
+    async for election_id, election in store.elections():
+        assert election_id not in listed
+        listed[election_id] = election
+        await store.write(ElectionId("more", election_id.name), ELECTION, expected=0)
+    assert {f"e{number}" for number in range(20)} == {each.name for each in listed if each.namespace == "default"}
+    assert listed[ElectionId("default", "e0")] == Election(number=1)
+
+
+async def test_no_incarnation_is_given_twice(store: Store) -> None:
+    """Neither to the same id again, after its end too, nor to other ids."""
+    sessions: set[SessionId] = set()
+    incarnations: set[SessionId] = set()
+    for _ in range(3):
+        for namespace in ("default", "other"):
+            session = await _open(store, "s", namespace)
+            assert (session.namespace, session.id) == (namespace, "s")
+            assert session not in sessions
+            sessions.add(session)
+            incarnations.add(session)
+            await store.end_session(session)
+    assert len(incarnations) == 6
+
+
+async def test_sessions_that_were_opened_and_not_ended_are_listed(store: Store) -> None:
+    """With their time-to-live; ending one ends that incarnation only, and ending it again is no error."""
+    old = await _open(store, "s", ttl_s=1.5)
+    new = await _open(store, "s", ttl_s=2.5)
+    await store.end_session(old)
+    await store.end_session(old)
+    assert [(each.session, each.ttl_s) for each in await store.sessions()] == [(new, 2.5)]
+
+
+async def test_kept_alive_is_remembered(store: Store) -> None:
+    """A store keeps what kind of session it is."""
+    session = await store.open_session("default", "s", ttl_s=1.0, kept_alive=True)
+    assert [(each.session, each.kept_alive) for each in await store.sessions()] == [(session, True)]
+
+
+async def test_a_store_has_an_identity(store: Store) -> None:
+    """It does not change, and no other store has it."""
+    others = {factory().id for factory in STORES.values()}
+    assert store.id == store.id
+    assert store.id
+    assert store.id not in others

@@ -1,0 +1,93 @@
+"""What users may import, and that they are given its types."""
+
+import ast
+import inspect
+from importlib.resources import files
+from pathlib import Path
+
+import atomix_election
+from atomix_election import ElectionError, errors, testing
+
+DESIGNED = {
+    "CandidateTaken",
+    "Client",
+    "ElectionError",
+    "ElectionServer",
+    "Event",
+    "EventType",
+    "InvalidRequest",
+    "LeaderElection",
+    "LeadershipLost",
+    "LimitExceeded",
+    "LossReason",
+    "NotACandidate",
+    "NotOwner",
+    "OutcomeUnknown",
+    "PermissionDenied",
+    "SessionEnded",
+    "StoreError",
+    "Term",
+    "Unauthenticated",
+    "Unavailable",
+    "connect",
+}
+
+
+def _public_names(module: object) -> set[str]:
+    return {name for name, value in vars(module).items() if name[0] != "_" and not inspect.ismodule(value)}
+
+
+def test_what_is_imported_is_exported() -> None:
+    """``__all__`` has every public name of the package, once, in order, and nothing else."""
+    for module in (atomix_election, testing):
+        assert sorted(set(module.__all__)) == module.__all__
+        assert set(module.__all__) == _public_names(module)
+
+
+def test_what_the_design_names_is_there() -> None:
+    """Users rely on these."""
+    assert set(atomix_election.__all__) >= DESIGNED
+
+
+def test_every_error_can_be_imported_from_the_top() -> None:
+    """And each is an ElectionError, so that one except clause catches all."""
+    found = {
+        name: value for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)
+    }
+    assert len(found) >= 13
+    for name, error in found.items():
+        assert issubclass(error, ElectionError)
+        assert getattr(atomix_election, name) is error
+
+
+def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
+    """The drawing in ``errors.py`` names every error."""
+    drawn = errors.__doc__ or ""
+    for name in {each for each in atomix_election.__all__ if isinstance(getattr(errors, each, None), type)}:
+        if issubclass(getattr(errors, name), ElectionError):
+            assert f" {name} " in f" {drawn} ".replace("\n", " "), name
+
+
+def test_names_are_exported_explicitly() -> None:
+    """``import x as x``, which type checkers take for a public name."""
+    for module in (atomix_election, testing):
+        tree = ast.parse(Path(module.__file__ or "").read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                assert all(name.asname == name.name for name in node.names)
+
+
+def test_the_package_is_typed() -> None:
+    """The marker of PEP 561 is part of the package."""
+    assert (files(atomix_election) / "py.typed").is_file()
+
+
+def test_public_names_are_documented() -> None:
+    """Each has a docstring, and so has each of its public methods."""
+    for name in atomix_election.__all__:
+        public = getattr(atomix_election, name)
+        assert inspect.getdoc(public), name
+        if inspect.isclass(public):
+            for member, value in vars(public).items():
+                if member[0] != "_" and (inspect.isfunction(value) or isinstance(value, property)):
+                    assert inspect.getdoc(value), f"{name}.{member}"

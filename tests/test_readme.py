@@ -1,0 +1,88 @@
+"""What the README shows works as it stands there."""
+
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+WAIT_S = 20.0
+
+
+@contextmanager
+def _server() -> Generator[str]:
+    """Run the README's own command, on a free port, and give its target."""
+    command = _command("serve").replace("127.0.0.1:5678", "127.0.0.1:0")
+    with _started(command) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().removeprefix("listening on ").strip()
+        process.terminate()
+        assert process.wait(WAIT_S) == 0
+
+
+@contextmanager
+def _started(command: str) -> Generator["subprocess.Popen[str]"]:
+    words = shlex.split(command)
+    assert words[0] == "python"
+    process = subprocess.Popen(
+        [sys.executable, *words[1:]], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _command(name: str) -> str:
+    found = re.findall(rf"^    (python -m atomix_election {name}\b.*)$", README, re.MULTILINE)
+    assert found, f"the README shows no command {name}"
+    return found[0]
+
+
+def _example() -> str:
+    found = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert len(found) == 1
+    return found[0]
+
+
+def _run(example: str) -> str:
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", example], capture_output=True, text=True, timeout=WAIT_S, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return ended.stdout
+
+
+def test_the_example_runs_as_it_is() -> None:
+    """It prints who leads."""
+    assert "node-1" in _run(_example())
+
+
+def test_the_example_runs_against_a_server_too() -> None:
+    """With nothing but its target replaced."""
+    with _server() as target:
+        example = _example()
+        assert example.count('target="memory://"') == 1
+        assert "node-1" in _run(example.replace("memory://", target))
+
+
+def test_the_commands_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """serve, term and watch, as they stand there but for the port."""
+    with _server() as target:
+        monkeypatch.setenv("ATOMIX_ELECTION_TARGET", target)
+        with _started(_command("term")) as term:
+            out, _ = term.communicate(timeout=WAIT_S)
+            assert term.returncode == 0
+            assert "nightly-report" in out
+        with _started(_command("watch")) as watch:
+            assert watch.stdout is not None
+            assert '"type": "NONE"' in watch.stdout.readline()
+            watch.send_signal(signal.SIGINT)
+            assert watch.wait(WAIT_S) == 130

@@ -1,0 +1,112 @@
+"""Background tasks end with their block, and the block's own end comes out unchanged."""
+
+import asyncio
+import contextlib
+
+import anyio
+import pytest
+
+from atomix_election.tasks import background_tasks
+
+pytestmark = pytest.mark.anyio
+
+
+class Mishap(Exception):
+    """What goes wrong in a block."""
+
+
+async def test_tasks_are_cancelled_at_the_end_of_the_block() -> None:
+    """And the block's end waits until they have ended."""
+    ended: list[str] = []
+
+    async def work() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.lowlevel.checkpoint()
+            ended.append("work")
+
+    with anyio.fail_after(5):
+        async with background_tasks() as tasks:
+            tasks.start_soon(work)
+            await anyio.wait_all_tasks_blocked()
+    assert ended == ["work"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Mishap(), TimeoutError(), StopIteration(), StopAsyncIteration(), SystemExit(3), KeyboardInterrupt()],
+    ids=lambda error: type(error).__name__,
+)
+async def test_the_blocks_exception_comes_out_as_itself(error: BaseException) -> None:
+    """Not in a group, and the tasks have ended."""
+    with pytest.raises(type(error)) as raised:  # noqa: PT012 - its end is what is tested
+        async with background_tasks() as tasks:
+            tasks.start_soon(anyio.sleep_forever)
+            raise error
+    assert raised.value is error
+    assert raised.value.__cause__ is None
+
+
+async def test_the_blocks_group_comes_out_as_itself() -> None:
+    """Exception groups of its own are not taken apart."""
+    group = BaseExceptionGroup("of the block", [Mishap(), KeyboardInterrupt()])
+    with pytest.raises(BaseExceptionGroup) as raised:
+        async with background_tasks():
+            raise group
+    assert raised.value is group
+
+
+async def test_a_failing_task_ends_the_block() -> None:
+    """Its exception comes out in a group, as it is a fault of this package."""
+
+    async def fail() -> None:
+        raise Mishap
+
+    with anyio.fail_after(5), pytest.raises(ExceptionGroup) as raised:  # noqa: PT012 - its end is what is tested
+        async with background_tasks() as tasks:
+            tasks.start_soon(fail)
+            await anyio.sleep_forever()
+    assert [type(each) for each in raised.value.exceptions] == [Mishap]
+
+
+async def test_an_outer_cancellation_goes_through() -> None:
+    """The scope that was cancelled catches it."""
+    with anyio.fail_after(5), anyio.CancelScope() as scope:
+        async with background_tasks() as tasks:
+            tasks.start_soon(anyio.sleep_forever)
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_native_cancellation_goes_through() -> None:
+    """The task counts one, and is cancelled."""
+    counts: list[int] = []
+
+    async def stay() -> None:
+        try:
+            async with background_tasks() as tasks:
+                tasks.start_soon(anyio.sleep_forever)
+                await asyncio.sleep(60)
+        finally:
+            task = asyncio.current_task()
+            assert task is not None
+            counts.append(task.cancelling())
+
+    task = asyncio.create_task(stay())
+    await anyio.wait_all_tasks_blocked()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.wait_for(task, 5)
+    assert task.cancelled()
+    assert counts == [1]
+
+
+async def test_a_block_that_returns_ends_quietly() -> None:
+    """No scope of the caller is cancelled by it."""
+    async with background_tasks():
+        pass
+    await anyio.lowlevel.checkpoint()
