@@ -133,8 +133,9 @@ class Client:
         return self._keeper
 
     def session_if_any(self) -> SessionKeeper | None:
-        """Return the session, or None as long as nobody has needed one, and in a forked child."""
-        return self._keeper if self._keeper.session_id and os.getpid() == self._process else None
+        """Return the session, or None as long as nobody has needed one."""
+        self._check()
+        return self._keeper if self._keeper.started else None
 
     def call(self, name: str) -> Call:
         """Return what a call that needs no session says of itself; it names the session where there is one."""
@@ -152,12 +153,17 @@ class Client:
 
     def leads(self, place: Place) -> bool:
         """Return whether a candidate may act as the leader at this moment, in this process."""
-        return os.getpid() == self._process and self._keeper.leads(place) is not None
+        return not self.is_forked and self._keeper.leads(place) is not None
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is a forked child of the process that connected."""
+        return os.getpid() != self._process
 
     def _check(self) -> None:
         if self._closed:
             raise Unavailable("the client is closed: its `connect` block has ended")
-        if os.getpid() != self._process:
+        if self.is_forked:
             raise InvalidRequest("this client was connected by a parent process: connect anew in the child")
 
 
@@ -260,7 +266,9 @@ class LeaderElection:
             Unavailable: the service could not be reached.
             OutcomeUnknown: it may or may not have been done.
         """
-        session = self._connected.session()
+        session = self._connected.session_if_any()
+        if session is None:
+            return await self.get_term()
         await session.stop(self._place)
         return await session.withdraw(self._place)
 
@@ -384,7 +392,8 @@ class LeaderElection:
         return self._name, self._candidate_id
 
     async def _leave(self) -> None:
-        session = self._connected.session_if_any()
+        client = self._connected
+        session = None if client.is_forked else client.session_if_any()
         if session is not None and session.is_wanted(self._place):
             await session.leave(self._place)
 

@@ -4,6 +4,7 @@ Exit statuses: 0 all well, 1 refused or failed, 2 a wrong command line, 130 inte
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -25,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_to(commands)
     options = parser.parse_args(arguments)
     try:
-        return options.run(options)
+        status = options.run(options)
+        sys.stdout.flush()
+        return status
     except InvalidRequest as error:
         print(f"atomix-election: {error}", file=sys.stderr)
         return 2
@@ -33,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"atomix-election: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        sys.stdout = None  # whoever read the output has gone; there is nothing left to flush
+        # Whoever read the output has gone. What is still in the buffer must not fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED

@@ -267,6 +267,7 @@ class Campaign:
     def work_ended(self, granted: Granted, now: float) -> list[Action]:
         """The work has ended, and the leadership with it. What was taken away is confirmed."""
         self._working.discard(granted)
+        self._overdue.discard(granted)
         if self._held.get(granted.election) == granted:
             self._lose(granted, LossReason.EXPIRED)
         else:
@@ -307,7 +308,7 @@ class Campaign:
         for granted in list(self._held.values()):
             if now >= self._deadlines[granted] - self.timing.grace_s:
                 actions += self._lose(granted, LossReason.EXPIRED)
-        for granted in self._working - self._overdue:
+        for granted in sorted(self._working - self._overdue):
             if now >= self._deadlines[granted]:
                 self._overdue.add(granted)
                 actions += [Abandon(granted), *self.ended(LossReason.EXPIRED)]

@@ -15,6 +15,9 @@ from atomix_election.model import ElectionId, SessionId
 from atomix_election.stores.base import Store
 from atomix_election.tasks import shielded
 
+OVERSLEPT_S = 0.05
+"""When the timer comes later than this, the process was stopped: what clients have sent meanwhile is read first."""
+
 
 @dataclass(slots=True, eq=False)
 class Session:
@@ -195,6 +198,8 @@ class Sessions:
             self._nap_until = math.inf if deadline is None else deadline
             with anyio.CancelScope() as self._nap:
                 await self._clock.sleep_until(self._nap_until)
+            if self._clock.now() > self._nap_until + OVERSLEPT_S:
+                await self._clock.sleep_until(self._clock.now() + OVERSLEPT_S)
 
     async def _add_new(self, namespace: str, session_id: str, kept_alive_ttl_s: float | None) -> Session:
         kept_alive = kept_alive_ttl_s is not None

@@ -12,6 +12,7 @@ from atomix_election.clock import Clock
 from atomix_election.core.campaign import (
     Abandon,
     Action,
+    Answer,
     Campaign,
     GiveBack,
     Granted,
@@ -139,6 +140,11 @@ class SessionKeeper:
         return self._session_id if self._opened.is_set() else ""
 
     @property
+    def started(self) -> bool:
+        """Whether anybody has needed a session."""
+        return self._tasks is not None
+
+    @property
     def longest_failover_s(self) -> float:
         """How long a takeover takes at most, as the server says, or the time-to-live as long as it has not."""
         return self._campaign.longest_failover_s or self._ttl_s
@@ -221,6 +227,9 @@ class SessionKeeper:
 
     async def leave(self, place: Place) -> None:
         """Take a candidate out of the queue, bounded in time; if it fails, that is logged and made good later."""
+        if not self.session_id:
+            self._wanted.discard(place)
+            return
         try:
             with anyio.fail_after(LEAVE_TIMEOUT_S, shield=True):
                 await self.withdraw(place)
@@ -352,10 +361,19 @@ class SessionKeeper:
             async with background_tasks() as tasks:
                 tasks.start_soon(self._send_renewals, stream, tasks)
                 while not self._campaign.over:
-                    answer = await stream.receive()
+                    answer = await self._receive(stream)
                     self._do(self._campaign.renewed(answer, self.clock.now()))
                     if not self._campaign.over:
                         self._session_is_open()
+
+    async def _receive(self, stream: KeepAlive) -> Answer:
+        """Return the next answer. Before the first one of a session there is no time-to-live to count by."""
+        if self._campaign.timing is not None:
+            return await stream.receive()
+        with anyio.move_on_after(OPEN_TIMEOUT_S):
+            return await stream.receive()
+        stream.give_up()
+        raise Unavailable(f"no answer to the first renewal within {OPEN_TIMEOUT_S:g} s")
 
     async def _send_renewals(self, stream: KeepAlive, tasks: Background) -> None:
         try:

@@ -255,10 +255,11 @@ class Watched:
     def see_term(self, election: str, term: Term) -> None:
         held = {each for each in self.held if each.election == election and each.number <= term.number}
         lost = {each for each in held if (each.number, each.candidate_id) != (term.number, term.leader)}
+        others = self.held - lost
         gone = any(each.candidate_id not in term.candidates for each in lost)
         self.carry_out(self.campaign.term_seen(election, term), LossReason.EVICTED if gone else LossReason.SUPERSEDED)
         assert self.held.isdisjoint(lost)
-        assert held - lost <= self.held
+        assert others <= self.held, "an older term, or one of another election, ended it"
 
     def begin_work(self, granted: Granted) -> None:
         self.campaign.work_began(granted)
@@ -325,9 +326,9 @@ class Campaigning(RuleBasedStateMachine):
         leads: list[Granted] = []
         revoked: list[Revoked] = []
         for election in ELECTIONS:
-            held = [each.number for each in self.watched.held if each.election == election]
+            held = [each.number for each in self.watched.held | self.watched.working if each.election == election]
             newest = self.newest[election]
-            choices = st.one_of(st.just(0), st.integers(1, newest + 1), *map(st.just, held * 3))
+            choices = st.one_of(st.just(0), st.integers(1, newest + 1), *map(st.just, sorted(held) * 3))
             number = data.draw(choices, label=f"leads {election}")
             if number:
                 leads.append(leadership(election, number))
@@ -352,9 +353,23 @@ class Campaigning(RuleBasedStateMachine):
         if not self.watched.stream:
             self.watched.connected()
 
+    @precondition(lambda self: not self.watched.over)
+    @rule(election=st.sampled_from(ELECTIONS), higher=st.integers(1, 2))
+    def lead(self, election: str, higher: int) -> None:
+        """What mostly happens: a new leadership, and work under it."""
+        watched = self.watched
+        if not watched.stream:
+            watched.connected()
+        self.newest[election] += higher
+        others = sorted(each for each in watched.held if each.election != election)
+        named = (*others, leadership(election, self.newest[election]))
+        watched.answer(Answer(watched.stream[-1], "s", watched.timing.ttl_s, 1.0, named))
+        for granted in sorted(watched.started):
+            watched.begin_work(granted)
+
     @precondition(lambda self: self.watched.stream and self.watched.known)
-    @rule(data=st.data())
-    def answer_as_before(self, data: st.DataObject) -> None:
+    @rule()
+    def answer_as_before(self) -> None:
         """The newest renewal is answered, and what is held goes on."""
         self.watched.answer(
             Answer(self.watched.stream[-1], "s", self.watched.timing.ttl_s, 1.0, tuple(sorted(self.watched.held)))
@@ -481,4 +496,4 @@ class Campaigning(RuleBasedStateMachine):
 
 
 TestCampaigning = Campaigning.TestCase
-TestCampaigning.settings = settings(deadline=None, print_blob=True, max_examples=200, stateful_step_count=60)
+TestCampaigning.settings = settings(deadline=None, print_blob=True, max_examples=300, stateful_step_count=60)
