@@ -13,10 +13,10 @@ unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
 # All installations go into one environment, so that they cannot run side by side.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check proto clean
+.PHONY: help demo test check simulate proto clean
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/installed ## watch a leadership move from one replica to the next
 	@$(RUN) -m atomix_election demo
@@ -29,6 +29,9 @@ check: $(VENV)/installed-check ## lint, formatting, types, layers
 	$(RUN) -m ruff format --check
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(RUN) -m pyright
 	$(VENV)/bin/lint-imports --no-logo --no-cache
+
+simulate: $(VENV)/installed-test ## search for interleavings that break a rule; SEED=n replays, MINUTES=m searches
+	@$(RUN) -m tests.simulation.search $(if $(SEED),--seed $(SEED),$(if $(MINUTES),--minutes $(MINUTES)))
 
 proto: $(VENV)/installed-test ## regenerate the message classes from proto/
 	$(RUN) proto/generate.py

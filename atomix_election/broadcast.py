@@ -16,7 +16,7 @@ class Broadcast:
     """The watchers of one election."""
 
     def __init__(self) -> None:
-        self._subscriptions: set[Subscription] = set()
+        self._subscriptions: dict[Subscription, None] = {}
 
     def __len__(self) -> int:
         return len(self._subscriptions)
@@ -42,11 +42,11 @@ class Broadcast:
 
     def add(self, subscription: "Subscription") -> None:
         """Begin to hand events to a watcher."""
-        self._subscriptions.add(subscription)
+        self._subscriptions[subscription] = None
 
     def remove(self, subscription: "Subscription") -> None:
         """Stop handing events to a watcher."""
-        self._subscriptions.discard(subscription)
+        self._subscriptions.pop(subscription, None)
 
 
 class Subscription:

@@ -161,6 +161,13 @@ class Abandon:
 Action = Renew | Reconnect | StartLeading | StepDown | GiveBack | Abandon
 
 
+class _Seen(NamedTuple):
+    """The newest term that was seen of an election, and the last renewal that had been sent by then."""
+
+    term: Term
+    renewal: int
+
+
 class Campaign:
     """The state. Each method is told what happened, and when, and returns what to do, in order.
 
@@ -180,6 +187,8 @@ class Campaign:
         self._working: set[Granted] = set()
         self._overdue: set[Granted] = set()
         self._given_up: dict[str, int] = {}
+        self._seen: dict[str, _Seen] = {}
+        self._leaving: set[tuple[str, str]] = set()
         self._revoked: set[Granted] = set()
         self._confirmed: set[Granted] = set()
         self._sent: dict[int, float] = {}
@@ -240,11 +249,15 @@ class Campaign:
         self._sent = {renewal: when for renewal, when in self._sent.items() if renewal >= answer.renewal}
         actions += self._take_back(answer)
         for granted in answer.leaderships:
-            actions += self._grant(granted, sent + self.timing.ttl_s - self.timing.margin_s, now)
+            if not self._is_outdated(granted, answer.renewal):
+                actions += self._grant(granted, sent + self.timing.ttl_s - self.timing.margin_s, now)
         return actions + self._confirm(now)
 
     def term_seen(self, election: str, term: Term) -> list[Action]:
         """A term was seen, in a reply or an event. One that is not that of the held leadership ends it."""
+        seen = self._seen.get(election)
+        if seen is None or (term.number, term.revision) > (seen.term.number, seen.term.revision):
+            self._seen[election] = _Seen(term, self._renewal)
         granted = self._held.get(election)
         if granted is None or term.number < granted.number:
             return []
@@ -252,6 +265,18 @@ class Campaign:
             return []
         gone = granted.candidate_id not in term.candidates
         return self._lose(granted, LossReason.EVICTED if gone else LossReason.SUPERSEDED)
+
+    def leaving(self, election: str, candidate_id: str) -> list[Action]:
+        """The candidate is about to be withdrawn: it leads no more, whatever is granted until ``left``."""
+        self._leaving.add((election, candidate_id))
+        granted = self._held.get(election)
+        if granted is None or granted.candidate_id != candidate_id:
+            return []
+        return self._lose(granted, LossReason.WITHDRAWN)
+
+    def left(self, election: str, candidate_id: str) -> None:
+        """The withdrawal was answered, or is not waited for any more."""
+        self._leaving.discard((election, candidate_id))
 
     def ended(self, reason: LossReason) -> list[Action]:
         """The session has ended: it leads nowhere any more."""
@@ -331,6 +356,9 @@ class Campaign:
         if self._held.get(granted.election) == granted:
             self._deadlines[granted] = max(self._deadlines[granted], deadline)
             return []
+        if (granted.election, granted.candidate_id) in self._leaving:
+            self._give_up(granted)
+            return []
         if granted.number <= self._given_up.get(granted.election, 0):
             return [] if granted in self._working else [GiveBack(granted)]
         if self.timing is None or now >= deadline - self.timing.grace_s:
@@ -338,6 +366,13 @@ class Campaign:
         self._held[granted.election] = granted
         self._deadlines[granted] = deadline
         return [StartLeading(granted)]
+
+    def _is_outdated(self, granted: Granted, renewal: int) -> bool:
+        """Whether an answer may be older than a term that was seen since its renewal was sent, and contradicts it."""
+        seen = self._seen.get(granted.election)
+        if seen is None or renewal > seen.renewal or granted.number > seen.term.number:
+            return False
+        return granted.number < seen.term.number or granted.candidate_id != seen.term.leader
 
     def _lose(self, granted: Granted, reason: LossReason) -> list[Action]:
         del self._held[granted.election]

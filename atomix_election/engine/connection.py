@@ -69,7 +69,7 @@ class Connection:
         _require_session(call)
         session = await self._engine.sessions.open(call.namespace, call.session)
         self._hold(session)
-        session.elections.add(call.election_id)
+        session.elections[call.election_id] = None
         await self._engine.create(session, call.election_id, _operation(session, call))
 
     async def close(self, call: Call) -> None:
@@ -124,7 +124,7 @@ class Connection:
         self._check_connected()
         if session is None:
             return await self._engine.submit(call.election_id, command)
-        session.elections.add(call.election_id)
+        session.elections[call.election_id] = None
         return await self._engine.submit(call.election_id, command, _operation(session, call))
 
     def _session(self, call: Call) -> Session:

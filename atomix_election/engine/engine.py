@@ -72,6 +72,10 @@ class Engine:
                 if not self._lent:
                     self._stop()
 
+    def check_running(self) -> None:
+        """Raise Unavailable if the engine is not running."""
+        self._spawner()
+
     def _stop(self) -> None:
         """The last user leaves. Whoever comes next starts from what is in the store."""
         for lane in list(self._lanes.values()):
@@ -184,7 +188,7 @@ class Engine:
                 if session is None or session.id != identity:
                     self._start(self._expire, election_id, identity)
                 else:
-                    session.elections.add(election_id)
+                    session.elections[election_id] = None
             self._committed(election_id, Election(), election)
 
     def _committed(self, election_id: ElectionId, before: Election, after: Election) -> None:
@@ -197,7 +201,7 @@ class Engine:
             if session is not None and session.id == identity:
                 session.look(election_id, after)
         for displaced in after.displaced:
-            if displaced not in before.displaced:
+            if displaced not in before.displaced and self._lent:  # else the next engine begins to wait
                 self._start(self._end_waiting, election_id, displaced, self._clock.now())
 
     async def _end_waiting(self, election_id: ElectionId, displaced: Displaced, since: float) -> None:

@@ -27,7 +27,7 @@ class EngineKeepAlive:
     def close(self) -> None:
         """The stream is gone; the session goes on until its deadline."""
         if self._session is not None:
-            self._session.watchers.discard(self)
+            self._session.watchers.pop(self, None)
 
     def disconnected_by_peer(self) -> None:
         """The client has closed the connection. Where it asked for that, its session ends, if this is its stream."""
@@ -46,8 +46,9 @@ class EngineKeepAlive:
         """See ``KeepAlive.send``."""
         self._renewal = renewal.renewal
         self._release_on_disconnect = renewal.release_on_disconnect
-        session = self._session or await self._take_up(renewal)
-        if session is None or session.ended:
+        self._engine.check_running()
+        session = await self._take_up(renewal)
+        if session is None:
             self._ended = True
         else:
             self._engine.sessions.renew(session)
@@ -74,15 +75,18 @@ class EngineKeepAlive:
 
     async def _take_up(self, renewal: Renewal) -> Session | None:
         sessions = self._engine.sessions
+        session = sessions.find(self._namespace, self._session_id)
+        if session is not None and session is self._session:
+            return session
+        if self._session is not None and self._session.ended:
+            return None
         if renewal.open:
             ttl_s = self._engine.limits.ttl_s(renewal.ttl_s)
             session = await sessions.open(self._namespace, self._session_id, kept_alive_ttl_s=ttl_s)
-        else:
-            session = sessions.find(self._namespace, self._session_id)
         if session is not None:
             if not session.kept_alive:
                 raise InvalidRequest(f"session {self._session_id!r} was opened by Create, and is kept by connections")
-            session.watchers.add(self)
+            session.watchers[self] = None
             session.stream = self
         self._session = session
         return session

@@ -41,13 +41,13 @@ class Session:
     id: SessionId
     ttl_s: float
     kept_alive: bool
-    elections: set[ElectionId] = field(default_factory=set[ElectionId])
+    elections: dict[ElectionId, None] = field(default_factory=dict[ElectionId, None])
     registered: set[ElectionId] = field(default_factory=set[ElectionId])
     creating: int = 0
     holders: set["Holder"] = field(default_factory=lambda: set[Holder]())  # noqa: PLW0108 - Holder comes later
     leads: dict[ElectionId, Granted] = field(default_factory=dict[ElectionId, Granted])
     revoked: dict[ElectionId, tuple[Revoked, ...]] = field(default_factory=dict[ElectionId, tuple[Revoked, ...]])
-    watchers: set["Watcher"] = field(default_factory=lambda: set[Watcher]())  # noqa: PLW0108 - Watcher comes later
+    watchers: dict["Watcher", None] = field(default_factory=lambda: dict[Watcher, None]())  # noqa: PLW0108 - see below
     stream: object = None
     ended: bool = False
 

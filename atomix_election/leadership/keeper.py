@@ -132,6 +132,7 @@ class SessionKeeper:
         self._nap = anyio.CancelScope()
         self._idle = anyio.Event()
         self._closing = False
+        self._attempt = 0
         self._tasks: Background | None = None
 
     @property
@@ -160,12 +161,17 @@ class SessionKeeper:
         """End the session, if there is one: its candidates leave everywhere at once. Bounded in time."""
         session_id = self.session_id
         self._closing = True
-        if not session_id or self._campaign.over or self._campaign.working:
-            return
+        is_open = session_id and not self._campaign.over
         self._do(self._campaign.ended(LossReason.SESSION_ENDED))
+        for stand in list(self._stands.values()):
+            stand.stopped = True
+            stand.wake()
         try:
             with anyio.fail_after(LEAVE_TIMEOUT_S, shield=True):
-                await self.service.end_session(self.namespace, session_id)
+                while self._campaign.working:
+                    await self._idle.wait()
+                if is_open:
+                    await self.service.end_session(self.namespace, session_id)
         except (ElectionError, TimeoutError) as error:
             log.warning("session %s could not be ended, it ends with its time-to-live: %s", session_id, error)
 
@@ -212,14 +218,22 @@ class SessionKeeper:
             Unavailable: the service could not be reached.
             OutcomeUnknown: it may or may not have been done.
         """
-        name, candidate_id = place
         self._wanted.discard(place)
         if self.session_id:
             try:
-                return await self.write(name, lambda call: self.service.withdraw(call, candidate_id))
+                return await self._send_withdraw(place)
             except SessionEnded:
                 pass  # and its candidates with it
-        return await self.service.get_term(Call(name, self.namespace))
+        return await self.service.get_term(Call(place[0], self.namespace))
+
+    async def _send_withdraw(self, place: Place) -> Term:
+        """Withdraw a candidate that leads no more from the moment when that is sent."""
+        campaign = self._campaign
+        self._do(campaign.leaving(*place))
+        try:
+            return await self.write(place[0], lambda call: self.service.withdraw(call, place[1]))
+        finally:
+            campaign.left(*place)
 
     def is_wanted(self, place: Place) -> bool:
         """Return whether a candidate was entered by ``enter`` and not withdrawn."""
@@ -292,6 +306,7 @@ class SessionKeeper:
     def begin_work(self, granted: Granted) -> Work:
         """Work begins under a leadership."""
         work = self._works[granted] = Work(granted)
+        self._idle = anyio.Event()
         self._campaign.work_began(granted)
         return work
 
@@ -307,7 +322,7 @@ class SessionKeeper:
     def end_stand(self, stand: Stand, *, withdraw: bool) -> None:
         """A stand is over; its candidate is taken out of the queue by a task that no cancellation reaches."""
         stand.leaving = True
-        if self._tasks is None or not withdraw:
+        if self._tasks is None or self._closing or not withdraw:
             self._remove_stand(stand)
         else:
             self._tasks.start_soon(self._leave_stand, stand)
@@ -329,20 +344,18 @@ class SessionKeeper:
             await self._keep_session()
             self._opened = anyio.Event()
             while self._campaign.working:
-                self._idle = anyio.Event()
                 await self._idle.wait()
             if not self._closing and self._campaign.over is not None:
                 log.warning("session %s is over: %s; opening another", self._session_id, self._campaign.over.value)
 
     async def _keep_session(self) -> None:
-        for attempt in count():
-            if self._campaign.over:
-                return
+        self._attempt = 0
+        while not self._campaign.over:
             try:
                 with anyio.CancelScope() as self._stream_scope:
                     await self._keep_stream()
             except ElectionError as error:
-                if not attempt or type(error) is not type(self._failure):
+                if not self._attempt or type(error) is not type(self._failure):
                     log.warning("the session cannot be kept alive, trying again: %s", error)
                 self._failure = error
             finally:
@@ -351,7 +364,8 @@ class SessionKeeper:
                 if self._release_on_disconnect and self._opened.is_set():
                     self._end_campaign(LossReason.SESSION_ENDED)
             if not self._campaign.over:
-                await anyio.sleep(self.pauses.after(attempt))
+                await anyio.sleep(self.pauses.after(self._attempt))
+                self._attempt += 1
 
     async def _keep_stream(self) -> None:
         async with self.service.keep_alive(self.namespace, self._session_id) as stream:
@@ -393,6 +407,7 @@ class SessionKeeper:
     def _session_is_open(self) -> None:
         """The first answer has come: whoever wants to be in a queue is entered with the new session."""
         self._failure = None
+        self._attempt = 0
         if self._opened.is_set():
             return
         self._opened.set()
@@ -425,7 +440,7 @@ class SessionKeeper:
         self._do(self._campaign.ended(reason))
 
     def _spawn(self, job: Callable[[Place], Coroutine[Any, Any, None]], place: Place) -> None:
-        if self._tasks is not None:
+        if self._tasks is not None and not self._closing:
             self._tasks.start_soon(job, place)
 
     def _do(self, actions: list[Action]) -> None:
@@ -478,12 +493,11 @@ class SessionKeeper:
             self._spawn(self._withdraw_and_enter_again, place)
 
     async def _withdraw_and_enter_again(self, place: Place) -> None:
-        name, candidate_id = place
         try:
-            await self.write(name, lambda call: self.service.withdraw(call, candidate_id))
+            await self._send_withdraw(place)
             if place in self._wanted or place in self._stands:
                 await self.send_enter(place)
         except ElectionError as error:
-            log.info("%s could not give the lead of election %s back yet: %s", candidate_id, name, error)
+            log.info("%s could not give the lead of election %s back yet: %s", place[1], place[0], error)
         finally:
             self._leaving.discard(place)

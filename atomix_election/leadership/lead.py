@@ -1,5 +1,6 @@
 """Leading as a block: wait for one's turn, work, step down in time, leave the queue on every exit."""
 
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -13,14 +14,18 @@ from atomix_election.errors import (
     CandidateTaken,
     ElectionError,
     LeadershipLost,
+    LimitExceeded,
     LossReason,
     OutcomeUnknown,
+    StoreError,
     Unavailable,
 )
 from atomix_election.leadership.keeper import Place, SessionKeeper, Stand, Work
 from atomix_election.model import Term
 from atomix_election.service import Call
 from atomix_election.tasks import background_tasks, native_cancellations, raise_native_cancellation, shielded
+
+log = logging.getLogger(__name__)
 
 
 class Leadership:
@@ -92,6 +97,10 @@ async def lead(keeper: SessionKeeper, place: Place) -> AsyncGenerator[Leadership
     withdraw = True
     try:
         granted, term = await _elected(keeper, stand)
+        while not stand.stopped and keeper.leads(place) != granted:  # it was lost while the wait was wound up
+            granted, term = await _elected(keeper, stand)
+        if stand.stopped:
+            raise _withdrawn(stand)
         work = keeper.begin_work(granted)
         leadership = Leadership(keeper, work, term)
         native = native_cancellations()
@@ -140,7 +149,11 @@ async def _elected(keeper: SessionKeeper, stand: Stand) -> tuple[Granted, Term]:
                 continue
             await stand.wait_news()
             if stand.stopped:
-                raise LeadershipLost(f"{stand.place[1]!r} was withdrawn while it waited", reason=LossReason.WITHDRAWN)
+                raise _withdrawn(stand)
+
+
+def _withdrawn(stand: Stand) -> LeadershipLost:
+    return LeadershipLost(f"{stand.place[1]!r} was withdrawn while it waited", reason=LossReason.WITHDRAWN)
 
 
 class _Wait:
@@ -186,8 +199,8 @@ class _Wait:
             except CandidateTaken:
                 if self._keeper.clock.now() > began + self._keeper.longest_failover_s:
                     raise
-            except (Unavailable, OutcomeUnknown):
-                pass
+            except (Unavailable, OutcomeUnknown, StoreError, LimitExceeded) as error:
+                log.info("%s could not enter election %s yet: %s", self._candidate_id, self._name, error)
             await anyio.sleep(self._keeper.pauses.after(attempt))
 
     async def term_of(self, granted: Granted) -> Term | None:
@@ -196,7 +209,7 @@ class _Wait:
         if term.number != granted.number:
             try:
                 term = await self._keeper.service.get_term(Call(self._name, self._keeper.namespace))
-            except Unavailable:
+            except (Unavailable, StoreError, LimitExceeded):
                 await anyio.sleep(self._keeper.pauses.after(0))
                 return None
             self._keeper.see(self._name, term)

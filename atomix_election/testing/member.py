@@ -1,0 +1,187 @@
+"""One simulated client: a process with a session of its own that leads, enters and leaves by chance."""
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import anyio
+
+from atomix_election.clock import Clock
+from atomix_election.core.campaign import Granted
+from atomix_election.errors import CandidateTaken, ElectionError, LeadershipLost
+from atomix_election.leadership import Leadership, Place, SessionKeeper, is_loss_of, lead
+from atomix_election.tasks import background_tasks
+from atomix_election.testing.checker import Stint
+from atomix_election.testing.clocks import SleepingClock
+from atomix_election.testing.network import FaultyService
+
+
+class WorkFailed(Exception):
+    """What the work of a simulated client raises of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What a client does.
+
+    Args:
+        elections: their names.
+        ttl_s: its time-to-live in seconds.
+        work_s: the longest that it works in one go.
+        linger_s: the longest that its work goes on after it was cancelled, shielded.
+        note: takes lines of the history.
+    """
+
+    elections: tuple[str, ...]
+    ttl_s: float
+    work_s: float
+    linger_s: float
+    note: Callable[[str], None]
+
+
+class Member:
+    """A client's process.
+
+    Args:
+        process: its name, never used again.
+        candidate_id: under which it stands.
+        service: its own way to the servers.
+        clock: its own.
+        chance: decides what it does.
+        habits: what it may do.
+    """
+
+    def __init__(
+        self,
+        process: str,
+        candidate_id: str,
+        service: FaultyService,
+        clock: Clock,
+        chance: random.Random,
+        habits: Habits,
+    ) -> None:
+        self.process = process
+        self.candidate_id = candidate_id
+        self.service = service
+        self.clock = SleepingClock(clock)
+        self.scope = anyio.CancelScope()
+        self.stints: set[Stint] = set()
+        self.calm = anyio.Event()
+        self.crashed = False
+        self.done = False
+        self._chance = chance
+        self._habits = habits
+        sessions = iter(range(1 << 30))
+        self.keeper = SessionKeeper(
+            service,
+            "default",
+            clock=self.clock,
+            ttl_s=habits.ttl_s,
+            new_session_id=lambda: f"{process}.{next(sessions)}",
+            chance=chance.random,
+        )
+
+    def now(self) -> float:
+        """Return the time by its own clock."""
+        return self.clock.now()
+
+    def places(self) -> list[Place]:
+        """Return where it may be a candidate."""
+        return [(name, self.candidate_id) for name in self._habits.elections]
+
+    def leads(self, place: Place) -> Granted | None:
+        """Return what ``is_leader`` and the token say."""
+        return self.keeper.leads(place)
+
+    def stands_anywhere(self) -> list[str]:
+        """Return the elections that it leads or waits to lead."""
+        return [place[0] for place in self.places() if self.keeper.standing(place) is not None]
+
+    async def live(self) -> None:
+        """Do this and that until the calm, lead each election once more, and leave."""
+        with self.scope:
+            async with background_tasks() as tasks:
+                self.keeper.start(tasks)
+                try:
+                    async with anyio.create_task_group() as elections:
+                        for place in self.places():
+                            elections.start_soon(self._take_part, place)
+                finally:
+                    await self.keeper.end()
+            self.done = True
+            self._note("has left")
+
+    async def _take_part(self, place: Place) -> None:
+        while not self.calm.is_set():
+            await self._sleep(self._chance.uniform(0, self._habits.ttl_s / 2))
+            act = self._chance.choice((self._lead, self._lead, self._run, self._enter, self._withdraw_meanwhile))
+            with anyio.CancelScope() as scope:
+                if self._chance.random() < 0.2:
+                    scope.deadline = anyio.current_time() + self._chance.uniform(0, 2 * self._habits.ttl_s)
+                with suppress(ElectionError, WorkFailed):
+                    await act(place)
+        while True:
+            with suppress(ElectionError, WorkFailed):
+                async with lead(self.keeper, place) as leadership:
+                    await self._work(place, leadership, 0.1)
+                    return
+            await self._sleep(0.1)
+
+    async def _lead(self, place: Place) -> None:
+        async with lead(self.keeper, place) as leadership:
+            await self._work(place, leadership, self._chance.uniform(0, self._habits.work_s))
+
+    async def _run(self, place: Place) -> None:
+        """What ``LeaderElection.run`` does."""
+        for _ in range(3):
+            leadership = None
+            try:
+                await self._lead(place)
+            except LeadershipLost as error:
+                if leadership is not None and not is_loss_of(error, leadership):
+                    raise
+            except CandidateTaken:
+                return
+
+    async def _enter(self, place: Place) -> None:
+        try:
+            await self.keeper.enter(place)
+            await self._sleep(self._chance.uniform(0, self._habits.work_s))
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.keeper.leave(place)
+
+    async def _withdraw_meanwhile(self, place: Place) -> None:
+        async with anyio.create_task_group() as both:
+            both.start_soon(self._withdraw_soon, place)
+            with suppress(ElectionError, WorkFailed):
+                await self._lead(place)
+            both.cancel_scope.cancel()
+
+    async def _withdraw_soon(self, place: Place) -> None:
+        await self._sleep(self._chance.uniform(0, self._habits.work_s))
+        with suppress(ElectionError):
+            await self.keeper.stop(place)
+            await self.keeper.withdraw(place)
+
+    async def _work(self, place: Place, leadership: Leadership, duration_s: float) -> None:
+        stint = Stint(place, leadership, self.now() + leadership.remaining)
+        self.stints.add(stint)
+        self._note(f"begins to work in {place[0]} under {leadership.token}")
+        try:
+            await self._sleep(duration_s)
+            if self._chance.random() < 0.1:
+                raise WorkFailed
+        finally:
+            if self._habits.linger_s and self._chance.random() < 0.5:
+                with anyio.CancelScope(shield=True):
+                    await self._sleep(self._chance.uniform(0, self._habits.linger_s))
+            self.stints.discard(stint)
+            self._note(f"has worked in {place[0]} under {leadership.token}")
+
+    async def _sleep(self, duration_s: float) -> None:
+        await self.clock.sleep_until(self.now() + duration_s)
+
+    def _note(self, what: str) -> None:
+        self._habits.note(f"{self.process} {what}")

@@ -1,0 +1,318 @@
+"""A seeded simulation of clients, an operator, a bad network and an engine that is restarted, in virtual time.
+
+Engine and leadership are the real ones; nothing is modelled but what goes wrong. Needs Trio. Each seed picks which
+kinds of faults there are, so that runs have few of them in many combinations; everything else comes from it as well.
+"""
+
+import logging
+import random
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import anyio
+import trio
+import trio.testing
+from anyio.abc import TaskGroup
+
+from atomix_election.errors import ElectionError
+from atomix_election.service import Call
+from atomix_election.testing.checker import Checker
+from atomix_election.testing.clock import VirtualClock
+from atomix_election.testing.clocks import DriftingClock
+from atomix_election.testing.host import FaultyStore, Host, StoreFaults
+from atomix_election.testing.member import Habits, Member
+from atomix_election.testing.network import CALL_TIMEOUT_S, Faults, FaultyService
+from atomix_election.testing.scheduling import PROCESS, Machines, outside, repeatable, watched
+from atomix_election.testing.streams import Direction
+
+FAULTS = (
+    "crash",
+    "hang",
+    "sleep",
+    "cut",
+    "cut one way",
+    "delays",
+    "losses",
+    "duplicates",
+    "broken streams",
+    "operator",
+    "restarts",
+    "store errors",
+    "slow store",
+    "lingering work",
+    "stubborn work",
+    "same ids",
+    "two elections",
+)
+"""What a seed chooses from."""
+DRIFT = 0.01
+"""How much slower or faster than real time a clock runs at most."""
+MOST_STEPS = 20_000
+"""How often tasks may run without any time passing."""
+SETTLING_S = 1.0 + CALL_TIMEOUT_S
+"""What the failover bound does not count: a call that was on its way, a retry, a store that has just failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a run.
+
+    Args:
+        seed: where it came from.
+        faults: which kinds there were.
+        violation: the rule that was broken, or None.
+        trace: the digest of its history.
+        history: the newest lines of it.
+    """
+
+    seed: int
+    faults: tuple[str, ...]
+    violation: str | None
+    trace: str
+    history: tuple[str, ...]
+
+
+def simulate(seed: int, minutes: float = 1.0) -> Outcome:
+    """Do one run; equal seeds and minutes give equal histories.
+
+    Args:
+        seed: decides everything.
+        minutes: of virtual time in which things go wrong; the calm and the end come after it.
+    """
+    log = logging.getLogger("atomix_election")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        with repeatable(seed):
+            return trio.run(_run, seed, minutes, clock=trio.testing.MockClock(autojump_threshold=0))
+    finally:
+        log.setLevel(level)
+
+
+async def _run(seed: int, minutes: float) -> Outcome:
+    simulation = _Simulation(seed, minutes)
+    checker = simulation.checker
+    try:
+        await simulation.run()
+    except Exception as error:  # noqa: BLE001 - whatever comes out is a fault of the package
+        checker.fail(f"an error came out: {_causes(error)}")
+    return Outcome(seed, simulation.faults, checker.violation, checker.trace, tuple(checker.history))
+
+
+def _causes(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        errors = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        return ", ".join(_causes(each) for each in errors)
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    where = f" at {frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame is not None else ""
+    return f"{type(error).__name__}: {error}{where}"
+
+
+@contextmanager
+def _inside(process: str) -> Generator[None]:
+    """What is started in this block belongs to a process."""
+    token = PROCESS.set(process)
+    try:
+        yield
+    finally:
+        PROCESS.reset(token)
+
+
+class _Simulation:
+    """One run."""
+
+    def __init__(self, seed: int, minutes: float) -> None:
+        self.chance = random.Random(seed)
+        self.faults = tuple(fault for fault in FAULTS if self.chance.random() < 0.4)
+        self.scope = anyio.CancelScope()
+        self.checker = Checker(VirtualClock().now, self.scope.cancel)
+        self._minutes = minutes
+        self._machines = Machines()
+        self._members: list[Member] = []
+        self._bad = True
+        self._now = self._steps = 0
+        self._ttl_s = self.chance.choice((1.0, 3.0, 10.0))
+        self._elections = ("x", "y") if "two elections" in self.faults else ("x",)
+        self._network = Faults(
+            delay_s=self.chance.uniform(0.01, 0.3) * self._ttl_s if "delays" in self.faults else 0.002,
+            lost_request=0.1 if "losses" in self.faults else 0.0,
+            lost_reply=0.1 if "losses" in self.faults else 0.0,
+            duplicate=0.3 if "duplicates" in self.faults else 0.0,
+            broken_stream=0.05 if "broken streams" in self.faults else 0.0,
+        )
+        store_faults = StoreFaults(
+            delay_s=self._ttl_s / 20 if "slow store" in self.faults else 0.0,
+            failing=0.1 if "store errors" in self.faults else 0.0,
+        )
+        self._host = Host(FaultyStore(self.checker, self.chance, store_faults), self._clock())
+
+    async def run(self) -> None:
+        """The faults, the calm, and the end."""
+        async with anyio.create_task_group() as network, anyio.create_task_group() as processes:
+            with self.scope, watched(self._machines, self._step):
+                outside(network.start_soon, self._host.serve)
+                await anyio.sleep(0.001)
+                for name in "abcde"[: self.chance.randint(2, 5)]:
+                    self._begin(name, network, processes)
+                await self._go_wrong(network, processes)
+                await self._calm_down()
+                await self._end()
+            for member in self._members:
+                member.service.kill()
+            processes.cancel_scope.cancel()
+            network.cancel_scope.cancel()
+
+    def _step(self) -> None:
+        now = anyio.current_time()
+        self._steps = self._steps + 1 if now == self._now else 0
+        self._now = now
+        if self._steps > MOST_STEPS:
+            self.checker.fail(f"{MOST_STEPS} steps without a pause")
+        if self._steps > 2 * MOST_STEPS:
+            raise SystemExit("a task goes round for ever")
+        if self.checker.violation is None and not self.scope.cancel_called:
+            self.checker.step()
+
+    def _clock(self) -> DriftingClock:
+        rate = self.chance.choice((1 - DRIFT, 1.0, 1 + DRIFT))
+        return DriftingClock(VirtualClock(), rate, self.chance.uniform(0, 1000))
+
+    def _begin(self, name: str, network: TaskGroup, processes: TaskGroup) -> None:
+        process = f"{name}#{len(self._members)}"
+        candidate_id = name if "same ids" in self.faults else process
+        linger_s = self._ttl_s / 20 if "lingering work" in self.faults else 0.0
+        habits = Habits(
+            elections=self._elections,
+            ttl_s=self._ttl_s,
+            work_s=self.chance.uniform(0.1, 3) * self._ttl_s,
+            linger_s=2 * self._ttl_s if "stubborn work" in self.faults else linger_s,
+            note=self.checker.note,
+        )
+        service = FaultyService(self._host.service, network, self.chance, self._network, start=outside)
+        member = Member(process, candidate_id, service, self._clock(), random.Random(self.chance.random()), habits)
+        self._members.append(member)
+        self.checker.clients.append(member)
+        self.checker.note(f"{process} begins")
+        with _inside(process):
+            processes.start_soon(member.live)
+
+    def _alive(self) -> list[Member]:
+        return [each for each in self._members if not each.crashed]
+
+    async def _go_wrong(self, network: TaskGroup, processes: TaskGroup) -> None:
+        end = anyio.current_time() + 60 * self._minutes
+        possible = [each for each in FAULTS[:5] if each in self.faults]
+        possible += [each for each in ("operator", "operator", "restarts", "broken streams") if each in self.faults]
+        while anyio.current_time() < end:
+            await anyio.sleep(self.chance.expovariate(1.0) * self._ttl_s)
+            moving = [each for each in self._alive() if not self._machines.stands_still(each.process)]
+            if possible and moving:
+                await self._fault(self.chance.choice(possible), self.chance.choice(moving), network, processes)
+
+    async def _fault(self, fault: str, member: Member, network: TaskGroup, processes: TaskGroup) -> None:
+        duration_s = self.chance.uniform(0.1, 2.5) * self._ttl_s
+        self.checker.note(f"{fault} {member.process} {duration_s:.3f}")
+        match fault:
+            case "crash":
+                self._crash(member)
+                network.start_soon(self._begin_later, member, duration_s, network, processes)
+            case "hang" | "sleep":
+                self._machines.hold(member.process)
+                network.start_soon(self._go_on, member, duration_s, fault == "sleep")
+            case "cut":
+                member.service.link.cut()
+                network.start_soon(self._mend, member, duration_s)
+            case "cut one way":
+                member.service.link.cut(self.chance.choice(list(Direction)))
+                network.start_soon(self._mend, member, duration_s)
+            case "operator":
+                network.start_soon(self._operate)
+            case "broken streams":
+                member.service.break_streams()
+            case _:
+                await self._restart(network)
+
+    def _crash(self, member: Member) -> None:
+        """Nothing of it ever runs again, and nothing of it is told to anybody."""
+        member.crashed = True
+        self.checker.clients.remove(member)
+        self._machines.hold(member.process)
+        member.service.kill()
+
+    async def _begin_later(self, member: Member, pause_s: float, network: TaskGroup, processes: TaskGroup) -> None:
+        await anyio.sleep(pause_s)
+        if self._bad:
+            self._begin(member.process.partition("#")[0], network, processes)
+
+    async def _go_on(self, member: Member, pause_s: float, slept: bool) -> None:
+        await anyio.sleep(pause_s)
+        if not member.crashed:
+            if slept:
+                member.clock.slept(pause_s)
+            self._machines.release(member.process)
+
+    async def _mend(self, member: Member, pause_s: float) -> None:
+        await anyio.sleep(pause_s)
+        member.service.link.mend()
+
+    async def _restart(self, network: TaskGroup) -> None:
+        for member in self._members:
+            member.service.break_streams()
+        await self._host.stop()
+        await anyio.sleep(self.chance.uniform(0.01, self._ttl_s))
+        outside(network.start_soon, self._host.serve)
+
+    async def _operate(self) -> None:
+        call = Call(self.chance.choice(self._elections))
+        self.checker.operators += 1
+        try:
+            service = self._host.service()
+            term = await service.get_term(call)
+            if term.candidates:
+                candidate_id = self.chance.choice(term.candidates)
+                name = self.chance.choice(("anoint", "anoint", "promote", "evict"))
+                self.checker.note(f"operator: {name} {candidate_id} in {call.election}")
+                await getattr(service, name)(call, candidate_id)
+        except ElectionError as error:
+            self.checker.note(f"operator: {type(error).__name__}")
+        finally:
+            self.checker.operators -= 1
+
+    async def _calm_down(self) -> None:
+        """No more faults: within the bound somebody leads wherever somebody stands, and all get their turn."""
+        self._bad = False
+        self._host.store.faults.delay_s = self._host.store.faults.failing = 0.0
+        self._network.delay_s = 0.002
+        self._network.lost_request = self._network.lost_reply = 0.0
+        self._network.duplicate = self._network.broken_stream = 0.0
+        for member in self._alive():
+            member.service.link.mend()
+        await anyio.sleep(2.5 * self._ttl_s + 0.1)  # until all that stood still have gone on
+        since = anyio.current_time()
+        self.checker.note("calm")
+        await anyio.sleep((self._ttl_s + 0.1) / (1 - DRIFT) + SETTLING_S)
+        for election in self._elections:
+            waiting = [each.process for each in self._alive() if election in each.stands_anywhere()]
+            if waiting and self.checker.last_led.get(election, -1.0) < since:
+                self.checker.fail(f"nobody leads {election} in time, {waiting} would")
+        for member in self._alive():
+            member.calm.set()
+        end = anyio.current_time() + 20 * self._ttl_s + 60
+        while any(not each.done for each in self._alive()):
+            if anyio.current_time() > end:
+                late = [each.process for each in self._alive() if not each.done]
+                self.checker.fail(f"{late} did not get their turn")
+                await anyio.lowlevel.checkpoint()
+            await anyio.sleep(0.1)
+
+    async def _end(self) -> None:
+        """All have left or died: nothing stays."""
+        await anyio.sleep((self._ttl_s + 0.1) / (1 - DRIFT) + SETTLING_S)
+        found = self._host.left_behind()
+        found += [f"a stream of {each.process}" for each in self._members if each.service.open_streams]
+        if found:
+            self.checker.fail(f"left behind: {found}")
