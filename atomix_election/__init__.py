@@ -21,6 +21,7 @@ from atomix_election.errors import NotOwner as NotOwner
 from atomix_election.errors import OutcomeUnknown as OutcomeUnknown
 from atomix_election.errors import PermissionDenied as PermissionDenied
 from atomix_election.errors import SessionEnded as SessionEnded
+from atomix_election.errors import StaleToken as StaleToken
 from atomix_election.errors import StoreError as StoreError
 from atomix_election.errors import Unauthenticated as Unauthenticated
 from atomix_election.errors import Unavailable as Unavailable
@@ -48,6 +49,7 @@ __all__ = [
     "OutcomeUnknown",
     "PermissionDenied",
     "SessionEnded",
+    "StaleToken",
     "StoreError",
     "Term",
     "Unauthenticated",

@@ -27,7 +27,7 @@ from atomix_election.model import (
 )
 from atomix_election.service import WATCH_BUFFER, Call, ElectionService
 from atomix_election.signals import cancelled_by_sigterm
-from atomix_election.targets import open_service
+from atomix_election.targets import check_target, open_service
 from atomix_election.tasks import Background, background_tasks
 
 _ResultT = TypeVar("_ResultT")
@@ -88,7 +88,6 @@ class Client:
     def __init__(self, keeper: SessionKeeper, tasks: Background) -> None:
         self._keeper = keeper
         self._tasks = tasks
-        self._process = os.getpid()
         self._closed = False
 
     def close(self) -> None:
@@ -153,12 +152,12 @@ class Client:
 
     def leads(self, place: Place) -> bool:
         """Return whether a candidate may act as the leader at this moment, in this process."""
-        return not self.is_forked and self._keeper.leads(place) is not None
+        return self._keeper.leads(place) is not None
 
     @property
     def is_forked(self) -> bool:
         """Whether this is a forked child of the process that connected."""
-        return os.getpid() != self._process
+        return self._keeper.is_forked
 
     def _check(self) -> None:
         if self._closed:
@@ -168,7 +167,9 @@ class Client:
 
 
 class LeaderElection:
-    """One election, in-process or on a server, as one candidate sees it. An async context manager.
+    """One election, in-process or on a server, as one candidate sees it.
+
+    An async context manager, to be entered once at a time, and left by the task that entered it.
 
     Args:
         name: the election; the same for all who compete.
@@ -200,12 +201,15 @@ class LeaderElection:
         self._name = check_metadata_id("election name", name)
         self._namespace = check_metadata_id("namespace", namespace)
         self._candidate_id = check_candidate_id(_unique_id() if candidate_id is None else candidate_id)
+        check_target(target)
+        Timing(session_ttl)
         self._target = target
         self._session_ttl = session_ttl
         self._release_on_disconnect = release_on_disconnect
         self._handle_signals = handle_signals
         self._client = client
         self._entered = AsyncExitStack()
+        self._is_entered = False
 
     @property
     def name(self) -> str:
@@ -223,7 +227,11 @@ class LeaderElection:
         return self._candidate_id
 
     async def __aenter__(self) -> Self:
+        if self._is_entered:
+            raise InvalidRequest("this LeaderElection is entered already: use another object, or one `async with`")
         async with AsyncExitStack() as entering:
+            self._is_entered = True
+            entering.callback(self._forget_entered)
             if self._handle_signals:
                 entering.enter_context(cancelled_by_sigterm())
             if self._client is None:
@@ -396,6 +404,9 @@ class LeaderElection:
         session = None if client.is_forked else client.session_if_any()
         if session is not None and session.is_wanted(self._place):
             await session.leave(self._place)
+
+    def _forget_entered(self) -> None:
+        self._is_entered = False
 
     def _forget_client(self) -> None:
         self._client = None

@@ -1,11 +1,12 @@
 """The one place that reads a clock."""
 
 import time
+from functools import partial
 from typing import Protocol
 
 import anyio
 
-_CLOCK_ID = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_now_s = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
 
 
 class Clock(Protocol):
@@ -25,7 +26,7 @@ class SystemClock:
 
     def now(self) -> float:
         """Return the seconds since the machine was started."""
-        return time.clock_gettime(_CLOCK_ID)
+        return _now_s()
 
     async def sleep_until(self, when: float) -> None:
         """Wait until ``now() >= when``."""

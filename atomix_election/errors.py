@@ -12,7 +12,8 @@
     ├── OutcomeUnknown      a write may or may not have been applied: read the term to find out
     ├── Unauthenticated     no credentials, or bad ones
     ├── PermissionDenied    the credentials do not allow this call
-    └── StoreError          the store failed: nothing of the call was applied
+    ├── StoreError          the store failed: nothing of the call was applied
+    └── StaleToken          a resource has seen a newer token: stop the work, another one leads
 
 How each travels over the wire is in ``rpc/status.py``.
 """
@@ -95,3 +96,23 @@ class PermissionDenied(ElectionError):
 
 class StoreError(ElectionError):
     """The store failed; the call was not acknowledged and had no effect."""
+
+
+class StaleToken(ElectionError):
+    """The resource has seen a newer token: the caller no longer leads, and must stop. Raised by ``fencing``.
+
+    Args:
+        token: what the caller sent.
+        newest: the newest token that the resource is known to have seen.
+    """
+
+    def __init__(self, token: int, newest: int) -> None:
+        super().__init__(token, newest)
+        self.token = token
+        self.newest = newest
+
+    def __str__(self) -> str:
+        return (
+            f"token {self.token} is stale, the resource has seen {self.newest}: this caller no longer leads. "
+            "Stop the work and undo the transaction; trying again with this token cannot succeed"
+        )

@@ -21,7 +21,9 @@ from types import ModuleType
 from typing import Any, Literal, NamedTuple, Protocol, cast, get_args
 from uuid import uuid4
 
-from atomix_election.errors import ElectionError, InvalidRequest
+from atomix_election.errors import InvalidRequest, StaleToken
+
+__all__ = ["MAX_TOKEN", "FencingGuard", "ParameterStyle", "SqlFencingGuard", "StaleToken"]
 
 MAX_TOKEN = (1 << 63) - 1
 """The highest token: what a database's BIGINT holds."""
@@ -45,26 +47,6 @@ _UPDATE = (
 )
 _SELECT = "SELECT newest_token, last_check FROM {table} WHERE resource_name = {resource}"
 _INSERT = "INSERT INTO {table} (resource_name, newest_token, last_check) VALUES ({resource}, {token}, {mark})"
-
-
-class StaleToken(ElectionError):
-    """The resource has seen a newer token: the caller no longer leads, and must stop.
-
-    Args:
-        token: what the caller sent.
-        newest: the newest token that the resource is known to have seen.
-    """
-
-    def __init__(self, token: int, newest: int) -> None:
-        super().__init__(token, newest)
-        self.token = token
-        self.newest = newest
-
-    def __str__(self) -> str:
-        return (
-            f"token {self.token} is stale, the resource has seen {self.newest}: this caller no longer leads. "
-            "Stop the work and undo the transaction; trying again with this token cannot succeed"
-        )
 
 
 class FencingGuard:

@@ -24,7 +24,7 @@ class ElectionServer:
             client of this package gets that does not ask.
         min_session_ttl: the least that a client of this package gets, in seconds; by default 1 s, or session_ttl where
             that is less.
-        max_session_ttl: the most that it gets, in seconds.
+        max_session_ttl: the most that it gets, in seconds; by default 300 s, or session_ttl where that is more.
         clock: what time it is.
 
     Raises:
@@ -41,13 +41,14 @@ class ElectionServer:
         port: int = 0,
         session_ttl: float = DEFAULT_SESSION_TTL_S,
         min_session_ttl: float | None = None,
-        max_session_ttl: float = MAX_SESSION_TTL_S,
+        max_session_ttl: float | None = None,
         clock: Clock | None = None,
     ) -> None:
         if not 0 <= port < 1 << 16:
             raise InvalidRequest(f"port {port} is not between 0 and 65535")
         least_s = min(MIN_SESSION_TTL_S, session_ttl) if min_session_ttl is None else min_session_ttl
-        self._limits = SessionLimits(least_s, session_ttl, max_session_ttl)
+        most_s = max(MAX_SESSION_TTL_S, session_ttl) if max_session_ttl is None else max_session_ttl
+        self._limits = SessionLimits(least_s, session_ttl, most_s)
         self._clock = clock or SystemClock()
         self._store = store
         self._host = host
@@ -68,6 +69,8 @@ class ElectionServer:
 
     async def __aenter__(self) -> Self:
         require_asyncio("an ElectionServer")
+        if self._target is not None:
+            raise InvalidRequest("this ElectionServer is running already")
         async with AsyncExitStack() as starting:
             engine = await starting.enter_async_context(open_engine(self._store, self._limits, self._clock))
             rpc = RpcServer(lambda: Connection(engine))

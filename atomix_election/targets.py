@@ -27,6 +27,19 @@ _ENDPOINT = re.compile(
 )
 
 
+def check_target(target: str) -> None:
+    """Refuse what is no target, without connecting to anything.
+
+    Raises:
+        InvalidRequest: it is malformed, or its scheme is not known.
+    """
+    scheme, rest = _split(target)
+    if scheme == "grpc":
+        parse_endpoints(target, rest)
+    elif scheme != "memory":
+        raise _unknown(target)
+
+
 @asynccontextmanager
 async def open_service(target: str, *, session_ttl_s: float, clock: Clock) -> AsyncGenerator[ElectionService]:
     """Connect to the service that a target names.

@@ -29,7 +29,7 @@ def _server() -> Generator[str]:
 @contextmanager
 def _started(command: str) -> Generator["subprocess.Popen[str]"]:
     words = shlex.split(command)
-    assert words[0] == "python"
+    assert words[0] == ".venv/bin/python"
     process = subprocess.Popen(
         [sys.executable, *words[1:]], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -41,7 +41,7 @@ def _started(command: str) -> Generator["subprocess.Popen[str]"]:
 
 
 def _command(name: str) -> str:
-    found = re.findall(rf"^    (python -m atomix_election {name}\b.*)$", README, re.MULTILINE)
+    found = re.findall(rf"^    (.venv/bin/python -m atomix_election {name}\b.*)$", README, re.MULTILINE)
     assert found, f"the README shows no command {name}"
     return found[0]
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Protocol
 
-from atomix_election.model import DEFAULT_NAMESPACE, Term
+from atomix_election.model import DEFAULT_NAMESPACE, DEFAULT_SESSION_TTL_S, Term
 from atomix_election.targets import DEFAULT_PORT
 
 Run = Callable[[argparse.Namespace], int]
@@ -41,6 +41,13 @@ def add_client_options(parser: argparse.ArgumentParser) -> None:
         "--namespace",
         default=os.environ.get("ATOMIX_ELECTION_NAMESPACE", DEFAULT_NAMESPACE),
         help="where the name lives (or ATOMIX_ELECTION_NAMESPACE; default %(default)s)",
+    )
+    parser.add_argument(
+        "--session-ttl",
+        metavar="SECONDS",
+        type=seconds,
+        default=DEFAULT_SESSION_TTL_S,
+        help="how long a server that is silent is waited for, in all, is derived from it; default %(default)s",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, one object a line")
 

@@ -34,12 +34,8 @@ def add_to(commands: Commands) -> None:
         default=DEFAULT_SESSION_TTL_S,
         help="how long sessions last by default, and after the last connection of a published client has closed",
     )
-    parser.add_argument(
-        "--min-session-ttl", metavar="SECONDS", type=seconds, default=MIN_SESSION_TTL_S, help="default %(default)s"
-    )
-    parser.add_argument(
-        "--max-session-ttl", metavar="SECONDS", type=seconds, default=MAX_SESSION_TTL_S, help="default %(default)s"
-    )
+    parser.add_argument("--min-session-ttl", metavar="SECONDS", type=seconds, help=f"default {MIN_SESSION_TTL_S:g}")
+    parser.add_argument("--max-session-ttl", metavar="SECONDS", type=seconds, help=f"default {MAX_SESSION_TTL_S:g}")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -52,8 +48,8 @@ def _run(options: argparse.Namespace) -> int:
         host=endpoints[0].host,
         port=endpoints[0].port,
         session_ttl=options.session_ttl,
-        min_session_ttl=min(options.min_session_ttl, options.session_ttl),
-        max_session_ttl=max(options.max_session_ttl, options.session_ttl),
+        min_session_ttl=options.min_session_ttl,
+        max_session_ttl=options.max_session_ttl,
     )
     anyio.run(_serve, server, options.store)
     return 0

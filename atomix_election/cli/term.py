@@ -15,7 +15,7 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    term = anyio.run(_get_term, options.election, options.target, options.namespace)
+    term = anyio.run(_get_term, options.election, options.target, options.namespace, options.session_ttl)
     if options.json:
         print(term_json(options.election, term))
         return 0
@@ -27,6 +27,6 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _get_term(election: str, target: str, namespace: str) -> Term:
-    async with connect(target, namespace=namespace) as client:
+async def _get_term(election: str, target: str, namespace: str, session_ttl: float) -> Term:
+    async with connect(target, namespace=namespace, session_ttl=session_ttl) as client:
         return await client.election(election).get_term()

@@ -1,6 +1,7 @@
 """``atomix-election watch``: print each change of an election as it comes."""
 
 import argparse
+import logging
 import time
 
 import anyio
@@ -16,14 +17,19 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    anyio.run(_watch, options.election, options.target, options.namespace, options.json)
+    logging.basicConfig(level=logging.INFO, format="atomix-election: %(message)s")  # interruptions, to stderr
+    anyio.run(_watch, options)
     return 0
 
 
-async def _watch(election: str, target: str, namespace: str, as_json: bool) -> None:
-    async with connect(target, namespace=namespace) as client, client.election(election).events() as events:
+async def _watch(options: argparse.Namespace) -> None:
+    connecting = connect(options.target, namespace=options.namespace, session_ttl=options.session_ttl)
+    async with connecting as client, client.election(options.election).events() as events:
         async for event in events:
-            print(term_json(election, event.term, type=event.type.name) if as_json else _line(event), flush=True)
+            if options.json:
+                print(term_json(options.election, event.term, type=event.type.name), flush=True)
+            else:
+                print(_line(event), flush=True)
 
 
 def _line(event: Event) -> str:

@@ -42,6 +42,7 @@ class Engine:
         self.limits = limits or SessionLimits()
         self.sessions = Sessions(store, self._clock, self.limits.default_ttl_s)
         self._lanes: dict[ElectionId, Lane] = {}
+        self._waits: dict[tuple[ElectionId, Displaced], anyio.CancelScope] = {}
         self._lent: list[Background] = []
         self._restoring = anyio.Lock()
         self._restored = False
@@ -81,6 +82,7 @@ class Engine:
         for lane in list(self._lanes.values()):
             lane.fail(_closed())
         self._lanes.clear()
+        self._waits.clear()
         self.sessions = Sessions(self._store, self._clock, self.limits.default_ttl_s)
         self._restored = False
 
@@ -200,6 +202,10 @@ class Engine:
             session = self.sessions.find(identity.namespace, identity.id)
             if session is not None and session.id == identity:
                 session.look(election_id, after)
+        for displaced in set(before.displaced) - set(after.displaced):
+            wait = self._waits.pop((election_id, displaced), None)
+            if wait is not None:
+                wait.cancel()
         for displaced in after.displaced:
             if displaced not in before.displaced and self._lent:  # else the next engine begins to wait
                 self._start(self._end_waiting, election_id, displaced, self._clock.now())
@@ -208,8 +214,12 @@ class Engine:
         """Wait for a displaced leader no longer than one of its time-to-lives; the end of its session ends it too."""
         identity = displaced.candidate.session
         session = self.sessions.find(identity.namespace, identity.id)
-        if session is not None and session.id == identity:
+        if session is None or session.id != identity:
+            return
+        with anyio.CancelScope() as wait:
+            self._waits[election_id, displaced] = wait
             await self._clock.sleep_until(since + session.ttl_s)
+            del self._waits[election_id, displaced]
             await self._insist(election_id, SteppedDown(identity, displaced.number))
 
     async def _expire_sessions(self) -> None:

@@ -7,7 +7,7 @@ from atomix_election.core.commands import SteppedDown
 from atomix_election.engine.engine import Engine
 from atomix_election.engine.sessions import Session
 from atomix_election.errors import InvalidRequest
-from atomix_election.model import ElectionId
+from atomix_election.model import check_metadata_id
 from atomix_election.service import Renewal
 
 
@@ -52,10 +52,18 @@ class EngineKeepAlive:
             self._ended = True
         else:
             self._engine.sessions.renew(session)
-            for granted in renewal.stepped_down:
-                election_id = ElectionId(self._namespace, granted.election)
-                self._engine.insist(election_id, SteppedDown(session.id, granted.number))
+            self._confirm(session, renewal)
         self.wake()
+
+    def _confirm(self, session: Session, renewal: Renewal) -> None:
+        """Pass on what was asked for; the newest confirmation of an election stands for those before it."""
+        for granted in renewal.stepped_down:
+            check_metadata_id("election name", granted.election)
+        newest = {granted.election: granted.number for granted in sorted(renewal.stepped_down)}
+        for election_id, revoked in list(session.revoked.items()):
+            number = newest.get(election_id.name, 0)
+            if any(each.granted.number <= number for each in revoked):
+                self._engine.insist(election_id, SteppedDown(session.id, number))
 
     async def receive(self) -> Answer:
         """See ``KeepAlive.receive``."""

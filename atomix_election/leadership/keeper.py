@@ -1,6 +1,7 @@
 """Keeps a client's session alive, and carries out what its campaign decides."""
 
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
 from itertools import count
@@ -22,10 +23,10 @@ from atomix_election.core.campaign import (
     StepDown,
 )
 from atomix_election.errors import (
-    CandidateTaken,
     ElectionError,
     InvalidRequest,
     LossReason,
+    OutcomeUnknown,
     SessionEnded,
     Unavailable,
 )
@@ -132,6 +133,7 @@ class SessionKeeper:
         self._nap = anyio.CancelScope()
         self._idle = anyio.Event()
         self._closing = False
+        self._process = os.getpid()
         self._attempt = 0
         self._tasks: Background | None = None
 
@@ -161,6 +163,8 @@ class SessionKeeper:
         """End the session, if there is one: its candidates leave everywhere at once. Bounded in time."""
         session_id = self.session_id
         self._closing = True
+        if self.is_forked:
+            return
         is_open = session_id and not self._campaign.over
         self._do(self._campaign.ended(LossReason.SESSION_ENDED))
         for stand in list(self._stands.values()):
@@ -197,7 +201,9 @@ class SessionKeeper:
         self._wanted.add(place)  # before it is sent: an entry of unknown outcome is left like any other
         try:
             return await self.send_enter(place)
-        except CandidateTaken:
+        except OutcomeUnknown:
+            raise
+        except ElectionError:
             if not was_wanted:
                 self._wanted.discard(place)
             raise
@@ -297,11 +303,16 @@ class SessionKeeper:
 
     def leads(self, place: Place) -> Granted | None:
         """Return the leadership under which a candidate may act at this moment. Without I/O, by the clock."""
-        return self._campaign.leads(*place, self.clock.now())
+        return None if self.is_forked else self._campaign.leads(*place, self.clock.now())
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is a forked child of the process that the session belongs to."""
+        return os.getpid() != self._process
 
     def remaining_s(self, granted: Granted) -> float:
         """Return for how long a leadership lasts if nothing is heard any more."""
-        return self._campaign.remaining_s(granted, self.clock.now())
+        return 0.0 if self.is_forked else self._campaign.remaining_s(granted, self.clock.now())
 
     def begin_work(self, granted: Granted) -> Work:
         """Work begins under a leadership."""
@@ -312,8 +323,9 @@ class SessionKeeper:
 
     def end_work(self, work: Work) -> bool:
         """The work has ended, and the leadership with it; return whether its candidate may be withdrawn."""
-        self._works.pop(work.granted, None)
-        may_withdraw = not self._campaign.over
+        self._do(self._campaign.tick(self.clock.now()))  # the block may have kept the clock from being looked at
+        del self._works[work.granted]
+        may_withdraw = not self._campaign.over and not self.is_forked
         self._do(self._campaign.work_ended(work.granted, self.clock.now()))
         if not self._campaign.working:
             self._idle.set()
@@ -322,6 +334,7 @@ class SessionKeeper:
     def end_stand(self, stand: Stand, *, withdraw: bool) -> None:
         """A stand is over; its candidate is taken out of the queue by a task that no cancellation reaches."""
         stand.leaving = True
+        self._wanted.discard(stand.place)
         if self._tasks is None or self._closing or not withdraw:
             self._remove_stand(stand)
         else:

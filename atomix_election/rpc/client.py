@@ -172,7 +172,7 @@ class RpcClient:
         """Keep the stream of a watch going: what has begun goes on after a lost connection."""
         method = ELECTION_METHODS["Events"]
         with watch.scope:
-            for attempt in count():
+            while True:
                 client_call = ClientCall(self._connection, method, metadata_of(call), write=False)
                 try:
                     await client_call.watch(v1.EventsRequest(), v1.EventsResponse, watch.receive)
@@ -184,7 +184,8 @@ class RpcClient:
                 except ElectionError as error:
                     self._end(call.election_id, watch, error)
                     return
-                await anyio.sleep(self._pauses.after(attempt))
+                watch.attempt += 1
+                await anyio.sleep(self._pauses.after(watch.attempt))
 
     def _end(self, election_id: ElectionId, watch: "_Watch", error: ElectionError) -> None:
         self._drop(election_id, watch)
@@ -207,9 +208,11 @@ class _Watch:
         self.broadcast = Broadcast()
         self.scope = anyio.CancelScope()
         self.users = 0
+        self.attempt = 0
         self._first: Term | ElectionError | None = None
         self._begun = anyio.Event()
         self._store_id = ""
+        self._newest = Term()
 
     @property
     def begun(self) -> bool:
@@ -227,6 +230,8 @@ class _Watch:
     def receive(self, message: v1.EventsResponse, headers: dict[str, str]) -> None:
         """Take an event. A later snapshot, after a lost connection, is a change if it shows anything new."""
         event = event_of(message)
+        self.attempt = 0
+        former_term, self._newest = self._newest, event.term
         if event.type is EventType.CHANGED:
             self.broadcast.publish(event)
             return
@@ -234,7 +239,7 @@ class _Watch:
         if self._first is None:
             self._first = event.term
             self._begun.set()
-        else:
+        elif event.term != former_term:
             self.broadcast.publish(Event(EventType.CHANGED, event.term), anew=self._store_id != former)
 
     def fail(self, error: ElectionError) -> None:

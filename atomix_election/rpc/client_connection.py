@@ -1,6 +1,7 @@
 """The client's connection: to the first of its endpoints that answers, and made anew when it was lost."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -63,6 +64,7 @@ class ClientConnection:
         self._endpoints = list(endpoints)
         self._tls = tls
         self._lock = anyio.Lock()
+        self._process = os.getpid()
         self._protocol: Http2Protocol | None = None
         self._handler = _Connected()
         self._lost = asyncio.Event()
@@ -108,7 +110,7 @@ class ClientConnection:
 
     async def close(self) -> None:
         """Close the connection and wait until it is gone."""
-        if self._protocol is None:
+        if self._protocol is None or os.getpid() != self._process:
             return
         self._protocol.go_away()
         with anyio.move_on_after(CONNECT_TIMEOUT_S, shield=True):

@@ -8,6 +8,7 @@ protocol layer (frames, flow control, back-pressure, pings) is, without its priv
 
 import asyncio
 import logging
+import os
 from asyncio import BaseTransport, Transport
 from collections.abc import Callable
 from typing import cast
@@ -17,7 +18,7 @@ from grpclib.config import Configuration
 from grpclib.protocol import AbstractHandler, Connection, EventsProcessor, H2Protocol, Stream
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import DataReceived, Event
+from h2.events import ConnectionTerminated, DataReceived, Event
 from h2.exceptions import FrameTooLargeError, ProtocolError
 from h2.settings import SettingCodes, Settings
 
@@ -65,6 +66,12 @@ class _Connection(Connection):
     ) -> None:
         super().__init__(h2, transport, config=config)
         self._on_close = on_close
+        self._process = os.getpid()
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this is a forked child of the process that connected: the socket is the parent's."""
+        return os.getpid() != self._process
 
     def close(self) -> None:
         super().close()
@@ -103,6 +110,7 @@ class Http2Protocol(H2Protocol):
             normalize_outbound_headers=False,
         )
         super().__init__(handler, config, h2_config)
+        self._process = os.getpid()
         self._client = client
         self._max_streams = max_streams
         self._on_made = on_made
@@ -153,7 +161,11 @@ class Http2Protocol(H2Protocol):
         self.connection.flush()
         known = getattr(self.processor, "processors", {})
         for event in events:
-            if type(event) in known and not _says_nothing(event):
+            if isinstance(event, ConnectionTerminated) and not self._client:
+                # GOAWAY of a client: h2 sends nothing any more, and it is for the client to close the connection.
+                self.handler.close()
+                self._closing()
+            elif type(event) in known and not _says_nothing(event):
                 self.processor.process(event)
         if not self.connection.is_closing():
             self.connection.flush()
@@ -181,7 +193,7 @@ class Http2Protocol(H2Protocol):
 
     def go_away(self) -> None:
         """Say good-bye (GOAWAY) and close the connection once what was written has gone out."""
-        if self._transport is None or self._transport.is_closing():
+        if self._transport is None or self._transport.is_closing() or os.getpid() != self._process:
             return
         self._h2.close_connection()
         self.connection.flush()
@@ -189,7 +201,7 @@ class Http2Protocol(H2Protocol):
 
     def abort(self) -> None:
         """Close the connection at once, whatever waits to be written."""
-        if self._transport is not None:
+        if self._transport is not None and os.getpid() == self._process:
             self._transport.abort()
 
 
@@ -245,6 +257,7 @@ class Termination:
 
 
 def reset(stream: Stream) -> None:
-    """Tell the peer that nobody cares for the stream any more, if it is still open."""
-    if stream.closable:
+    """Tell the peer that nobody cares for the stream any more, if it is still open. In a forked child, do nothing."""
+    inherited = isinstance(stream.connection, _Connection) and stream.connection.is_inherited
+    if stream.closable and not inherited:
         stream.reset_nowait()

@@ -23,9 +23,12 @@ _STATUSES: dict[type[ElectionError], Status] = {
     errors.Unauthenticated: Status.UNAUTHENTICATED,
     errors.PermissionDenied: Status.PERMISSION_DENIED,
     errors.StoreError: Status.UNAVAILABLE,
+    errors.StaleToken: Status.FAILED_PRECONDITION,
     ElectionError: Status.INTERNAL,
 }
-_BY_NAME = {kind.__name__: kind for kind in _STATUSES if kind is not errors.LeadershipLost}
+_OF_THIS_SIDE = {errors.LeadershipLost, errors.StaleToken}
+"""Raised by clients and resources: no server sends them."""
+_BY_NAME = {kind.__name__: kind for kind in _STATUSES if kind not in _OF_THIS_SIDE}
 _BY_STATUS: dict[Status, type[ElectionError]] = {
     Status.INVALID_ARGUMENT: errors.InvalidRequest,
     Status.UNIMPLEMENTED: errors.InvalidRequest,

@@ -4,7 +4,7 @@ import pytest
 from grpclib.const import Status
 
 from atomix_election import errors
-from atomix_election.errors import ElectionError, LeadershipLost, LossReason
+from atomix_election.errors import ElectionError, LeadershipLost, LossReason, StaleToken
 from atomix_election.rpc.status import Failure, error_of, failure_of
 
 TABLE = {
@@ -35,6 +35,9 @@ def test_every_error_comes_out_as_it_went_in(kind: type[ElectionError], write: b
     """Every class of the tree has a status; its name brings it back, with its message."""
     if kind is LeadershipLost:
         assert failure_of(LeadershipLost("why", reason=LossReason.EXPIRED)).error == "LeadershipLost"
+        return
+    if kind is StaleToken:
+        assert failure_of(StaleToken(1, 2)).error == "StaleToken"
         return
     error = error_of(failure_of(kind("why: \N{SNOWMAN}")), write=write)
     assert type(error) is kind

@@ -61,8 +61,8 @@ def content(message: Any, descriptor: Any) -> Any:
     return {field.name: said(message, field) for field in descriptor.fields}
 
 
-STRICTER = re.compile(r"a field with number 0|has wire type|a field of wire type [34]")
-"""What protobuf's parser passes over as an unknown field, and ours refuses, because nobody sends it who means well."""
+STRICTER = re.compile(r"a field with number 0|has wire type|a field of wire type [34]|twice, which|is beyond 32 bits")
+"""What protobuf's parser takes or passes over, and ours refuses, because nobody sends it who means well."""
 BEYOND_64_BITS = re.compile(rb"[\x80-\xff]{9}[\x02-\x7f]")
 
 
