@@ -57,7 +57,11 @@ def _run(options: argparse.Namespace) -> int:
 
 async def _serve(server: ElectionServer, store: str) -> None:
     if store.startswith("memory://"):
-        log.warning("the store %s keeps nothing: elections, and their tokens, start anew with this process", store)
+        log.warning(
+            "the store %s keeps nothing: elections and their tokens start anew with this process, "
+            "and a leader of the former one may act until its lease ends",
+            store,
+        )
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with server:
             print(f"listening on {server.target}", flush=True)

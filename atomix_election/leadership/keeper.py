@@ -37,7 +37,9 @@ from atomix_election.tasks import FIRST_PAUSE_S, Background, Pauses, background_
 LEAVE_TIMEOUT_S = 5.0
 """How long withdrawing may take when a block ends; after it, the end of the session does it."""
 OPEN_TIMEOUT_S = 5.0
-"""How long ``enter`` waits for the session to be opened."""
+"""How long ``enter`` waits for the session to be opened, and at most for the answer to its first renewal."""
+SHORTEST_OPEN_TIMEOUT_S = 1.0
+"""How long that answer is waited for at least, however short the time-to-live."""
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +131,7 @@ class SessionKeeper:
         self._outbox: list[Renew] = []
         self._to_send = anyio.Event()
         self._stream: KeepAlive | None = None
+        self._stalled: KeepAlive | None = None
         self._stream_scope = anyio.CancelScope()
         self._nap = anyio.CancelScope()
         self._idle = anyio.Event()
@@ -358,6 +361,9 @@ class SessionKeeper:
             self._opened = anyio.Event()
             while self._campaign.working:
                 await self._idle.wait()
+            if self._stalled is not None:
+                self._stalled.give_up()
+                self._stalled = None
             if not self._closing and self._campaign.over is not None:
                 log.warning("session %s is over: %s; opening another", self._session_id, self._campaign.over.value)
 
@@ -397,10 +403,11 @@ class SessionKeeper:
         """Return the next answer. Before the first one of a session there is no time-to-live to count by."""
         if self._campaign.timing is not None:
             return await stream.receive()
-        with anyio.move_on_after(OPEN_TIMEOUT_S):
+        limit_s = min(OPEN_TIMEOUT_S, max(self._ttl_s / 2, SHORTEST_OPEN_TIMEOUT_S))
+        with anyio.move_on_after(limit_s):
             return await stream.receive()
         stream.give_up()
-        raise Unavailable(f"no answer to the first renewal within {OPEN_TIMEOUT_S:g} s")
+        raise Unavailable(f"no answer to the first renewal within {limit_s:g} s")
 
     async def _send_renewals(self, stream: KeepAlive, tasks: Background) -> None:
         try:
@@ -484,8 +491,13 @@ class SessionKeeper:
         self._nap.cancel()  # what comes next may come sooner than it looked
 
     def _reconnect(self) -> None:
-        if self._stream is not None:
-            log.info("no answer to a renewal in time: using another connection")
+        if self._stream is None:
+            return
+        log.info("no answer to a renewal in time: using another connection")
+        if self._release_on_disconnect:
+            self._stalled = self._stream  # its connection is closed when the work has ended, as that lets the next lead
+            self._end_campaign(LossReason.SESSION_ENDED)
+        else:
             self._stream.give_up()
             self._stream_scope.cancel()
 

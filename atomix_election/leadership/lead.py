@@ -192,6 +192,8 @@ class _Wait:
             gone = self._seen.revision > self._entered.revision and self._candidate_id not in self._seen.candidates
             if session_id == self._session_id and not gone:
                 return
+            if session_id != self._session_id:
+                self._seen = Term()  # the store may be another one, whose revisions start anew
             try:
                 self._entered = await self._keeper.send_enter(self._stand.place)
                 self._session_id = session_id

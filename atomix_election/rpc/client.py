@@ -62,6 +62,8 @@ class RpcClient:
         self._connection = ClientConnection(endpoints, tls)
         self._call_timeout_s = call_timeout_s
         self._pauses = Pauses(longest_pause_s, chance)
+        self._tries = len(endpoints)
+        self._streams = 0
         self._watches: dict[ElectionId, _Watch] = {}
         self._running = AsyncExitStack()
         self._tasks: Background | None = None
@@ -86,8 +88,12 @@ class RpcClient:
         self._spawner()
         method = SESSION_METHODS["KeepAlive"]
         client_call = ClientCall(self._connection, method, session_metadata(namespace, session), write=False)
-        async with client_call.duplex(sessions_v1.KeepAliveResponse) as stream:
-            yield _RpcKeepAlive(stream, self._connection)
+        self._streams += 1
+        try:
+            async with client_call.duplex(sessions_v1.KeepAliveResponse) as stream:
+                yield _RpcKeepAlive(stream, self._connection)
+        finally:
+            self._streams -= 1
 
     async def end_session(self, namespace: str, session: str) -> None:
         """See ``ElectionService.end_session``."""
@@ -139,7 +145,11 @@ class RpcClient:
         watch.users += 1
         try:
             with watch.broadcast.subscribe(buffer) as subscription:
-                first = await watch.first(self._call_timeout_s)
+                try:
+                    first = await watch.first(self._call_timeout_s)
+                except TimeoutError as error:
+                    self._give_up_unless_kept()
+                    raise Unavailable(f"Events: no answer within {self._call_timeout_s:g} s") from error
                 subscription.begin(first if begun_here else await self.get_term(call))
                 yield subscription
         finally:
@@ -156,17 +166,28 @@ class RpcClient:
             self._spawner()
             client_call = ClientCall(self._connection, _METHOD_OF[type(request)], metadata_of(call), write=write)
             try:
-                return await client_call.unary(request, response, deadline - anyio.current_time())
+                return await client_call.unary(request, response, self._time_for_a_try(deadline))
             except (Unavailable, OutcomeUnknown) as error:
+                if client_call.timed_out:
+                    self._give_up_unless_kept()
                 was_sent = was_sent or isinstance(error, OutcomeUnknown)
                 pause_s = self._pauses.after(attempt)
-                again = call.operation is not None or (not was_sent and client_call.connected and not attempt)
+                again = call.operation is not None or (not was_sent and client_call.connected and attempt < self._tries)
                 if not again or anyio.current_time() + pause_s >= deadline:
                     if was_sent and isinstance(error, Unavailable):
                         raise OutcomeUnknown(f"{error}; an earlier try may have been applied") from error
                     raise
             await anyio.sleep(pause_s)
         raise AssertionError("the tries end with an answer or an error")
+
+    def _time_for_a_try(self, deadline: float) -> float:
+        """Return how long one try may take: a server that hangs must leave time for the others."""
+        return min(deadline - anyio.current_time(), self._call_timeout_s / self._tries)
+
+    def _give_up_unless_kept(self) -> None:
+        """Use another server from now on, if there is one. Where a session is kept, its renewals see to that."""
+        if not self._streams and self._tries > 1:
+            self._connection.give_up()
 
     async def _read(self, watch: "_Watch", call: Call) -> None:
         """Keep the stream of a watch going: what has begun goes on after a lost connection."""
@@ -220,12 +241,12 @@ class _Watch:
         return isinstance(self._first, Term)
 
     async def first(self, timeout_s: float) -> Term:
-        """Return the term that the stream began with."""
-        with anyio.move_on_after(timeout_s):
+        """Return the term that the stream began with, or raise why it did not, or TimeoutError."""
+        with anyio.fail_after(timeout_s):
             await self._begun.wait()
-        if isinstance(self._first, Term):
-            return self._first
-        raise self._first or Unavailable(f"Events: no answer within {timeout_s:g} s")
+        if isinstance(self._first, ElectionError):
+            raise self._first
+        return self._first or Term()
 
     def receive(self, message: v1.EventsResponse, headers: dict[str, str]) -> None:
         """Take an event. A later snapshot, after a lost connection, is a change if it shows anything new."""

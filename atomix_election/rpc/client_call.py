@@ -44,6 +44,8 @@ class ClientCall:
         self._write = write
         self.connected = False
         """Whether there was a connection to send it on."""
+        self.timed_out = False
+        """Whether nothing was heard in time, of an end of the connection neither."""
         self._sent = False
         self._stream: Stream | None = None
 
@@ -58,6 +60,7 @@ class ClientCall:
         with scope:
             return await self._exchange(request, response, timeout_s, termination)
         self._raise_status()
+        self.timed_out = termination.reason is None
         raise self._no_answer(termination.reason or f"no answer within {timeout_s:g} s")
 
     async def watch(
