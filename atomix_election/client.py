@@ -256,7 +256,9 @@ class LeaderElection:
     async def enter(self) -> Term:
         """Enter the election, at the back of the queue, and return the term after it. It does not wait to lead.
 
-        Entering again changes nothing. If the session ends and is replaced, the candidate is entered again.
+        Entering again changes nothing. If the session ends and is replaced, the candidate is entered again. Where the
+        term shows this candidate as the leader, ``is_leader`` follows a moment later, when the session has been told
+        that it may act; ``lead()`` waits for that.
 
         Raises:
             CandidateTaken: the candidate id belongs to another live session.

@@ -78,11 +78,6 @@ class Leadership:
         what = f"{granted.candidate_id!r} no longer leads {granted.election!r} under token {granted.number}"
         return LeadershipLost(f"{what}: {reason.value}", reason=reason, leadership=self)
 
-    def end(self) -> LeadershipLost | None:
-        """The block has ended; return the error if the leadership had ended before. Not for users."""
-        loss = self._loss()
-        return None if loss is None else self._error(loss)
-
 
 @asynccontextmanager
 async def lead(keeper: SessionKeeper, place: Place) -> AsyncGenerator[Leadership]:
@@ -109,12 +104,12 @@ async def lead(keeper: SessionKeeper, place: Place) -> AsyncGenerator[Leadership
             with work.scope:
                 yield leadership
         except Exception as error:
-            lost = leadership.end()
+            lost = _loss_of(leadership)
             if lost is not None and error.__context__ is None and error is not lost:
                 error.__context__ = lost
             raise
         finally:
-            lost = lost or leadership.end()
+            lost = lost or _loss_of(leadership)
             withdraw = keeper.end_work(work)
             stand.leaving = True
     finally:
@@ -124,6 +119,14 @@ async def lead(keeper: SessionKeeper, place: Place) -> AsyncGenerator[Leadership
     raise_native_cancellation(native)
     if lost is not None:
         raise lost
+
+
+def _loss_of(leadership: Leadership) -> LeadershipLost | None:
+    try:
+        leadership.ensure()
+    except LeadershipLost as lost:
+        return lost
+    return None
 
 
 def is_loss_of(error: BaseException, leadership: Leadership) -> bool:

@@ -17,13 +17,11 @@ class Method:
         path: what the request asks for, ``/package.Service/Method``.
         request: class of the message that is sent.
         response: class of the message, or messages, that come back.
-        streaming: whether any number of responses may come.
     """
 
     path: str
     request: type[betterproto2.Message]
     response: type[betterproto2.Message]
-    streaming: bool
 
     @property
     def name(self) -> str:
@@ -33,10 +31,7 @@ class Method:
 
 def _read_methods(service: Any) -> dict[str, Method]:
     mapping = cast(dict[str, Any], service.__mapping__())
-    methods = [
-        Method(path, handler.request_type, handler.reply_type, handler.cardinality.server_streaming)
-        for path, handler in mapping.items()
-    ]
+    methods = [Method(path, handler.request_type, handler.reply_type) for path, handler in mapping.items()]
     return {method.name: method for method in methods}
 
 
