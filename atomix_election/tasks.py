@@ -39,9 +39,9 @@ class Background:
 
     async def _run(self, job: Callable[..., Coroutine[Any, Any, None]], args: tuple[Any, ...]) -> None:
         with anyio.CancelScope(shield=True) as scope:
-            if self._over:
-                return
             self._scopes.add(scope)
+            if self._over:
+                scope.cancel()  # what the task shields is done all the same
             try:
                 await job(*args)
             finally:

@@ -135,6 +135,8 @@ class SessionKeeper:
         self._stream_scope = anyio.CancelScope()
         self._nap = anyio.CancelScope()
         self._idle = anyio.Event()
+        self._was_sent = False
+        self._finished = anyio.Event()
         self._closing = False
         self._process = os.getpid()
         self._attempt = 0
@@ -164,23 +166,27 @@ class SessionKeeper:
 
     async def end(self) -> None:
         """End the session, if there is one: its candidates leave everywhere at once. Bounded in time."""
-        session_id = self.session_id
         self._closing = True
-        if self.is_forked:
-            return
-        is_open = session_id and not self._campaign.over
+        if self._tasks is not None and not self.is_forked:
+            ended = anyio.Event()
+            self._tasks.start_soon(self._end, ended)  # a native cancellation of this task does not reach it
+            await shielded(ended.wait())
+
+    async def _end(self, ended: anyio.Event) -> None:
+        session_id, was_over = self._session_id, self._campaign.over is not None
         self._do(self._campaign.ended(LossReason.SESSION_ENDED))
         for stand in list(self._stands.values()):
             stand.stopped = True
             stand.wake()
         try:
             with anyio.fail_after(LEAVE_TIMEOUT_S, shield=True):
-                while self._campaign.working:
-                    await self._idle.wait()
-                if is_open:
+                await self._finished.wait()  # the work has ended, and no renewal opens the session any more
+                if self._was_sent and not was_over:
                     await self.service.end_session(self.namespace, session_id)
         except (ElectionError, TimeoutError) as error:
             log.warning("session %s could not be ended, it ends with its time-to-live: %s", session_id, error)
+        finally:
+            ended.set()
 
     async def opened(self) -> str:
         """Wait until there is an open session, and return its id."""
@@ -354,7 +360,14 @@ class SessionKeeper:
         stand.over.set()
 
     async def _run(self) -> None:
+        try:
+            await self._keep_sessions()
+        finally:
+            self._finished.set()
+
+    async def _keep_sessions(self) -> None:
         while not self._closing:
+            self._was_sent = False
             self._session_id = self._new_session_id()
             self._campaign = Campaign(jitter=self._chance())
             await self._keep_session()
@@ -383,7 +396,8 @@ class SessionKeeper:
                 if self._release_on_disconnect and self._opened.is_set():
                     self._end_campaign(LossReason.SESSION_ENDED)
             if not self._campaign.over:
-                await anyio.sleep(self.pauses.after(self._attempt))
+                with anyio.CancelScope() as self._stream_scope:
+                    await anyio.sleep(self.pauses.after(self._attempt))
                 self._attempt += 1
 
     async def _keep_stream(self) -> None:
@@ -418,6 +432,7 @@ class SessionKeeper:
                 for renew in outbox:
                     is_open = self._opened.is_set()
                     ttl_s = None if is_open else self._ttl_s
+                    self._was_sent = True
                     release = self._release_on_disconnect
                     await stream.send(Renewal(renew.renewal, not is_open, ttl_s, renew.stepped_down, release))
         except ElectionError as error:
