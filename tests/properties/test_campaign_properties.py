@@ -61,6 +61,7 @@ class Watched:
         self.stepped_down: set[Granted] = set()
         self.abandoned: set[Granted] = set()
         self.started: set[Granted] = set()
+        self.seen: dict[str, tuple[Term, int]] = {}
 
     @property
     def over(self) -> bool:
@@ -79,6 +80,12 @@ class Watched:
 
     def is_given_up(self, granted: Granted) -> bool:
         return granted.number <= self.given_up.get(granted.election, 0)
+
+    def is_outdated(self, granted: Granted, renewal: int) -> bool:
+        """Whether a term that was seen after that renewal had been sent says something else, and is not older."""
+        term, sent_by_then = self.seen.get(granted.election, (Term(), 0))
+        same = (granted.number, granted.candidate_id) == (term.number, term.leader)
+        return renewal <= sent_by_then and granted.number <= term.number and not same
 
     def is_busy(self, granted: Granted) -> bool:
         """Whether work goes on that keeps a step-down from being confirmed."""
@@ -206,8 +213,10 @@ class Watched:
         self.named = frozenset(answer.leaderships)
         self.revoked = frozenset(each.granted for each in answer.revoked)
         evicted = {each.granted for each in answer.revoked if each.evicted}
-        for granted in {*self.revoked, *self.held - self.named}:
+        for granted in {*self.revoked, *self.held - self.named}:  # a term that contradicts a held one has ended it
             self.give_up(granted)
+        outdated = frozenset(each for each in self.named if self.is_outdated(each, answer.renewal))
+        self.named -= outdated
         self.count_from(self.sent[answer.renewal])
         self.known = True
         before = self.working - self.stepped_down
@@ -253,6 +262,9 @@ class Watched:
         assert self.campaign.over is (was_over or reason)
 
     def see_term(self, election: str, term: Term) -> None:
+        before = self.seen.get(election)
+        if before is None or (term.number, term.revision) > (before[0].number, before[0].revision):
+            self.seen[election] = (term, max(self.sent, default=0))
         held = {each for each in self.held if each.election == election and each.number <= term.number}
         lost = {each for each in held if (each.number, each.candidate_id) != (term.number, term.leader)}
         others = self.held - lost
