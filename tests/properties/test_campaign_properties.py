@@ -217,7 +217,8 @@ class Watched:
             self.give_up(granted)
         outdated = frozenset(each for each in self.named if self.is_outdated(each, answer.renewal))
         self.named -= outdated
-        self.count_from(self.sent[answer.renewal])
+        if not overdue:  # else the session is over, and the answer comes too late
+            self.count_from(self.sent[answer.renewal])
         self.known = True
         before = self.working - self.stepped_down
         actions = self.campaign.renewed(answer, self.now)
