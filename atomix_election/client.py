@@ -11,12 +11,11 @@ from itertools import count
 from types import TracebackType
 from typing import Self, TypeVar
 
-import anyio
-
 from atomix_election.clock import Clock, SystemClock
-from atomix_election.core.campaign import Timing
+from atomix_election.core.campaign import Granted, Timing
+from atomix_election.core.candidacy import Place
 from atomix_election.errors import InvalidRequest, LeadershipLost, LossReason, SessionEnded, Unavailable
-from atomix_election.leadership import Leadership, Place, SessionKeeper, is_loss_of, lead
+from atomix_election.leadership import Candidates, Leadership, SessionKeeper, is_loss_of, lead
 from atomix_election.model import (
     DEFAULT_NAMESPACE,
     DEFAULT_SESSION_TTL_S,
@@ -64,7 +63,7 @@ async def connect(
     check_metadata_id("namespace", namespace)
     Timing(session_ttl)
     clock = clock or SystemClock()
-    async with open_service(target, session_ttl_s=session_ttl, clock=clock) as service, background_tasks() as tasks:
+    async with open_service(target, session_ttl_s=session_ttl, clock=clock) as service:
         keeper = SessionKeeper(
             service,
             namespace,
@@ -74,6 +73,14 @@ async def connect(
             chance=random.random,
             release_on_disconnect=release_on_disconnect,
         )
+        async with client_of(keeper) as client:
+            yield client
+
+
+@asynccontextmanager
+async def client_of(keeper: SessionKeeper) -> AsyncGenerator["Client"]:
+    """Run a client on a session that was made for it, of whatever service; the session ends with the block."""
+    async with background_tasks() as tasks:
         client = Client(keeper, tasks)
         try:
             yield client
@@ -87,6 +94,7 @@ class Client:
 
     def __init__(self, keeper: SessionKeeper, tasks: Background) -> None:
         self._keeper = keeper
+        self._candidates = Candidates(keeper)
         self._tasks = tasks
         self._closed = False
 
@@ -120,8 +128,8 @@ class Client:
         """
         return LeaderElection(name, candidate_id=candidate_id, namespace=self.namespace, client=self)
 
-    def session(self) -> SessionKeeper:
-        """Return the session, which is opened if it was not yet.
+    def candidates(self) -> Candidates:
+        """Return what stands for candidates; the session is opened if it was not yet.
 
         Raises:
             InvalidRequest: this is a forked child of the process that connected.
@@ -129,12 +137,12 @@ class Client:
         """
         self._check()
         self._keeper.start(self._tasks)
-        return self._keeper
+        return self._candidates
 
-    def session_if_any(self) -> SessionKeeper | None:
-        """Return the session, or None as long as nobody has needed one."""
+    def candidates_if_any(self) -> Candidates | None:
+        """Return the same, or None as long as nobody has needed a session."""
         self._check()
-        return self._keeper if self._keeper.started else None
+        return self._candidates if self._keeper.started else None
 
     def call(self, name: str) -> Call:
         """Return what a call that needs no session says of itself; it names the session where there is one."""
@@ -150,9 +158,9 @@ class Client:
                 pass  # it was refused, and the command itself needs no session
         return await send(Call(name, self.namespace))
 
-    def leads(self, place: Place) -> bool:
-        """Return whether a candidate may act as the leader at this moment, in this process."""
-        return self._keeper.leads(place) is not None
+    def leads(self, place: Place) -> Granted | None:
+        """Return the leadership under which a candidate may act at this moment, in this process."""
+        return self._keeper.leads(place)
 
     @property
     def is_forked(self) -> bool:
@@ -265,7 +273,7 @@ class LeaderElection:
             Unavailable: the service could not be reached.
             OutcomeUnknown: it may or may not have been done.
         """
-        return await self._connected.session().enter(self._place)
+        return await self._connected.candidates().enter(self._place)
 
     async def withdraw(self) -> Term:
         """Leave the queue, and return the term after it. Who is not in it changes nothing.
@@ -276,11 +284,8 @@ class LeaderElection:
             Unavailable: the service could not be reached.
             OutcomeUnknown: it may or may not have been done.
         """
-        session = self._connected.session_if_any()
-        if session is None:
-            return await self.get_term()
-        await session.stop(self._place)
-        return await session.withdraw(self._place)
+        candidates = self._connected.candidates_if_any()
+        return await self.get_term() if candidates is None else await candidates.withdraw(self._place)
 
     @asynccontextmanager
     async def lead(self) -> AsyncGenerator[Leadership]:
@@ -297,7 +302,7 @@ class LeaderElection:
             CandidateTaken: the id has belonged to another live session for longer than a takeover takes.
             InvalidRequest: this client leads or waits to lead for this candidate already.
         """
-        async with lead(self._connected.session(), self._place) as leadership:
+        async with lead(self._connected.candidates(), self._place) as leadership:
             yield leadership
 
     async def run(self, work: Callable[[Leadership], Awaitable[_ResultT]]) -> _ResultT:
@@ -310,24 +315,24 @@ class LeaderElection:
             CandidateTaken: as for ``lead``.
             LeadershipLost: the candidate was withdrawn by ``withdraw``.
         """
-        session = self._connected.session()
+        candidates = self._connected.candidates()
         for attempt in count():
             leadership = None
             try:
-                async with lead(session, self._place) as leadership:
+                async with lead(candidates, self._place) as leadership:
                     return await work(leadership)
             except (LeadershipLost, BaseExceptionGroup) as error:
                 withdrawn = isinstance(error, LeadershipLost) and error.reason is LossReason.WITHDRAWN
                 if leadership is None or withdrawn or not is_loss_of(error, leadership):
                     raise
                 log.info("%s, entering again", error)
-            await anyio.sleep(session.pauses.after(attempt))
+            await candidates.keeper.pause(attempt)
         raise AssertionError("it goes on for ever")
 
     @property
     def is_leader(self) -> bool:
         """Whether this process may act as the leader now, by its own clock and without I/O."""
-        return self._client is not None and self._client.leads(self._place)
+        return self._client is not None and self._client.leads(self._place) is not None
 
     async def get_term(self) -> Term:
         """Ask for the current term.
@@ -403,9 +408,9 @@ class LeaderElection:
 
     async def _leave(self) -> None:
         client = self._connected
-        session = None if client.is_forked else client.session_if_any()
-        if session is not None and session.is_wanted(self._place):
-            await session.leave(self._place)
+        candidates = None if client.is_forked else client.candidates_if_any()
+        if candidates is not None and candidates.is_entered(self._place):
+            await candidates.leave(self._place)
 
     def _forget_entered(self) -> None:
         self._is_entered = False

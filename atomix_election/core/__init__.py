@@ -9,5 +9,7 @@ The laws that every function here keeps, whatever it is given:
 5. No candidate id stands in a queue twice.
 6. A refused command, and one without effect, changes nothing that anybody can see.
 
-``election`` holds every transition of an election, ``leases`` the end of sessions. Time is an argument.
+``election`` holds every transition of an election, ``leases`` the end of sessions, ``granting`` what a session is told
+of an election. A client's side is in ``campaign`` (where it leads, when it must step down) and ``candidacy`` (who it
+stands for). Time is an argument.
 """

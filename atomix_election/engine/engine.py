@@ -11,6 +11,7 @@ from atomix_election.clock import Clock, SystemClock
 from atomix_election.core.commands import Close as CloseElection
 from atomix_election.core.commands import Command, Create, ExpireSession, Operation, SteppedDown
 from atomix_election.core.election import Displaced, Election
+from atomix_election.core.granting import waits_until
 from atomix_election.engine.lanes import Lane
 from atomix_election.engine.limits import SessionLimits
 from atomix_election.engine.sessions import Session, Sessions
@@ -211,14 +212,14 @@ class Engine:
                 self._start(self._end_waiting, election_id, displaced, self._clock.now())
 
     async def _end_waiting(self, election_id: ElectionId, displaced: Displaced, since: float) -> None:
-        """Wait for a displaced leader no longer than one of its time-to-lives; the end of its session ends it too."""
+        """Wait for a displaced leader no longer than need be; the end of its session ends it too."""
         identity = displaced.candidate.session
         session = self.sessions.find(identity.namespace, identity.id)
         if session is None or session.id != identity:
             return
         with anyio.CancelScope() as wait:
             self._waits[election_id, displaced] = wait
-            await self._clock.sleep_until(since + session.ttl_s)
+            await self._clock.sleep_until(waits_until(since, session.ttl_s))
             del self._waits[election_id, displaced]
             await self._insist(election_id, SteppedDown(identity, displaced.number))
 

@@ -4,6 +4,7 @@ import anyio
 
 from atomix_election.core.campaign import Answer
 from atomix_election.core.commands import SteppedDown
+from atomix_election.core.granting import newly_confirmed
 from atomix_election.engine.engine import Engine
 from atomix_election.engine.sessions import Session
 from atomix_election.errors import InvalidRequest
@@ -56,13 +57,13 @@ class EngineKeepAlive:
         self.wake()
 
     def _confirm(self, session: Session, renewal: Renewal) -> None:
-        """Pass on what was asked for; the newest confirmation of an election stands for those before it."""
+        """Pass on what was asked for."""
         for granted in renewal.stepped_down:
             check_metadata_id("election name", granted.election)
-        newest = {granted.election: granted.number for granted in sorted(renewal.stepped_down)}
         for election_id, revoked in list(session.revoked.items()):
-            number = newest.get(election_id.name, 0)
-            if any(each.granted.number <= number for each in revoked):
+            here = [granted for granted in renewal.stepped_down if granted.election == election_id.name]
+            number = newly_confirmed(revoked, here)
+            if number is not None:
                 self._engine.insist(election_id, SteppedDown(session.id, number))
 
     async def receive(self) -> Answer:

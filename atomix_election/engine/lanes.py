@@ -6,10 +6,11 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from atomix_election.broadcast import Broadcast
-from atomix_election.core.commands import Command, Create, Enter, Operation
+from atomix_election.core.commands import Command, Operation
 from atomix_election.core.election import Election, Transition, apply
+from atomix_election.core.granting import ended_meanwhile
 from atomix_election.engine.sessions import Sessions
-from atomix_election.errors import ElectionError, LimitExceeded, OutcomeUnknown, SessionEnded, StoreError, Unavailable
+from atomix_election.errors import ElectionError, LimitExceeded, OutcomeUnknown, StoreError, Unavailable
 from atomix_election.model import ElectionId, Event, EventType, Term
 from atomix_election.stores.base import Store
 
@@ -115,7 +116,7 @@ class Lane:
             if term.revision != revision:
                 revision = term.revision
                 self.watchers.publish(Event(EventType.CHANGED, term))
-            waiting.answer(transition.refusal or self._ended_meanwhile(waiting.command) or term)
+            waiting.answer(transition.refusal or ended_meanwhile(waiting.command, self._sessions.is_open) or term)
 
     async def _store_all(self, batch: list[_Waiting]) -> tuple[Election, list[Transition]]:
         """Return the state before the batch, and the transition of each command; they are committed by then."""
@@ -137,9 +138,3 @@ class Lane:
             unchanged = election is record.election
             if unchanged or await self._store.write(self._election_id, election, expected=record.version):
                 return record.election, transitions
-
-    def _ended_meanwhile(self, command: Command) -> SessionEnded | None:
-        """A session that ended while its entry was committed must not hear that it is in the queue."""
-        if isinstance(command, Create | Enter) and not self._sessions.is_open(command.session):
-            return SessionEnded(f"session {command.session.id!r} ended while the command was being committed")
-        return None

@@ -9,6 +9,7 @@ import anyio
 from atomix_election.clock import Clock
 from atomix_election.core.campaign import Granted, Revoked
 from atomix_election.core.election import Election
+from atomix_election.core.granting import leadership_of, revoked_from
 from atomix_election.core.leases import LeaseTable
 from atomix_election.errors import SessionEnded
 from atomix_election.model import ElectionId, SessionId
@@ -57,8 +58,8 @@ class Session:
             self.registered.add(election_id)
         else:
             self.registered.discard(election_id)
-        leads = _leadership(self.id, election_id, election)
-        revoked = _revoked(self.id, election_id, election)
+        leads = leadership_of(self.id, election_id.name, election)
+        revoked = revoked_from(self.id, election_id.name, election)
         if leads == self.leads.get(election_id) and revoked == self.revoked.get(election_id, ()):
             return
         self.leads.pop(election_id, None)
@@ -220,20 +221,3 @@ class Sessions:
         deadline = self._leases.next_deadline()
         if deadline is not None and deadline < self._nap_until:
             self._nap.cancel()
-
-
-def _leadership(session: SessionId, election_id: ElectionId, election: Election) -> Granted | None:
-    leader = election.acting
-    if leader is None or leader.session != session:
-        return None
-    return Granted(election_id.name, election.number, leader.id)
-
-
-def _revoked(session: SessionId, election_id: ElectionId, election: Election) -> tuple[Revoked, ...]:
-    return tuple(
-        Revoked(
-            Granted(election_id.name, each.number, each.candidate.id), evicted=each.candidate not in election.candidates
-        )
-        for each in election.displaced
-        if each.candidate.session == session
-    )

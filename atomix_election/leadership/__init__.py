@@ -1,9 +1,9 @@
-"""Leading, and no longer: what acts on the decisions of ``core.campaign``."""
+"""Leading, and no longer: what acts on the decisions of ``core.campaign`` and ``core.candidacy``."""
 
-from atomix_election.leadership.keeper import Place as Place
-from atomix_election.leadership.keeper import SessionKeeper as SessionKeeper
+from atomix_election.leadership.candidates import Candidates as Candidates
 from atomix_election.leadership.lead import Leadership as Leadership
 from atomix_election.leadership.lead import is_loss_of as is_loss_of
 from atomix_election.leadership.lead import lead as lead
+from atomix_election.leadership.session import SessionKeeper as SessionKeeper
 
-__all__ = ["Leadership", "Place", "SessionKeeper", "is_loss_of", "lead"]
+__all__ = ["Candidates", "Leadership", "SessionKeeper", "is_loss_of", "lead"]

@@ -10,6 +10,7 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from atomix_election.core.campaign import Granted
+from atomix_election.core.candidacy import Candidacy, Place
 from atomix_election.errors import (
     CandidateTaken,
     ElectionError,
@@ -20,7 +21,8 @@ from atomix_election.errors import (
     StoreError,
     Unavailable,
 )
-from atomix_election.leadership.keeper import Place, SessionKeeper, Stand, Work
+from atomix_election.leadership.candidates import Candidates, Stand, Work
+from atomix_election.leadership.session import SessionKeeper
 from atomix_election.model import Term
 from atomix_election.service import Call
 from atomix_election.tasks import background_tasks, native_cancellations, raise_native_cancellation, shielded
@@ -80,7 +82,7 @@ class Leadership:
 
 
 @asynccontextmanager
-async def lead(keeper: SessionKeeper, place: Place) -> AsyncGenerator[Leadership]:
+async def lead(candidates: Candidates, place: Place) -> AsyncGenerator[Leadership]:
     """Wait for one's turn, and lead for as long as the block lasts.
 
     Raises:
@@ -88,15 +90,15 @@ async def lead(keeper: SessionKeeper, place: Place) -> AsyncGenerator[Leadership
         CandidateTaken: the id belonged to another live session for longer than a takeover takes.
         InvalidRequest: somebody leads or waits to lead for this candidate already.
     """
-    stand = keeper.stand(place)
+    keeper, stand = candidates.keeper, candidates.stand(place)
     withdraw = True
     try:
-        granted, term = await _elected(keeper, stand)
+        granted, term = await _elected(candidates, stand)
         while not stand.stopped and keeper.leads(place) != granted:  # it was lost while the wait was wound up
-            granted, term = await _elected(keeper, stand)
+            granted, term = await _elected(candidates, stand)
         if stand.stopped:
             raise _withdrawn(stand)
-        work = keeper.begin_work(granted)
+        work = candidates.begin_work(granted)
         leadership = Leadership(keeper, work, term)
         native = native_cancellations()
         lost: LeadershipLost | None = None
@@ -110,10 +112,9 @@ async def lead(keeper: SessionKeeper, place: Place) -> AsyncGenerator[Leadership
             raise
         finally:
             lost = lost or _loss_of(leadership)
-            withdraw = keeper.end_work(work)
-            stand.leaving = True
+            withdraw = candidates.end_work(work)
     finally:
-        keeper.end_stand(stand, withdraw=withdraw)
+        candidates.end_stand(stand, withdraw=withdraw)
         await shielded(stand.over.wait())
     await checkpoint_if_cancelled()
     raise_native_cancellation(native)
@@ -137,9 +138,9 @@ def is_loss_of(error: BaseException, leadership: Leadership) -> bool:
     return isinstance(error, LeadershipLost) and error.leadership is leadership
 
 
-async def _elected(keeper: SessionKeeper, stand: Stand) -> tuple[Granted, Term]:
+async def _elected(candidates: Candidates, stand: Stand) -> tuple[Granted, Term]:
     """Enter, and wait until the session is told that it leads and may act."""
-    wait = _Wait(keeper, stand)
+    keeper, wait = candidates.keeper, _Wait(candidates, stand)
     async with background_tasks() as tasks:
         tasks.start_soon(wait.watch)
         while True:
@@ -162,13 +163,12 @@ def _withdrawn(stand: Stand) -> LeadershipLost:
 class _Wait:
     """Waiting for the lead: in the queue at any time, and aware of the newest term."""
 
-    def __init__(self, keeper: SessionKeeper, stand: Stand) -> None:
-        self._keeper = keeper
+    def __init__(self, candidates: Candidates, stand: Stand) -> None:
+        self._candidates = candidates
+        self._keeper = candidates.keeper
         self._stand = stand
         self._name, self._candidate_id = stand.place
-        self._session_id = ""
-        self._entered = Term()
-        self._seen = Term()
+        self._candidacy = Candidacy(self._candidate_id)
 
     async def watch(self) -> None:
         """Follow the election, whatever happens to the connection."""
@@ -177,45 +177,40 @@ class _Wait:
             try:
                 async with self._keeper.service.events(call) as events:
                     async for event in events:
-                        self._seen = event.term
+                        self._candidacy.seen(event.term)
                         self._keeper.see(self._name, event.term)
                         self._stand.wake()
             except ElectionError:
-                await anyio.sleep(self._keeper.pauses.after(attempt))
+                await self._keeper.pause(attempt)
 
     async def enter(self) -> None:
-        """Enter the queue, if the candidate is not in it: at first, with a new session, after an eviction.
+        """Enter the queue, if the candidate has to.
 
         Raises:
             CandidateTaken: the id belongs to another live session, for longer than a takeover takes.
         """
-        began = self._keeper.clock.now()
         for attempt in count():
             session_id = await self._keeper.opened()
-            gone = self._seen.revision > self._entered.revision and self._candidate_id not in self._seen.candidates
-            if session_id == self._session_id and not gone:
+            if not self._candidacy.must_enter(session_id):
                 return
-            if session_id != self._session_id:
-                self._seen = Term()  # the store may be another one, whose revisions start anew
             try:
-                self._entered = await self._keeper.send_enter(self._stand.place)
-                self._session_id = session_id
+                self._candidacy.entered(session_id, await self._candidates.send_enter(self._stand.place))
                 return
             except CandidateTaken:
-                if self._keeper.clock.now() > began + self._keeper.longest_failover_s:
+                if not self._candidacy.taken(self._keeper.clock.now(), self._keeper.longest_failover_s):
                     raise
             except (Unavailable, OutcomeUnknown, StoreError, LimitExceeded) as error:
                 log.info("%s could not enter election %s yet: %s", self._candidate_id, self._name, error)
-            await anyio.sleep(self._keeper.pauses.after(attempt))
+            await self._keeper.pause(attempt)
 
     async def term_of(self, granted: Granted) -> Term | None:
         """Return the term of a leadership; None if it has passed, or could not be read."""
-        term = max(self._entered, self._seen, key=lambda term: term.revision)
+        term = self._candidacy.newest
         if term.number != granted.number:
             try:
                 term = await self._keeper.service.get_term(Call(self._name, self._keeper.namespace))
             except (Unavailable, StoreError, LimitExceeded):
-                await anyio.sleep(self._keeper.pauses.after(0))
+                await self._keeper.pause(0)
                 return None
             self._keeper.see(self._name, term)
         return term if term.number == granted.number else None

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from atomix_election.core.campaign import Granted
+from atomix_election.core.candidacy import Place
 from atomix_election.core.election import Election
-from atomix_election.leadership import Leadership, Place
+from atomix_election.leadership import Leadership
 
 HISTORY_LINES = 4000
 """How many of the newest lines of a history are kept to be shown; all of them count for its digest."""

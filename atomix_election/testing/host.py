@@ -1,6 +1,8 @@
 """The simulated server: one engine after the other on the same store, which is slow and fails."""
 
 import random
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import anyio
@@ -9,8 +11,8 @@ from atomix_election.clock import Clock
 from atomix_election.core.election import Election
 from atomix_election.engine import Connection, Engine, SessionLimits
 from atomix_election.errors import StoreError, Unavailable
-from atomix_election.model import ElectionId
-from atomix_election.service import ElectionService
+from atomix_election.model import ElectionId, Term
+from atomix_election.service import Call, ElectionService
 from atomix_election.stores.base import Record
 from atomix_election.stores.memory import MemoryStore
 from atomix_election.testing.checker import Checker
@@ -52,31 +54,72 @@ class FaultyStore(MemoryStore):
         return record
 
 
+class _WatchedConnection(Connection):
+    """Lets the checker know while a command is at work that may change the order of a queue."""
+
+    def __init__(self, engine: Engine, checker: Checker) -> None:
+        super().__init__(engine)
+        self._checker = checker
+
+    @contextmanager
+    def _operating(self) -> Generator[None]:
+        self._checker.operators += 1
+        try:
+            yield
+        finally:
+            self._checker.operators -= 1
+
+    async def anoint(self, call: Call, candidate_id: str) -> Term:
+        """See ``ElectionService.anoint``."""
+        with self._operating():
+            return await super().anoint(call, candidate_id)
+
+    async def promote(self, call: Call, candidate_id: str) -> Term:
+        """See ``ElectionService.promote``."""
+        with self._operating():
+            return await super().promote(call, candidate_id)
+
+    async def evict(self, call: Call, candidate_id: str) -> Term:
+        """See ``ElectionService.evict``."""
+        with self._operating():
+            return await super().evict(call, candidate_id)
+
+
 class Host:
     """Where the engine runs, and runs anew.
 
     Args:
         store: what the engines find.
         clock: the server's.
+        checker: told of operators at work.
     """
 
-    def __init__(self, store: FaultyStore, clock: Clock) -> None:
+    def __init__(self, store: FaultyStore, clock: Clock, checker: Checker) -> None:
         self.store = store
         self.engine: Engine | None = None
         self._clock = clock
-        self._connection: Connection | None = None
+        self._checker = checker
+        self._connections: dict[str, Connection] = {}
         self._scope = anyio.CancelScope()
         self._gone = anyio.Event()
 
-    def service(self) -> ElectionService:
-        """Return a connection to the engine that runs now.
+    def service(self, name: str) -> ElectionService:
+        """Return the connection of that name to the engine that runs now; it is made where there is none.
 
         Raises:
             Unavailable: none runs.
         """
-        if self._connection is None:
+        if self.engine is None:
             raise Unavailable("nobody listens")
-        return self._connection
+        if name not in self._connections:
+            self._connections[name] = _WatchedConnection(self.engine, self._checker)
+        return self._connections[name]
+
+    def hung_up(self, name: str) -> None:
+        """A connection was closed at the client's end, and that has arrived."""
+        connection = self._connections.pop(name, None)
+        if connection is not None:
+            connection.disconnect(by_peer=True)
 
     async def serve(self) -> None:
         """Run an engine until ``stop``."""
@@ -85,10 +128,11 @@ class Host:
         with anyio.CancelScope() as self._scope:
             try:
                 async with engine.running():
-                    self.engine, self._connection = engine, Connection(engine)
+                    self.engine = engine
                     await anyio.sleep_forever()
             finally:
-                self.engine = self._connection = None
+                self.engine = None
+                self._connections.clear()
         self._gone.set()
 
     async def stop(self) -> None:
@@ -106,4 +150,5 @@ class Host:
         if engine is not None:
             found += [f"{len(engine.sessions)} open sessions"] if len(engine.sessions) else []
             found += [f"lane {each}" for each in engine._lanes]  # type: ignore[reportPrivateUsage]  # noqa: SLF001
+            found += [f"wait {each}" for each in engine._waits]  # type: ignore[reportPrivateUsage]  # noqa: SLF001
         return found

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import anyio
 
+from atomix_election.client import Client, LeaderElection, client_of
 from atomix_election.clock import Clock
 from atomix_election.core.campaign import Granted
-from atomix_election.errors import CandidateTaken, ElectionError, LeadershipLost
-from atomix_election.leadership import Leadership, Place, SessionKeeper, is_loss_of, lead
-from atomix_election.tasks import background_tasks
+from atomix_election.core.candidacy import Place
+from atomix_election.errors import ElectionError
+from atomix_election.leadership import Leadership, SessionKeeper
 from atomix_election.testing.checker import Stint
 from atomix_election.testing.clocks import SleepingClock
 from atomix_election.testing.network import FaultyService
@@ -30,6 +31,8 @@ class Habits:
         ttl_s: its time-to-live in seconds.
         work_s: the longest that it works in one go.
         linger_s: the longest that its work goes on after it was cancelled, shielded.
+        operates: whether it now and then moves or evicts candidates, its own and others.
+        releases: whether its session ends as soon as its connection closes.
         note: takes lines of the history.
     """
 
@@ -37,6 +40,8 @@ class Habits:
     ttl_s: float
     work_s: float
     linger_s: float
+    operates: bool
+    releases: bool
     note: Callable[[str], None]
 
 
@@ -80,7 +85,9 @@ class Member:
             ttl_s=habits.ttl_s,
             new_session_id=lambda: f"{process}.{next(sessions)}",
             chance=chance.random,
+            release_on_disconnect=habits.releases,
         )
+        self._client: Client | None = None
 
     def now(self) -> float:
         """Return the time by its own clock."""
@@ -96,76 +103,79 @@ class Member:
 
     def stands_anywhere(self) -> list[str]:
         """Return the elections that it leads or waits to lead."""
-        return [place[0] for place in self.places() if self.keeper.standing(place) is not None]
+        if self._client is None or not self.keeper.started:
+            return []
+        candidates = self._client.candidates()
+        return [place[0] for place in self.places() if candidates.standing(place) is not None]
 
     async def live(self) -> None:
         """Do this and that until the calm, lead each election once more, and leave."""
         with self.scope:
-            async with background_tasks() as tasks:
-                self.keeper.start(tasks)
-                try:
-                    async with anyio.create_task_group() as elections:
-                        for place in self.places():
-                            elections.start_soon(self._take_part, place)
-                finally:
-                    await self.keeper.end()
+            async with client_of(self.keeper) as client:
+                self._client = client
+                async with anyio.create_task_group() as elections:
+                    for name in self._habits.elections:
+                        elections.start_soon(self._take_part, client.election(name, candidate_id=self.candidate_id))
+                self._client = None
             self.done = True
             self._note("has left")
 
-    async def _take_part(self, place: Place) -> None:
+    async def _take_part(self, election: LeaderElection) -> None:
+        acts = [self._lead, self._lead, self._run, self._enter, self._withdraw_meanwhile]
+        if self._habits.operates:
+            acts.append(self._operate)
         while not self.calm.is_set():
             await self._sleep(self._chance.uniform(0, self._habits.ttl_s / 2))
-            act = self._chance.choice((self._lead, self._lead, self._run, self._enter, self._withdraw_meanwhile))
+            act = self._chance.choice(acts)
             with anyio.CancelScope() as scope:
                 if self._chance.random() < 0.2:
                     scope.deadline = anyio.current_time() + self._chance.uniform(0, 2 * self._habits.ttl_s)
                 with suppress(ElectionError, WorkFailed):
-                    await act(place)
+                    await act(election)
         while True:
             with suppress(ElectionError, WorkFailed):
-                async with lead(self.keeper, place) as leadership:
-                    await self._work(place, leadership, 0.1)
+                async with election.lead() as leadership:
+                    await self._work(election, leadership, 0.1)
                     return
             await self._sleep(0.1)
 
-    async def _lead(self, place: Place) -> None:
-        async with lead(self.keeper, place) as leadership:
-            await self._work(place, leadership, self._chance.uniform(0, self._habits.work_s))
+    async def _lead(self, election: LeaderElection) -> None:
+        async with election.lead() as leadership:
+            await self._work(election, leadership, self._chance.uniform(0, self._habits.work_s))
 
-    async def _run(self, place: Place) -> None:
-        """What ``LeaderElection.run`` does."""
-        for _ in range(3):
-            leadership = None
-            try:
-                await self._lead(place)
-            except LeadershipLost as error:
-                if leadership is not None and not is_loss_of(error, leadership):
-                    raise
-            except CandidateTaken:
-                return
+    async def _run(self, election: LeaderElection) -> None:
+        async def work(leadership: Leadership) -> None:
+            await self._work(election, leadership, self._chance.uniform(0, self._habits.work_s))
 
-    async def _enter(self, place: Place) -> None:
-        try:
-            await self.keeper.enter(place)
+        await election.run(work)
+
+    async def _enter(self, election: LeaderElection) -> None:
+        async with election:
+            await election.enter()
             await self._sleep(self._chance.uniform(0, self._habits.work_s))
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self.keeper.leave(place)
 
-    async def _withdraw_meanwhile(self, place: Place) -> None:
+    async def _withdraw_meanwhile(self, election: LeaderElection) -> None:
         async with anyio.create_task_group() as both:
-            both.start_soon(self._withdraw_soon, place)
+            both.start_soon(self._withdraw_soon, election)
             with suppress(ElectionError, WorkFailed):
-                await self._lead(place)
+                await self._lead(election)
             both.cancel_scope.cancel()
 
-    async def _withdraw_soon(self, place: Place) -> None:
+    async def _withdraw_soon(self, election: LeaderElection) -> None:
         await self._sleep(self._chance.uniform(0, self._habits.work_s))
         with suppress(ElectionError):
-            await self.keeper.stop(place)
-            await self.keeper.withdraw(place)
+            await election.withdraw()
 
-    async def _work(self, place: Place, leadership: Leadership, duration_s: float) -> None:
+    async def _operate(self, election: LeaderElection) -> None:
+        candidates = (await election.get_term()).candidates
+        if candidates:
+            candidate_id = self._chance.choice(candidates)
+            act = self._chance.choice((election.anoint, election.promote, election.evict))
+            self._note(f"operates: {act.__name__} {candidate_id} in {election.name}")
+            await act(candidate_id)
+
+    async def _work(self, election: LeaderElection, leadership: Leadership, duration_s: float) -> None:
+        place = (election.name, election.candidate_id)
         stint = Stint(place, leadership, self.now() + leadership.remaining)
         self.stints.add(stint)
         self._note(f"begins to work in {place[0]} under {leadership.token}")

@@ -60,6 +60,7 @@ class FaultyService:
         chance: decides what happens to each message.
         faults: how bad it is; may be changed at any time.
         start: starts a task of the network's: ``start(task_group.start_soon, function, *arguments)``.
+        on_close: called when the client's end closes its connection; returns what to call when the server learns of it.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class FaultyService:
         chance: random.Random,
         faults: Faults | None = None,
         start: Callable[..., object] | None = None,
+        on_close: Callable[[], Callable[[], None]] | None = None,
     ) -> None:
         self.faults = faults or Faults()
         self.link = Link()
@@ -76,6 +78,7 @@ class FaultyService:
         self._tasks = tasks
         self._chance = chance
         self._start = start or _start
+        self._on_close = on_close
         self._pauses = Pauses(1.0, chance.random)
         self._pipes: set[Pipe] = set()
 
@@ -92,8 +95,27 @@ class FaultyService:
     def kill(self) -> None:
         """The client's process is gone: nothing more is sent, and nothing arrives; what is on its way goes on."""
         self.link.dead = True
-        for pipe in list(self._pipes):
-            pipe.break_off(Unavailable("this process is dead"))
+        self._close(Unavailable("this process is dead"))
+
+    def give_up(self) -> None:
+        """The client closes its connection."""
+        self._close(Unavailable("the connection was closed at this end"))
+
+    def _close(self, error: Unavailable) -> None:
+        """The streams end here at once, and there when that gets through."""
+        pipes = list(self._pipes)
+        for pipe in pipes:
+            pipe.close_here(error)
+        tell = self._on_close() if self._on_close is not None else None
+        self._start(self._tasks.start_soon, self._hang_up, pipes, tell, self._delay_s())
+
+    async def _hang_up(self, pipes: list[Pipe], tell: Callable[[], None] | None, delay_s: float) -> None:
+        await anyio.sleep(delay_s)
+        await self.link.passable(Direction.THERE)
+        if tell is not None:
+            tell()
+        for pipe in pipes:
+            pipe.break_off(Unavailable("the client hung up"))
 
     @asynccontextmanager
     async def keep_alive(self, namespace: str, session: str) -> AsyncGenerator[KeepAlive]:
@@ -104,7 +126,7 @@ class FaultyService:
                 await pipe.carry(stream.send, stream.receive)
 
         async with self._open(serve) as pipe:
-            yield FaultyKeepAlive(pipe)
+            yield FaultyKeepAlive(pipe, self.give_up)
 
     @asynccontextmanager
     async def events(self, call: Call, *, buffer: int = WATCH_BUFFER) -> AsyncGenerator[AsyncIterator[Event]]:

@@ -80,6 +80,19 @@ class _Steps(trio.abc.Instrument):
         self._after_step()
 
 
+def tasks_of(process: str) -> list[str]:
+    """Return the tasks of a process that have not ended. To be used inside a run of Trio."""
+    found: list[str] = []
+    root = trio.lowlevel.current_root_task()
+    to_visit = [root] if root is not None else []
+    while to_visit:
+        task = to_visit.pop()
+        to_visit += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+        if task.context.get(PROCESS, "") == process:
+            found.append(task.name)
+    return found
+
+
 @contextmanager
 def repeatable(seed: int) -> Generator[None]:
     """Let Trio's scheduler depend on the seed alone, for the runs inside this block."""

@@ -6,9 +6,10 @@ kinds of faults there are, so that runs have few of them in many combinations; e
 
 import logging
 import random
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import cast
 
 import anyio
@@ -24,7 +25,7 @@ from atomix_election.testing.clocks import DriftingClock
 from atomix_election.testing.host import FaultyStore, Host, StoreFaults
 from atomix_election.testing.member import Habits, Member
 from atomix_election.testing.network import CALL_TIMEOUT_S, Faults, FaultyService
-from atomix_election.testing.scheduling import PROCESS, Machines, outside, repeatable, watched
+from atomix_election.testing.scheduling import PROCESS, Machines, outside, repeatable, tasks_of, watched
 from atomix_election.testing.streams import Direction
 
 FAULTS = (
@@ -45,6 +46,7 @@ FAULTS = (
     "stubborn work",
     "same ids",
     "two elections",
+    "release on disconnect",
 )
 """What a seed chooses from."""
 DRIFT = 0.01
@@ -128,6 +130,8 @@ class _Simulation:
     def __init__(self, seed: int, minutes: float) -> None:
         self.chance = random.Random(seed)
         self.faults = tuple(fault for fault in FAULTS if self.chance.random() < 0.4)
+        if "release on disconnect" in self.faults:  # two may lead where a connection is cut by somebody else
+            self.faults = tuple(fault for fault in self.faults if fault != "broken streams")
         self.scope = anyio.CancelScope()
         self.checker = Checker(VirtualClock().now, self.scope.cancel)
         self._minutes = minutes
@@ -148,7 +152,7 @@ class _Simulation:
             delay_s=self._ttl_s / 20 if "slow store" in self.faults else 0.0,
             failing=0.1 if "store errors" in self.faults else 0.0,
         )
-        self._host = Host(FaultyStore(self.checker, self.chance, store_faults), self._clock())
+        self._host = Host(FaultyStore(self.checker, self.chance, store_faults), self._clock(), self.checker)
 
     async def run(self) -> None:
         """The faults, the calm, and the end."""
@@ -190,15 +194,36 @@ class _Simulation:
             ttl_s=self._ttl_s,
             work_s=self.chance.uniform(0.1, 3) * self._ttl_s,
             linger_s=2 * self._ttl_s if "stubborn work" in self.faults else linger_s,
+            operates="operator" in self.faults,
+            releases="release on disconnect" in self.faults,
             note=self.checker.note,
         )
-        service = FaultyService(self._host.service, network, self.chance, self._network, start=outside)
+        service = self._way(process, network)
         member = Member(process, candidate_id, service, self._clock(), random.Random(self.chance.random()), habits)
         self._members.append(member)
         self.checker.clients.append(member)
         self.checker.note(f"{process} begins")
         with _inside(process):
             processes.start_soon(member.live)
+
+    def _way(self, process: str, network: TaskGroup) -> FaultyService:
+        """Return the way of a process to the servers: one connection after the other."""
+        numbers = count(1)
+        connection = f"{process}/0"
+
+        def on_close() -> Callable[[], None]:
+            nonlocal connection
+            former, connection = connection, f"{process}/{next(numbers)}"
+            return lambda: self._host.hung_up(former)
+
+        return FaultyService(
+            lambda: self._host.service(connection),
+            network,
+            self.chance,
+            self._network,
+            start=outside,
+            on_close=on_close,
+        )
 
     def _alive(self) -> list[Member]:
         return [each for each in self._members if not each.crashed]
@@ -230,7 +255,7 @@ class _Simulation:
                 member.service.link.cut(self.chance.choice(list(Direction)))
                 network.start_soon(self._mend, member, duration_s)
             case "operator":
-                network.start_soon(self._operate)
+                network.start_soon(self._operate, network)
             case "broken streams":
                 member.service.break_streams()
             case _:
@@ -266,11 +291,13 @@ class _Simulation:
         await anyio.sleep(self.chance.uniform(0.01, self._ttl_s))
         outside(network.start_soon, self._host.serve)
 
-    async def _operate(self) -> None:
+    async def _operate(self, network: TaskGroup) -> None:
+        """An operator without a session, at the end of a bad way of its own."""
         call = Call(self.chance.choice(self._elections))
-        self.checker.operators += 1
+        service = self._way("operator", network)
+        if "cut" in self.faults and self.chance.random() < 0.3:
+            network.start_soon(self._cut_soon, service)
         try:
-            service = self._host.service()
             term = await service.get_term(call)
             if term.candidates:
                 candidate_id = self.chance.choice(term.candidates)
@@ -279,8 +306,12 @@ class _Simulation:
                 await getattr(service, name)(call, candidate_id)
         except ElectionError as error:
             self.checker.note(f"operator: {type(error).__name__}")
-        finally:
-            self.checker.operators -= 1
+
+    async def _cut_soon(self, service: FaultyService) -> None:
+        await anyio.sleep(self.chance.uniform(0, 3 * self._network.delay_s))
+        service.link.cut(self.chance.choice(list(Direction)))
+        await anyio.sleep(self.chance.uniform(0, self._ttl_s))
+        service.link.mend()
 
     async def _calm_down(self) -> None:
         """No more faults: within the bound somebody leads wherever somebody stands, and all get their turn."""
@@ -314,5 +345,6 @@ class _Simulation:
         await anyio.sleep((self._ttl_s + 0.1) / (1 - DRIFT) + SETTLING_S)
         found = self._host.left_behind()
         found += [f"a stream of {each.process}" for each in self._members if each.service.open_streams]
+        found += [f"task {task} of {each.process}" for each in self._alive() for task in tasks_of(each.process)]
         if found:
             self.checker.fail(f"left behind: {found}")

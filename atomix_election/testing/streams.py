@@ -109,6 +109,11 @@ class Pipe:
         self.broken = True
         self._there.fail(Unavailable("the client hung up"))
 
+    def close_here(self, error: ElectionError) -> None:
+        """The client's end is closed, and the server does not know it yet."""
+        self.broken = True
+        self._back.fail(error)
+
     def break_off(self, error: ElectionError) -> None:
         """The stream is gone at both ends at once."""
         self.broken = True
@@ -149,8 +154,9 @@ class Pipe:
 class FaultyKeepAlive:
     """The client's end of a keep-alive stream."""
 
-    def __init__(self, pipe: Pipe) -> None:
+    def __init__(self, pipe: Pipe, give_up: Callable[[], None]) -> None:
         self._pipe = pipe
+        self._give_up = give_up
 
     async def send(self, renewal: Renewal) -> None:
         """See ``KeepAlive.send``."""
@@ -163,3 +169,4 @@ class FaultyKeepAlive:
 
     def give_up(self) -> None:
         """See ``KeepAlive.give_up``. The next stream may find the same way cut."""
+        self._give_up()

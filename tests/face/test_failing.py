@@ -16,7 +16,7 @@ on_grpc = pytest.mark.parametrize("face", ["grpc"], indirect=True)
 @on_grpc
 async def test_nobody_there_is_unavailable_and_named(anyio_backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message has the address; leaving the block is no second failure."""
-    monkeypatch.setattr("atomix_election.leadership.keeper.OPEN_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("atomix_election.leadership.session.OPEN_TIMEOUT_S", 0.3)
     async with ElectionServer() as server:
         target = server.target
     async with LeaderElection("e", target=target) as election:
@@ -120,7 +120,7 @@ async def test_leaving_is_bounded_however_many_elections(
     anyio_backend: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A server that does not answer holds the end of a block up for LEAVE_TIMEOUT_S, not for that much per election."""
-    monkeypatch.setattr("atomix_election.leadership.keeper.LEAVE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("atomix_election.leadership.session.LEAVE_TIMEOUT_S", 0.2)
     monkeypatch.setattr(targets, "Connection", _Mute)
     async with connect() as client:
         for number in range(10):

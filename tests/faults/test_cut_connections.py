@@ -62,7 +62,7 @@ async def test_a_leader_that_hears_nothing_steps_down_before_its_deadline(
 async def test_a_lost_connection_is_not_a_lost_leadership(stage: Stage, server: Server, proxy: Proxy) -> None:
     """It comes back within its lease, with its session and token, time after time; its block is not cancelled."""
     a, _ = await leader_and_next(stage, server, proxy)
-    session = a.client.session().session_id
+    session = a.client.candidates().keeper.session_id
     first = stage.diary.deadline("a")
     for harm in PASSING.values():
         deadline = stage.diary.deadline("a")
@@ -74,7 +74,7 @@ async def test_a_lost_connection_is_not_a_lost_leadership(stage: Stage, server: 
         await stage.diary.wait_until(lambda deadline=deadline: _renewed(stage, deadline), "a renewal")
     assert proxy.accepted >= len(PASSING)
     await stage.diary.wait("a", "write", since=first)
-    assert a.client.session().session_id == session
+    assert a.client.candidates().keeper.session_id == session
     assert stage.diary.find("a", "stopping") is None
     assert (await a.election.get_term()).candidates == ("a", "b")
 

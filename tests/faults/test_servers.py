@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from atomix_election import ElectionError, connect
-from atomix_election.leadership import keeper
+from atomix_election.leadership import session
 from tests.faults.diary import SLACK_S, WAIT_S
 from tests.faults.stage import TTL_S, Actor, Server, Stage
 
@@ -36,7 +36,7 @@ async def test_a_server_that_is_killed_and_started_anew_has_another_store(stage:
     await stage.diary.wait("a", "begin")
     b = await stage.actor(server.target, "b")
     await stage.queue(await stage.observer(server.target), "a", "b")
-    sessions = [actor.client.session().session_id for actor in (a, b)]
+    sessions = [actor.client.candidates().keeper.session_id for actor in (a, b)]
     await server.kill()
     stage.diary.new_store()  # it knows nothing of the leases and tokens of the former one
     again = await stage.server(server.target.removeprefix("grpc://"))
@@ -47,7 +47,7 @@ async def test_a_server_that_is_killed_and_started_anew_has_another_store(stage:
     leader = (await observer.get_term()).leader or ""
     began = await stage.diary.wait(leader, "begin", since=stage.diary.stores[-1])
     assert began.token == 1
-    assert not {actor.client.session().session_id for actor in (a, b)} & set(sessions)
+    assert not {actor.client.candidates().keeper.session_id for actor in (a, b)} & set(sessions)
 
 
 async def test_a_server_that_ends_itself_ends_no_leadership(stage: Stage, server: Server) -> None:
@@ -70,14 +70,14 @@ async def test_another_target_takes_over(harm: str, stage: Stage, server: Server
     a = await stage.actor(f"{first.target},127.0.0.1:{second.port}", "a")
     await stage.diary.wait("a", "begin")
     assert bool(first.accepted) == (harm == "dies")
-    session = a.client.session().session_id
+    session = a.client.candidates().keeper.session_id
     first.part()
     limit = stage.diary.deadline("a") + TTL_S / 10
     await stage.diary.wait_until(
         lambda: next((each for each in stage.diary.entries if each.deadline > limit), None), "a renewal"
     )
     assert second.accepted
-    assert a.client.session().session_id == session
+    assert a.client.candidates().keeper.session_id == session
     assert stage.diary.find("a", "stopping") is None
 
 
@@ -86,7 +86,7 @@ async def test_another_target_takes_over_from_one_that_hangs(
     when: str, stage: Stage, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It accepts connections and answers nothing, like a stopped process: that costs a wait, and no leadership."""
-    monkeypatch.setattr(keeper, "OPEN_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(session, "OPEN_TIMEOUT_S", 0.5)
     first, second = await stage.proxy(server.target), await stage.proxy(server.target)
     if when == "from the beginning":
         first.stall()
@@ -121,7 +121,7 @@ async def test_the_first_to_start_waits_for_the_server(
     """It says so, and leads as soon as there is one."""
     port = free_port()
     said = anyio.Event()
-    monkeypatch.setattr(keeper.log, "filter", lambda record: said.set() or True)
+    monkeypatch.setattr(session.log, "filter", lambda record: said.set() or True)
     await stage.actor(f"grpc://127.0.0.1:{port}", "a")
     with anyio.fail_after(WAIT_S):
         await said.wait()

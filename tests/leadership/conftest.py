@@ -16,4 +16,5 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 @pytest.fixture(autouse=True)
 def heard(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other tests have tools in this process that switch off the loggers that there are."""
-    monkeypatch.setattr(logging.getLogger("atomix_election.leadership.keeper"), "disabled", False)
+    for module in ("candidates", "session"):
+        monkeypatch.setattr(logging.getLogger(f"atomix_election.leadership.{module}"), "disabled", False)

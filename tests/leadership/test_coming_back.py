@@ -289,8 +289,8 @@ async def test_a_taken_id_is_tried_for_as_long_as_a_takeover_takes() -> None:
         longest_s = second.keeper.longest_failover_s
         assert longest_s == pytest.approx(TTL_S + LATE_S)
         assert longest_s <= took_s <= longest_s + PAUSE_S
-        assert second.keeper.standing(PLACE) is None
-        assert not second.keeper.is_wanted(PLACE)
+        assert second.candidates.standing(PLACE) is None
+        assert not second.candidates.is_entered(PLACE)
         assert first.election.is_leader
         assert not a.ended
         assert (await world.term()).candidates == ("a",)

@@ -190,7 +190,7 @@ async def test_cancelled_at_every_checkpoint(anyio_backend: str, native: bool) -
             with anyio.fail_after(5):
                 while (await client.election("e").get_term()).candidates:  # noqa: ASYNC110 - as a user would
                     await anyio.sleep(0.001)
-            assert not client._keeper._stands
+            assert not client.candidates()._stands
             with anyio.fail_after(5):
                 await _attempt(client)
 
@@ -201,5 +201,5 @@ async def _cancel_natively(client: Client, steps: int) -> None:
         await asyncio.sleep(0)
     task.cancel()
     await asyncio.wait([task])
-    while client._keeper._stands:  # noqa: ASYNC110 - nothing tells it
+    while client.candidates()._stands:  # noqa: ASYNC110 - nothing tells it
         await asyncio.sleep(0.001)

@@ -218,7 +218,7 @@ async def test_the_first_answer_never_comes() -> None:
 
         first.service._open = counted  # type: ignore[method-assign, assignment]
         first.service.link.cut()
-        first.client.session()
+        first.client.candidates()
         await anyio.sleep(2 * TTL_S)
         assert streams > 1
 
@@ -296,8 +296,8 @@ async def test_the_client_is_closed_before_its_block_ends() -> None:
         tasks.cancel_scope.cancel()
         with anyio.CancelScope(shield=True):
             await anyio.sleep(3 * TTL_S)
-        stuck = first.keeper.standing(("e", "a"))
+        stuck = first.client._candidates.standing(("e", "a"))
         if stuck is not None:
-            first.keeper._remove_stand(stuck)
+            first.client._candidates._remove_stand(stuck)
         assert stuck is None
         assert log.ended

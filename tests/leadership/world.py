@@ -9,12 +9,12 @@ import anyio
 from anyio.abc import TaskGroup
 
 from atomix_election import Client, LeaderElection, Term
+from atomix_election.client import client_of
 from atomix_election.engine import Connection, Engine, SessionLimits
 from atomix_election.errors import Unavailable
-from atomix_election.leadership import SessionKeeper
+from atomix_election.leadership import Candidates, SessionKeeper
 from atomix_election.service import Call, ElectionService
 from atomix_election.stores.memory import MemoryStore
-from atomix_election.tasks import background_tasks
 from atomix_election.testing import VirtualClock
 from atomix_election.testing.network import FaultyService
 
@@ -33,6 +33,11 @@ class Replica:
         self.service = service
         self.client = client
         self.election: LeaderElection = client.election("e", candidate_id=name)
+
+    @property
+    def candidates(self) -> Candidates:
+        """What stands for its candidate."""
+        return self.client.candidates()
 
     def crash(self) -> None:
         """Say nothing any more, and hear nothing."""
@@ -62,19 +67,16 @@ class World:
         service = FaultyService(self.server, self.network, self._chance)
         process = next(self._names)
         ids = count()
-        async with background_tasks() as tasks:
-            keeper = SessionKeeper(
-                service,
-                "default",
-                clock=VirtualClock(),
-                ttl_s=TTL_S,
-                new_session_id=lambda: f"{name}.{process}.{next(ids)}",
-                chance=self._chance.random,
-            )
-            try:
-                yield Replica(Client(keeper, tasks), keeper, service, name)
-            finally:
-                await keeper.end()
+        keeper = SessionKeeper(
+            service,
+            "default",
+            clock=VirtualClock(),
+            ttl_s=TTL_S,
+            new_session_id=lambda: f"{name}.{process}.{next(ids)}",
+            chance=self._chance.random,
+        )
+        async with client_of(keeper) as client:
+            yield Replica(client, keeper, service, name)
 
     async def term(self) -> Term:
         """Return the term as the store has it."""
