@@ -1,16 +1,14 @@
 """The engine on Trio, with time that passes at once."""
 
-import functools
-import inspect
 from collections.abc import AsyncGenerator
 from typing import Any
 
-import anyio
 import pytest
 import trio.testing
 
 from atomix_election.engine import Engine
 from tests.engine.fakes import RecordingStore, running
+from tests.timed import limit
 
 LONGEST_TEST_S = 1000.0
 """Of virtual time; a test that waits for what never comes fails at once."""
@@ -18,17 +16,7 @@ LONGEST_TEST_S = 1000.0
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Put every asynchronous test of this suite under a time-out."""
-    if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
-        item.obj = _timed(item.obj)
-
-
-def _timed(test: Any) -> Any:
-    @functools.wraps(test)
-    async def timed(*args: Any, **kwargs: Any) -> None:
-        with anyio.fail_after(LONGEST_TEST_S):
-            await test(*args, **kwargs)
-
-    return timed
+    limit(item, LONGEST_TEST_S)
 
 
 @pytest.fixture

@@ -1,16 +1,14 @@
 """One suite, three faces: elections in memory on asyncio and on Trio, and on a server over gRPC."""
 
-import functools
-import inspect
 from collections.abc import AsyncGenerator, Callable
-from typing import Any
 
 import anyio
 import pytest
 
 from atomix_election import ElectionServer, targets
-from atomix_election.engine import Engine
+from atomix_election.engine import Engine, SessionLimits
 from tests.face.party import TTL_S, Party
+from tests.timed import limit
 
 LONGEST_TEST_S = 10.0
 FACES = {"memory-asyncio": "asyncio", "memory-trio": "trio", "grpc": "asyncio"}
@@ -19,17 +17,7 @@ _names = iter(range(1 << 30))
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Put every asynchronous test of this suite under a time-out."""
-    if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
-        item.obj = _timed(item.obj)
-
-
-def _timed(test: Any) -> Any:
-    @functools.wraps(test)
-    async def timed(*args: Any, **kwargs: Any) -> None:
-        with anyio.fail_after(LONGEST_TEST_S):
-            await test(*args, **kwargs)
-
-    return timed
+    limit(item, LONGEST_TEST_S)
 
 
 @pytest.fixture(params=FACES)
@@ -47,9 +35,7 @@ def anyio_backend(face: str) -> str:
 @pytest.fixture(autouse=True)
 def short_time_to_live(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let sessions that connections keep open be as short as this suite needs them, in memory too."""
-    limits = getattr(targets, "SessionLimits", None)
-    if limits is not None:
-        monkeypatch.setattr(targets, "SessionLimits", lambda least_s: limits(min(least_s, TTL_S), TTL_S))
+    monkeypatch.setattr(targets, "SessionLimits", lambda least_s: SessionLimits(min(least_s, TTL_S), TTL_S))
 
 
 @pytest.fixture
