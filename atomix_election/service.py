@@ -70,6 +70,11 @@ class Renewal:
 class KeepAlive(Protocol):
     """A stream of renewals and answers."""
 
+    @property
+    def target(self) -> str:
+        """Which of several targets is at the other end; "" where there is only one."""
+        ...
+
     async def send(self, renewal: Renewal) -> None:
         """Send a renewal."""
         ...

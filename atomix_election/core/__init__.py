@@ -11,5 +11,5 @@ The laws that every function here keeps, whatever it is given:
 
 ``election`` holds every transition of an election, ``leases`` the end of sessions, ``granting`` what a session is told
 of an election. A client's side is in ``campaign`` (where it leads, when it must step down) and ``candidacy`` (who it
-stands for). Time is an argument.
+stands for), and ``identity`` holds its targets to one store. Time is an argument.
 """

@@ -15,6 +15,8 @@ from atomix_election.service import Renewal
 class EngineKeepAlive:
     """Takes renewals of one session, and has an answer whenever there is something to say."""
 
+    target = ""
+
     def __init__(self, engine: Engine, namespace: str, session_id: str) -> None:
         self._engine = engine
         self._namespace = namespace

@@ -23,7 +23,8 @@ from atomix_election.core.campaign import (
     StepDown,
 )
 from atomix_election.core.candidacy import Place
-from atomix_election.errors import ElectionError, LossReason, SessionEnded, Unavailable
+from atomix_election.core.identity import StoreIdentities
+from atomix_election.errors import ElectionError, InvalidRequest, LossReason, SessionEnded, Unavailable
 from atomix_election.leadership.waiting import pause, within
 from atomix_election.model import Term
 from atomix_election.service import Call, ElectionService, KeepAlive, Renewal
@@ -98,6 +99,7 @@ class SessionKeeper:
         self._chance = chance
         self._release_on_disconnect = release_on_disconnect
         self._user: SessionUser
+        self._stores = StoreIdentities()
         self._session_id = ""
         self._campaign = Campaign()
         self._opened = anyio.Event()
@@ -108,6 +110,7 @@ class SessionKeeper:
         self._to_send = anyio.Event()
         self._stream: KeepAlive | None = None
         self._stalled = False
+        self._refused: InvalidRequest | None = None
         self._stream_scope = anyio.CancelScope()
         self._nap = anyio.CancelScope()
         self._idle = anyio.Event()
@@ -282,13 +285,12 @@ class SessionKeeper:
     async def _keep_session(self) -> None:
         self._attempt = 0
         while not self._campaign.over:
+            self._refused = None
             try:
                 with anyio.CancelScope() as self._stream_scope:
                     await self._keep_stream()
             except ElectionError as error:
-                if not self._attempt or type(error) is not type(self._failure):
-                    log.warning("the session cannot be kept alive, trying again: %s", error)
-                self._failure = error
+                self._failed(self._refused or error)
             finally:
                 self._stream = None
                 self._campaign.disconnected()
@@ -298,6 +300,13 @@ class SessionKeeper:
                 with anyio.CancelScope() as self._stream_scope:
                     await self.pause(self._attempt)
                 self._attempt += 1
+
+    def _failed(self, error: ElectionError) -> None:
+        if not self._attempt or type(error) is not type(self._failure):
+            log.warning("the session cannot be kept alive, trying again: %s", error)
+        self._failure = error
+        if isinstance(error, InvalidRequest) and self._stream is not None:
+            self._stream.give_up()  # this target cannot be used, another one may
 
     async def _keep_stream(self) -> None:
         async with self.service.keep_alive(self.namespace, self._session_id) as stream:
@@ -310,6 +319,7 @@ class SessionKeeper:
                     tasks.start_soon(self._send_renewals, stream, tasks)
                     while not self._campaign.over:
                         answer = await self._receive(stream)
+                        self._check_store(stream, answer)
                         self._do(self._campaign.renewed(answer, self.clock.now()))
                         if not self._campaign.over:
                             self._session_is_open()
@@ -328,6 +338,13 @@ class SessionKeeper:
         except TimeoutError:
             stream.give_up()
             raise Unavailable(f"no answer to the first renewal within {limit_s:g} s") from None
+
+    def _check_store(self, stream: KeepAlive, answer: Answer) -> None:
+        try:
+            self._stores.check(stream.target, answer.store_id)
+        except InvalidRequest as error:
+            self._refused = error  # the end of the stream may come meanwhile, and hide it
+            raise
 
     async def _send_renewals(self, stream: KeepAlive, tasks: Background) -> None:
         try:

@@ -91,7 +91,7 @@ class RpcClient:
         self._streams += 1
         try:
             async with client_call.duplex(sessions_v1.KeepAliveResponse) as stream:
-                yield _RpcKeepAlive(stream, self._connection)
+                yield _RpcKeepAlive(stream, self._connection, self._connection.authority)
         finally:
             self._streams -= 1
 
@@ -273,7 +273,10 @@ class _Watch:
 class _RpcKeepAlive:
     """The client's end of a keep-alive stream."""
 
-    def __init__(self, stream: Duplex[sessions_v1.KeepAliveResponse], connection: ClientConnection) -> None:
+    def __init__(
+        self, stream: Duplex[sessions_v1.KeepAliveResponse], connection: ClientConnection, target: str
+    ) -> None:
+        self.target = target
         self._stream = stream
         self._connection = connection
 

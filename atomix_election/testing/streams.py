@@ -154,6 +154,8 @@ class Pipe:
 class FaultyKeepAlive:
     """The client's end of a keep-alive stream."""
 
+    target = ""
+
     def __init__(self, pipe: Pipe, give_up: Callable[[], None]) -> None:
         self._pipe = pipe
         self._give_up = give_up

@@ -50,6 +50,28 @@ async def test_a_server_that_is_killed_and_started_anew_has_another_store(stage:
     assert not {actor.client.candidates().keeper.session_id for actor in (a, b)} & set(sessions)
 
 
+async def test_a_target_with_another_store_is_refused(
+    stage: Stage, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two servers that know nothing of each other elect two leaders: the second one is not used, and that is said."""
+    stranger = await stage.server()
+    a = await stage.actor(f"{server.target},{stranger.target.removeprefix('grpc://')}", "a")
+    await stage.diary.wait("a", "begin")
+    session = a.client.candidates().keeper.session_id
+    await server.kill()
+    ended = await stage.diary.wait("a", "end")
+    assert (ended.is_leader, ended.reason) == (False, "EXPIRED")
+    assert (await (await stage.observer(stranger.target)).get_term()).number == 0
+    refused = [each.message for each in caplog.records if "serve different stores" in each.message]
+    assert refused
+    assert all(target.removeprefix("grpc://") in refused[0] for target in (server.target, stranger.target))
+    stage.diary.new_store()
+    await stage.server(server.target.removeprefix("grpc://"))
+    began = await stage.diary.wait("a", "begin", since=stage.diary.stores[-1])
+    assert began.token == 1
+    assert a.client.candidates().keeper.session_id != session
+
+
 async def test_a_server_that_ends_itself_ends_no_leadership(stage: Stage, server: Server) -> None:
     """SIGTERM: the clients keep what they have until their deadlines, and look for another server."""
     await stage.actor(server.target, "a")
