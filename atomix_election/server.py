@@ -17,7 +17,8 @@ class ElectionServer:
 
     Args:
         store: where elections are kept: ``memory://`` (of this server alone) or ``memory://name`` (shared within the
-            process). Neither outlives the process.
+            process), neither of which outlives the process, or the file ``sqlite:///relative.db`` or
+            ``sqlite:////absolute.db``, which also clients in this process may use, and no other process.
         host: the address to listen on.
         port: the port to listen on; 0 for any free one.
         session_ttl: seconds that a session of a published client lasts after its last connection has closed, and what a
@@ -30,6 +31,7 @@ class ElectionServer:
     Raises:
         InvalidRequest: the three time-to-lives contradict each other, or the port is none. On entry: the store is
             not known or in use elsewhere, or this is not asyncio.
+        StoreError: on entry, the store cannot be opened: another process has it, it is damaged, or cannot be written.
         Unavailable: on entry, the address cannot be listened on.
     """
 

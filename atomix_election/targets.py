@@ -1,11 +1,15 @@
 """Where elections are: a target as text becomes a service. The one place where engine, stores and RPC meet."""
 
 import asyncio
+import os
 import re
-from collections.abc import AsyncGenerator
-from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
+import anyio
 from anyio.lowlevel import RunVar
 
 from atomix_election.clock import Clock
@@ -15,13 +19,14 @@ from atomix_election.model import DEFAULT_SESSION_TTL_S
 from atomix_election.rpc.client import CALL_TIMEOUT_S, RpcClient
 from atomix_election.rpc.client_connection import Endpoint
 from atomix_election.service import ElectionService
+from atomix_election.stores.base import Store
 from atomix_election.stores.memory import MemoryStore
-from atomix_election.tasks import LONGEST_PAUSE_S
+from atomix_election.tasks import LONGEST_PAUSE_S, see_through
 
 DEFAULT_PORT = 5678
 """The port of a server whose address names none."""
 
-_KNOWN = "memory://, memory://NAME, grpc://HOST:PORT[,HOST:PORT]"
+_KNOWN = "memory://, memory://NAME, sqlite:///FILE, grpc://HOST:PORT[,HOST:PORT]"
 _ENDPOINT = re.compile(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[^\s\x00-\x1f\x7f:/\[\]@?#%]+))(?::(?P<port>[0-9]{1,5}))?"
 )
@@ -36,7 +41,9 @@ def check_target(target: str) -> None:
     scheme, rest = _split(target)
     if scheme == "grpc":
         parse_endpoints(target, rest)
-    elif scheme != "memory":
+    elif scheme in _STORES:
+        _STORES[scheme](target, rest)
+    else:
         raise _unknown(target)
 
 
@@ -46,12 +53,14 @@ async def open_service(target: str, *, session_ttl_s: float, clock: Clock) -> As
 
     Args:
         target: ``memory://`` for one of its own, ``memory://name`` for one that is shared within the process,
+            ``sqlite:///relative.db`` or ``sqlite:////absolute.db`` for a file, also shared within the process,
             ``grpc://host:port`` for a server, with more ``,host:port`` for others that serve the same elections.
         session_ttl_s: time-to-live that the client asks for, in seconds.
         clock: what time it is.
 
     Raises:
         InvalidRequest: the target is malformed, or cannot be used here.
+        StoreError: it names a store that cannot be opened.
     """
     scheme, rest = _split(target)
     if scheme == "grpc":
@@ -77,23 +86,27 @@ async def open_engine(target: str, limits: SessionLimits, clock: Clock) -> Async
     """Run the elections of a store in this process.
 
     Args:
-        target: ``memory://`` for a store of its own, ``memory://name`` for one that is shared within the process.
+        target: ``memory://`` for a store of its own, ``memory://name`` for one that is shared within the process, as is
+            a file, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
         limits: time-to-lives of sessions; of a shared store the first user's hold.
         clock: what time it is; of a shared store the first user's holds.
 
     Raises:
         InvalidRequest: the target names no store, or the store is in use by another event loop.
+        StoreError: it cannot be opened: another process has it, it is damaged, or the disk does not let us.
     """
-    scheme, name = _split(target)
-    if scheme != "memory":
+    scheme, rest = _split(target)
+    if scheme not in _STORES:
         raise _unknown(target)
-    if name:
-        async with _shared_engine(name, limits, clock) as engine:
+    found = _STORES[scheme](target, rest)
+    if found.shared_as is not None:
+        async with _shared_engine(target, found.shared_as, found.open, limits, clock) as engine:
             yield engine
     else:
-        engine = Engine(MemoryStore(), limits=limits, clock=clock)
-        async with engine.running():
-            yield engine
+        async with found.open() as store:
+            engine = Engine(store, limits=limits, clock=clock)
+            async with engine.running():
+                yield engine
 
 
 def parse_endpoints(target: str, text: str, *, lowest_port: int = 1) -> list[Endpoint]:
@@ -140,48 +153,130 @@ def require_asyncio(what: str) -> None:
         raise InvalidRequest(f"{what} needs asyncio, as grpclib does: under Trio, use memory://") from error
 
 
-@dataclass(slots=True)
-class _SharedMemory:
-    """A named memory of this process: its store is kept, its engine runs while somebody uses it."""
+class _OpenStore(Protocol):
+    """How a kind of store is opened, for as long as the block lasts."""
 
-    store: MemoryStore = field(default_factory=MemoryStore)
-    engine: Engine | None = None
-    event_loop: object = None
-    users: int = 0
-
-    def leave(self) -> None:
-        """One user less; with the last one the engine is not used again."""
-        self.users -= 1
-        if not self.users:
-            self.engine = None
+    def __call__(self) -> AbstractAsyncContextManager[Store]: ...
 
 
-_shared: dict[str, _SharedMemory] = {}
+@dataclass(frozen=True, slots=True)
+class _StoreTarget:
+    """A target that names a store.
+
+    Args:
+        open: opens it.
+        shared_as: what all targets in this process have in common that share its engine; None if it is private.
+    """
+
+    open: _OpenStore
+    shared_as: str | None
 
 
+def _memory(target: str, name: str) -> _StoreTarget:
+    return _StoreTarget(partial(_open_memory, name), target if name else None)
+
+
+def _sqlite(target: str, rest: str) -> _StoreTarget:
+    path = rest.removeprefix("/")
+    if path == rest:
+        raise InvalidRequest(
+            f"target {target!r} has no third slash: sqlite:///relative.db, or sqlite:////absolute.db, names a file"
+        )
+    if not path or path == ":memory:" or "\0" in path:
+        raise InvalidRequest(f"target {target!r} names no file: write sqlite:///relative.db, or use memory://")
+    return _StoreTarget(partial(_open_sqlite, path), f"sqlite:///{os.path.realpath(path)}")
+
+
+_STORES: dict[str, Callable[[str, str], _StoreTarget]] = {"memory": _memory, "sqlite": _sqlite}
+"""For each scheme: from the target, and what follows ``scheme://``, to the store."""
+
+_memories: dict[str, MemoryStore] = {}
+
+
+@asynccontextmanager
+async def _open_memory(name: str) -> AsyncGenerator[Store]:
+    """Give a store that lives as long as the process, if it has a name."""
+    yield _memories.setdefault(name, MemoryStore()) if name else MemoryStore()
+
+
+@asynccontextmanager
+async def _open_sqlite(path: str) -> AsyncGenerator[Store]:
+    from atomix_election.stores.sqlite import open_sqlite_store  # who does not need it does not pay for it
+
+    async with open_sqlite_store(path) as store:
+        yield store
+
+
+class _Shared:
+    """A store that several clients of this process use: open, with an engine on it, as long as there is one of them.
+
+    A client that has left the engine uses the store until its part of the engine's work is done.
+    """
+
+    def __init__(self, event_loop: object) -> None:
+        self.event_loop = event_loop
+        self.engine: Engine | None = None
+        self._engine_users = 0
+        self._store_users = 0
+        self._store: Store | None = None
+        self._closing = AsyncExitStack()
+        self._opening = anyio.Lock()
+
+    @asynccontextmanager
+    async def using_store(self, key: str, open_store: _OpenStore) -> AsyncGenerator[Store]:
+        """Give the store, which the first one opens and the last one closes."""
+        self._store_users += 1
+        try:
+            async with self._opening:
+                if self._store is None:
+                    self._store = await self._closing.enter_async_context(open_store())
+            yield self._store
+        finally:
+            self._store_users -= 1
+            if not self._store_users:
+                await see_through(partial(self._close, key))
+
+    async def _close(self, key: str) -> None:
+        async with self._opening:
+            if not self._store_users:  # else somebody has come meanwhile
+                self._store = None
+                await self._closing.aclose()
+        if not self._store_users:
+            _shared.pop(key, None)
+
+    @contextmanager
+    def using_engine(self, store: Store, limits: SessionLimits, clock: Clock) -> Generator[Engine]:
+        """Give the engine; who comes after the last one has left gets another."""
+        self.engine = self.engine or Engine(store, limits=limits, clock=clock)
+        self._engine_users += 1
+        try:
+            yield self.engine
+        finally:
+            self._engine_users -= 1
+            if not self._engine_users:
+                self.engine = None
+
+
+_shared: dict[str, _Shared] = {}
 _event_loop: RunVar[object] = RunVar("atomix_election_event_loop")
 
 
 @asynccontextmanager
-async def _shared_engine(name: str, limits: SessionLimits, clock: Clock) -> AsyncGenerator[Engine]:
-    memory = _shared.setdefault(name, _SharedMemory())
+async def _shared_engine(
+    target: str, key: str, open_store: _OpenStore, limits: SessionLimits, clock: Clock
+) -> AsyncGenerator[Engine]:
     event_loop = _current_event_loop()
-    if memory.users and memory.event_loop is not event_loop:
-        raise InvalidRequest(
-            f"memory://{name} is in use by another event loop: run an ElectionServer and connect to it"
-        )
-    if memory.engine is None:
-        memory.engine = Engine(memory.store, limits=limits, clock=clock)
-        memory.event_loop = event_loop
-    engine = memory.engine
-    memory.users += 1
-    with ExitStack() as using:
-        using.callback(memory.leave)
-        async with engine.running():
-            try:
-                yield engine
-            finally:
-                using.close()  # before the engine winds up: who comes from now on gets another
+    shared = _shared.setdefault(key, _Shared(event_loop))
+    if shared.event_loop is not event_loop:
+        raise InvalidRequest(f"{target} is in use by another event loop: run an ElectionServer and connect to it")
+    async with shared.using_store(key, open_store) as store:
+        with ExitStack() as using:
+            engine = using.enter_context(shared.using_engine(store, limits, clock))
+            async with engine.running():
+                try:
+                    yield engine
+                finally:
+                    using.close()  # before the engine winds up: who comes from now on gets another
 
 
 def _current_event_loop() -> object:

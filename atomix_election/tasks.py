@@ -76,6 +76,26 @@ async def shielded(awaitable: Awaitable[_ResultT]) -> _ResultT:
     raise AssertionError("nobody cancels this scope")
 
 
+async def see_through(job: Callable[[], Awaitable[None]]) -> None:
+    """Run a job to its end, whatever cancels this task: asyncio's own cancellation too, which ``shielded`` lets by.
+
+    For what works with a thread: that cannot be cancelled, and what it works on must not be touched meanwhile.
+    """
+    errors: list[Exception] = []
+
+    async def run() -> None:
+        with anyio.CancelScope(shield=True):
+            try:
+                await job()
+            except Exception as error:  # noqa: BLE001 - it is raised again below, not in a group
+                errors.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+    if errors:
+        raise errors[0]
+
+
 def native_cancellations() -> int:
     """Return how often asyncio's ``Task.cancel`` was called on this task and not taken back; 0 under Trio."""
     try:

@@ -16,10 +16,10 @@ WAIT_S = 20.0
 
 
 @contextmanager
-def _server() -> Generator[str]:
+def _server(directory: Path) -> Generator[str]:
     """Run the README's own command, on a free port, and give its target."""
     command = _command("serve").replace("127.0.0.1:5678", "127.0.0.1:0")
-    with _started(command) as process:
+    with _started(command, directory) as process:
         assert process.stdout is not None
         yield process.stdout.readline().removeprefix("listening on ").strip()
         process.terminate()
@@ -27,11 +27,11 @@ def _server() -> Generator[str]:
 
 
 @contextmanager
-def _started(command: str) -> Generator["subprocess.Popen[str]"]:
+def _started(command: str, directory: Path | None = None) -> Generator["subprocess.Popen[str]"]:
     words = shlex.split(command)
     assert words[0] == ".venv/bin/python"
     process = subprocess.Popen(
-        [sys.executable, *words[1:]], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, *words[1:]], cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     with process:
         try:
@@ -65,17 +65,17 @@ def test_the_example_runs_as_it_is() -> None:
     assert "node-1" in _run(_example())
 
 
-def test_the_example_runs_against_a_server_too() -> None:
+def test_the_example_runs_against_a_server_too(tmp_path: Path) -> None:
     """With nothing but its target replaced."""
-    with _server() as target:
+    with _server(tmp_path) as target:
         example = _example()
         assert example.count('target="memory://"') == 1
         assert "node-1" in _run(example.replace("memory://", target))
 
 
-def test_the_commands_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """serve, term and watch, as they stand there but for the port."""
-    with _server() as target:
+    with _server(tmp_path) as target:
         monkeypatch.setenv("ATOMIX_ELECTION_TARGET", target)
         with _started(_command("term")) as term:
             out, _ = term.communicate(timeout=WAIT_S)

@@ -94,6 +94,7 @@ async def test_unknown_targets_are_refused(target: str) -> None:
     message = str(refused.value)
     assert message.startswith(f"target {target!r}")
     assert "memory://" in message
+    assert "sqlite:///FILE" in message
     assert "grpc://HOST:PORT" in message
 
 

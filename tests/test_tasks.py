@@ -6,7 +6,7 @@ import contextlib
 import anyio
 import pytest
 
-from atomix_election.tasks import background_tasks
+from atomix_election.tasks import background_tasks, see_through
 
 pytestmark = pytest.mark.anyio
 
@@ -110,3 +110,54 @@ async def test_a_block_that_returns_ends_quietly() -> None:
     async with background_tasks():
         pass
     await anyio.lowlevel.checkpoint()
+
+
+async def test_what_is_seen_through_raises_its_own_error() -> None:
+    """Not in a group."""
+
+    async def fail() -> None:
+        raise Mishap
+
+    with pytest.raises(Mishap):
+        await see_through(fail)
+
+
+async def test_what_is_seen_through_is_not_cancelled_with_its_caller() -> None:
+    """The caller's scope waits for it."""
+    done: list[int] = []
+
+    async def work() -> None:
+        for number in range(3):
+            await anyio.lowlevel.checkpoint()
+            done.append(number)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(see_through, work)
+        tasks.cancel_scope.cancel()
+    assert done in ([], [0, 1, 2])  # a task that has not begun need not begin
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await see_through(work)
+    assert done[-3:] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_asyncios_cancellation_does_not_reach_what_is_seen_through() -> None:
+    """However often it comes; then the caller is cancelled."""
+    going_on, done = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        await going_on.wait()
+        done.set()
+
+    task = asyncio.create_task(see_through(work))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done()
+    going_on.set()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert done.is_set()

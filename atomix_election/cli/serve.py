@@ -25,7 +25,10 @@ def add_to(commands: Commands) -> None:
         help="default %(default)s; port 0: any free",
     )
     parser.add_argument(
-        "--store", metavar="TARGET", default="memory://", help="where elections are kept, default %(default)s"
+        "--store",
+        metavar="TARGET",
+        default="sqlite:///atomix-election.db",
+        help="where elections are kept, default %(default)s, a file in the working directory; memory:// keeps nothing",
     )
     parser.add_argument(
         "--session-ttl",

@@ -168,7 +168,7 @@ class _Stage:
     @asynccontextmanager
     async def server(self) -> AsyncGenerator[str]:
         """Run a server process, and give its target."""
-        arguments = ["-m", "atomix_election", "serve", "--listen", "127.0.0.1:0"]
+        arguments = ["-m", "atomix_election", "serve", "--listen", "127.0.0.1:0", "--store", "memory://"]
         async with _process(arguments) as server:
             lines = _lines(server)
             ready = await anext(lines, "")

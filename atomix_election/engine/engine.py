@@ -15,7 +15,7 @@ from atomix_election.core.granting import waits_until
 from atomix_election.engine.lanes import Lane
 from atomix_election.engine.limits import SessionLimits
 from atomix_election.engine.sessions import Session, Sessions
-from atomix_election.errors import LimitExceeded, StoreError, Unavailable
+from atomix_election.errors import LimitExceeded, OutcomeUnknown, StoreError, Unavailable
 from atomix_election.model import ElectionId, SessionId, Term
 from atomix_election.stores.base import Store
 from atomix_election.tasks import Background, background_tasks
@@ -184,7 +184,7 @@ class Engine:
     async def _restore(self) -> None:
         """Take up what the store has, and sweep what ended sessions left in it."""
         for ended in await self.sessions.restore():
-            self._start(self._store.end_session, ended.id)
+            self._start(self._sweep, ended, anyio.Event())
         async for election_id, election in self._store.elections():
             for identity in election.sessions():
                 session = self.sessions.find(identity.namespace, identity.id)
@@ -237,7 +237,7 @@ class Engine:
             try:
                 await self._store.end_session(session.id)
                 break
-            except StoreError:
+            except (StoreError, OutcomeUnknown):
                 await self._pause()
         swept.set()
 
@@ -250,7 +250,7 @@ class Engine:
             try:
                 await self.submit(election_id, command)
                 return
-            except (StoreError, LimitExceeded):
+            except (StoreError, OutcomeUnknown, LimitExceeded):
                 await self._pause()
             except Unavailable:  # the last user has left; the store has what the next engine needs to go on
                 await anyio.sleep_forever()

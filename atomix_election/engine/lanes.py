@@ -16,6 +16,8 @@ from atomix_election.stores.base import Store
 
 MAX_WAITING_COMMANDS = 10_000
 """Commands that may wait for one election; the next one is refused."""
+LOOK_AGAIN_S = 0.5
+"""Pause before the store is asked again what became of a write whose outcome it did not know."""
 
 
 class _Waiting:
@@ -55,11 +57,13 @@ class Lane:
         self._on_committed = on_committed
         self._waiting: list[_Waiting] = []
         self._working = False
+        self._last_known: Election | None = None
+        """The state before a write whose outcome is not known: watchers and sessions have seen this one."""
 
     @property
     def idle(self) -> bool:
         """True when nobody waits and nobody watches, so that the lane can be dropped."""
-        return not self._working and not self._waiting and not len(self.watchers)
+        return not self._working and not self._waiting and not len(self.watchers) and self._last_known is None
 
     def add(self, command: Command, operation: Operation | None) -> "_Waiting":
         """Queue a command.
@@ -75,18 +79,20 @@ class Lane:
 
     def claim(self) -> bool:
         """Return whether the caller has to see to it that ``work`` runs."""
-        claimed = bool(self._waiting) and not self._working
+        claimed = bool(self._waiting or self._last_known is not None) and not self._working
         self._working = self._working or claimed
         return claimed
 
     async def work(self) -> None:
         """Apply and commit what waits, until nothing waits any more. It can be cancelled between two commits."""
         try:
-            while self._waiting:
+            while self._waiting or self._last_known is not None:
                 batch, self._waiting = self._waiting, []
                 with anyio.CancelScope(shield=True):  # whoever waits gets an answer
                     await self._commit(batch)
                 await checkpoint_if_cancelled()
+                if self._last_known is not None:
+                    await anyio.sleep(LOOK_AGAIN_S)
         finally:
             self._working = False
 
@@ -100,15 +106,15 @@ class Lane:
     async def _commit(self, batch: list[_Waiting]) -> None:
         try:
             before, transitions = await self._store_all(batch)
-        except StoreError as error:
+        except (StoreError, OutcomeUnknown) as error:
             for waiting in batch:
-                waiting.answer(StoreError(str(error)))
+                waiting.answer(type(error)(str(error)))
             return
         except BaseException:
             for waiting in batch:
                 waiting.answer(OutcomeUnknown("the engine ended while the command was being committed"))
             raise
-        if transitions[-1].election is not before:
+        if transitions and transitions[-1].election is not before:
             self._on_committed(self._election_id, before, transitions[-1].election)
         revision = before.revision
         for waiting, transition in zip(batch, transitions, strict=True):
@@ -122,6 +128,7 @@ class Lane:
         """Return the state before the batch, and the transition of each command; they are committed by then."""
         while True:
             record = await self._store.read(self._election_id)
+            self._catch_up(record.election)
             transitions: list[Transition] = []
             election = record.election
             for waiting in batch:
@@ -135,6 +142,20 @@ class Lane:
                 )
                 election = transition.election
                 transitions.append(transition)
-            unchanged = election is record.election
-            if unchanged or await self._store.write(self._election_id, election, expected=record.version):
+            if election is record.election:
                 return record.election, transitions
+            try:
+                if await self._store.write(self._election_id, election, expected=record.version):
+                    return record.election, transitions
+            except OutcomeUnknown:
+                self._last_known = record.election
+                raise
+
+    def _catch_up(self, election: Election) -> None:
+        """Announce what a write did whose outcome was not known."""
+        before, self._last_known = self._last_known, None
+        if before is None or election == before:
+            return
+        self._on_committed(self._election_id, before, election)
+        if election.revision != before.revision:
+            self.watchers.publish(Event(EventType.CHANGED, election.term))

@@ -42,7 +42,8 @@ class Store(Protocol):
     """Elections and sessions, kept.
 
     A write that returned is there for good, as far as this kind of store promises it. Every method may raise
-    StoreError, which says that nothing was changed.
+    StoreError, which says that nothing was changed, and those that write OutcomeUnknown, when that could not be found
+    out in time: a read that returns later tells. A write whose caller is cancelled is done or not, never half.
     """
 
     @property

@@ -11,7 +11,7 @@ from tests.cli.processes import Running
 @pytest.fixture(scope="module")
 def target() -> Generator[str]:
     """The target of a running server, whose sessions outlive the tests."""
-    with Running("serve", "--listen", "127.0.0.1:0", "--session-ttl", "100") as server:
+    with Running("serve", "--listen", "127.0.0.1:0", "--store", "memory://", "--session-ttl", "100") as server:
         yield server.target()
         status, out, _ = server.end(signal.SIGTERM)
         assert (status, out) == (0, "")

@@ -34,11 +34,15 @@ def environment(variables: Mapping[str, str] = NO_VARIABLES) -> dict[str, str]:
 
 
 def run(
-    *arguments: str, variables: Mapping[str, str] = NO_VARIABLES, output: int = subprocess.PIPE
+    *arguments: str,
+    variables: Mapping[str, str] = NO_VARIABLES,
+    output: int = subprocess.PIPE,
+    cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command to its end; its output may go to a file descriptor."""
     return subprocess.run(
         command(*arguments),
+        cwd=cwd,
         env=environment(variables),
         stdout=output,
         stderr=subprocess.PIPE,
@@ -51,9 +55,10 @@ def run(
 class Running:
     """The command, running. Leaving its ``with`` block kills it."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, cwd: Path | None = None) -> None:
         self.process = subprocess.Popen(
             command(*arguments),
+            cwd=cwd,
             env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

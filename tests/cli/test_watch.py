@@ -43,7 +43,7 @@ def test_a_reader_that_goes_away_ends_it(target: str) -> None:
 def test_a_server_that_goes_away_is_no_traceback() -> None:
     """It waits for the server to come back, says so in words, and can be interrupted."""
     with (
-        Running("serve", "--listen", "127.0.0.1:0") as server,
+        Running("serve", "--listen", "127.0.0.1:0", "--store", "memory://") as server,
         Running("watch", "e", "--target", server.target()) as watch,
     ):
         watch.line()

@@ -8,7 +8,7 @@ import anyio
 
 from atomix_election.core.election import Election
 from atomix_election.engine import Connection, Engine
-from atomix_election.errors import StoreError
+from atomix_election.errors import OutcomeUnknown, StoreError
 from atomix_election.model import DEFAULT_SESSION_TTL_S, ElectionId, SessionId
 from atomix_election.service import Call
 from atomix_election.stores.base import Record, StoredSession
@@ -29,6 +29,9 @@ class RecordingStore:
         self.writes: list[Election] = []
         self.write_delay_s = 0.0
         self.failing = False
+        self.doubtful: bool | None = None
+        """Whether the next write takes place, whose outcome nobody is told; from then on the store is unreadable."""
+        self.unreadable = False
         self.conflicts = 0
 
     @property
@@ -39,6 +42,8 @@ class RecordingStore:
     async def read(self, election_id: ElectionId) -> Record:
         """See ``Store.read``."""
         self.reads += 1
+        if self.unreadable:
+            raise StoreError("the disk is gone")
         return await self.memory.read(election_id)
 
     async def write(self, election_id: ElectionId, election: Election, *, expected: int) -> Record | None:
@@ -47,6 +52,11 @@ class RecordingStore:
             await anyio.sleep(self.write_delay_s)
         if self.failing:
             raise StoreError("the disk is full")
+        if self.doubtful is not None:
+            if self.doubtful:
+                await self.memory.write(election_id, election, expected=expected)
+            self.doubtful, self.unreadable = None, True
+            raise OutcomeUnknown("whether it was written cannot be found out now")
         if self.conflicts:
             self.conflicts -= 1
             await self._write_by_somebody_else(election_id)

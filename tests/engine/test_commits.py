@@ -5,9 +5,17 @@ from itertools import pairwise
 import anyio
 import pytest
 
-from atomix_election import CandidateTaken, LimitExceeded, NotACandidate, SessionEnded, StoreError, Term
+from atomix_election import (
+    CandidateTaken,
+    LimitExceeded,
+    NotACandidate,
+    OutcomeUnknown,
+    SessionEnded,
+    StoreError,
+    Term,
+)
 from atomix_election.engine import Connection, Engine
-from atomix_election.engine.lanes import MAX_WAITING_COMMANDS
+from atomix_election.engine.lanes import LOOK_AGAIN_S, MAX_WAITING_COMMANDS
 from tests.engine.fakes import LATE_S, TTL_S, RecordingStore, about, candidates
 
 pytestmark = pytest.mark.anyio
@@ -121,6 +129,49 @@ async def test_a_write_that_fails_changes_nothing(
         term = await connection.enter(about("s"), "b")
         assert (term.candidates, term.revision) == (("a", "b"), 2)
         assert (await anext(events)).term == term
+
+
+@pytest.mark.parametrize("applied", [True, False])
+async def test_what_became_of_a_write_in_doubt_is_announced_when_it_is_known(
+    connection: Connection, engine: Engine, store: RecordingStore, applied: bool
+) -> None:
+    """Its callers hear OutcomeUnknown at once; watchers and sessions hear of what is there, and of nothing else."""
+    await connection.enter(about("s"), "a")
+    session = engine.sessions.get("default", "s")
+    async with Connection(engine).events(about()) as events:
+        await anext(events)
+        store.doubtful = applied
+        with pytest.raises(OutcomeUnknown, match="cannot be found out now"):
+            await connection.evict(about(), "a")
+        assert session.leads
+        await anyio.sleep(10 * LOOK_AGAIN_S)
+        store.unreadable = False
+        await anyio.sleep(LOOK_AGAIN_S)
+        assert bool(session.leads) == (not applied)
+        await connection.enter(about("s"), "b")
+        revisions = [(await anext(events)).term.revision for _ in range(1 + applied)]
+        assert revisions == ([2, 3] if applied else [2])
+        assert await candidates(engine) == (("b",) if applied else ("a", "b"))
+    assert not engine._lanes
+
+
+@pytest.mark.parametrize("applied", [True, False])
+async def test_the_end_of_a_session_that_is_in_doubt_is_seen_through(
+    connection: Connection, engine: Engine, store: RecordingStore, applied: bool
+) -> None:
+    """It is tried again until the store has taken it, and the one who follows leads."""
+    await connection.enter(about("s"), "a")
+    other = Connection(engine)
+    await other.create(about("t"))
+    await other.enter(about("t"), "b")
+    store.doubtful = applied
+    connection.disconnect()
+    await anyio.sleep(TTL_S + LATE_S)
+    store.unreadable = False
+    await anyio.sleep(5 * LOOK_AGAIN_S)
+    assert await candidates(engine) == ("b",)
+    assert engine.sessions.get("default", "t").leads
+    assert len(await store.sessions()) == 1
 
 
 async def test_a_failed_create_takes_no_registration_away(

@@ -1,17 +1,18 @@
-"""One suite, three faces: elections in memory on asyncio and on Trio, and on a server over gRPC."""
+"""One suite, four faces: elections in memory on asyncio and on Trio, in a file, and on a server over gRPC."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import anyio
 import pytest
 
 from atomix_election import ElectionServer, targets
-from atomix_election.engine import Engine, SessionLimits
+from atomix_election.engine import SessionLimits
 from tests.face.party import TTL_S, Party
 from tests.timed import limit
 
 LONGEST_TEST_S = 10.0
-FACES = {"memory-asyncio": "asyncio", "memory-trio": "trio", "grpc": "asyncio"}
+FACES = {"memory-asyncio": "asyncio", "memory-trio": "trio", "sqlite": "asyncio", "grpc": "asyncio"}
 _names = iter(range(1 << 30))
 
 
@@ -45,11 +46,13 @@ def store_name() -> str:
 
 
 @pytest.fixture
-async def target(face: str, anyio_backend: str, store_name: str) -> AsyncGenerator[str]:
-    """A target of elections in that memory."""
+async def target(face: str, anyio_backend: str, store_name: str, tmp_path: Path) -> AsyncGenerator[str]:
+    """A target of elections in that memory, or in a file that nobody used before."""
     if face == "grpc":
         async with ElectionServer(f"memory://{store_name}", session_ttl=TTL_S) as server:
             yield server.target
+    elif face == "sqlite":
+        yield f"sqlite:///{tmp_path}/{store_name}.db"
     else:
         yield f"memory://{store_name}"
 
@@ -61,15 +64,3 @@ async def party(target: str) -> AsyncGenerator[Party]:
         guests = Party(target, tasks)
         yield guests
         await guests.all_leave()
-
-
-@pytest.fixture
-def engine_now(store_name: str) -> Callable[[], Engine]:
-    """Gives the engine that runs behind the target at that time: what a user cannot see."""
-
-    def engine() -> Engine:
-        found = targets._shared[store_name].engine
-        assert found is not None
-        return found
-
-    return engine

@@ -34,7 +34,7 @@ async def _settle() -> None:
         await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("face", ["memory-asyncio", "grpc"], indirect=True)
+@pytest.mark.parametrize("face", ["memory-asyncio", "sqlite", "grpc"], indirect=True)
 @pytest.mark.parametrize("keep_one", [False, True], ids=["alone", "beside-another"])
 async def test_open_and_close_cycles_leave_nothing(target: str, keep_one: bool) -> None:
     """After 200 of them there are as many tasks, threads and open files as after five."""

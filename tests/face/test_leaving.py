@@ -120,7 +120,7 @@ async def test_a_cancelled_block_that_goes_on_for_a_while_is_idle(target: str) -
     assert 2 <= ticks <= 6
 
 
-@pytest.mark.parametrize("face", ["memory-asyncio", "grpc"], indirect=True)
+@pytest.mark.parametrize("face", ["memory-asyncio", "sqlite", "grpc"], indirect=True)
 async def test_cancelled_natively(target: str, observer: LeaderElection) -> None:
     """``task.cancel()`` cancels the task, which counts one cancellation and has left the queue."""
     entered = asyncio.Event()
@@ -146,7 +146,7 @@ async def test_cancelled_natively(target: str, observer: LeaderElection) -> None
     assert await observer.get_term() == Term((), 1, 2)
 
 
-@pytest.mark.parametrize("face", ["memory-asyncio", "grpc"], indirect=True)
+@pytest.mark.parametrize("face", ["memory-asyncio", "sqlite", "grpc"], indirect=True)
 async def test_a_native_cancellation_can_be_taken_back(target: str, observer: LeaderElection) -> None:
     """Who catches it outside and calls ``uncancel`` goes on as if nothing had happened (as asyncio.timeout does)."""
     with pytest.raises(TimeoutError):  # noqa: PT012

@@ -104,7 +104,7 @@ class Stage:
 
     async def server(self, listen: str = "127.0.0.1:0", *options: str) -> Server:
         """Start a server, and wait until it is ready."""
-        arguments = ["-m", "atomix_election", "serve", "--listen", listen, *options]
+        arguments = ["-m", "atomix_election", "serve", "--listen", listen, "--store", "memory://", *options]
         process = await self._process(arguments, log=os.devnull)
         assert process.stdout is not None
         line = (await BufferedByteReceiveStream(process.stdout).receive_until(b"\n", 1000)).decode()

@@ -47,7 +47,8 @@ def published(generated: Path) -> Published:
 @contextmanager
 def serving(log: Path, *options: str) -> Generator[tuple[str, subprocess.Popen[str]]]:
     """Run the command ``serve`` and yield its target and process; it must end well, and without a complaint."""
-    command = [sys.executable, "-m", "atomix_election", "serve", "--listen", "127.0.0.1:0", *options]
+    arguments = ["serve", "--listen", "127.0.0.1:0", "--store", "memory://", *options]
+    command = [sys.executable, "-m", "atomix_election", *arguments]
     with log.open("w") as errors:
         process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=errors, text=True)
     assert process.stdout is not None

@@ -17,7 +17,7 @@ from atomix_election import LeaderElection, LeadershipLost, connect
 from atomix_election.engine import Engine
 from atomix_election.model import Term
 from atomix_election.stores.memory import MemoryStore
-from atomix_election.targets import _shared
+from atomix_election.targets import _memories, _shared
 
 pytestmark = pytest.mark.anyio
 
@@ -228,9 +228,9 @@ class Beside:
 @asynccontextmanager
 async def beside() -> AsyncGenerator[Beside]:
     """Keep the engine of the target running, on a store of this block's own."""
-    _shared.pop(NAME, None)
+    _memories.pop(NAME, None)
     async with connect(TARGET):
-        engine = _shared[NAME].engine
+        engine = _shared[TARGET].engine
         assert engine is not None
         for _ in range(10):
             await anyio.lowlevel.checkpoint()

@@ -1,18 +1,32 @@
-"""What every store must do. A new store adds its factory to ``STORES``."""
+"""What every store must do, on asyncio and on Trio. A new store adds to ``STORES`` how a new one is opened."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from types import MappingProxyType
 
+import anyio
 import pytest
 
 from atomix_election.core.election import Election
 from atomix_election.model import Candidate, ElectionId, SessionId
-from atomix_election.stores.base import Store
+from atomix_election.stores.base import Record, Store
 from atomix_election.stores.memory import MemoryStore
+from atomix_election.stores.sqlite import inline, open_sqlite_store
 
 pytestmark = pytest.mark.anyio
 
-STORES: dict[str, Callable[[], Store]] = {"memory": MemoryStore}
+
+@asynccontextmanager
+async def _memory(_: Path) -> AsyncGenerator[Store]:
+    yield MemoryStore()
+
+
+STORES: dict[str, Callable[[Path], AbstractAsyncContextManager[Store]]] = {
+    "memory": _memory,
+    "sqlite": lambda directory: open_sqlite_store(str(directory / "store.db")),
+    "sqlite-inline": lambda directory: open_sqlite_store(str(directory / "store.db"), execute=inline),
+}
 E1, E2 = ElectionId("default", "e"), ElectionId("other", "e")
 SESSION = SessionId("default", "s", 1)
 ELECTION = Election(
@@ -21,9 +35,18 @@ ELECTION = Election(
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest) -> Store:
+def open_store(request: pytest.FixtureRequest) -> Callable[[Path], AbstractAsyncContextManager[Store]]:
+    """How a kind of store is opened, in a directory of its own."""
+    return STORES[request.param]
+
+
+@pytest.fixture
+async def store(
+    open_store: Callable[[Path], AbstractAsyncContextManager[Store]], tmp_path: Path, anyio_backend: object
+) -> AsyncGenerator[Store]:
     """A store that is new."""
-    return STORES[request.param]()
+    async with open_store(tmp_path) as store:
+        yield store
 
 
 async def _open(store: Store, session_id: str, namespace: str = "default", ttl_s: float = 10.0) -> SessionId:
@@ -124,9 +147,101 @@ async def test_kept_alive_is_remembered(store: Store) -> None:
     assert [(each.session, each.kept_alive) for each in await store.sessions()] == [(session, True)]
 
 
-async def test_a_store_has_an_identity(store: Store) -> None:
+async def test_a_store_has_an_identity(
+    store: Store, open_store: Callable[[Path], AbstractAsyncContextManager[Store]], tmp_path: Path
+) -> None:
     """It does not change, and no other store has it."""
-    others = {factory().id for factory in STORES.values()}
-    assert store.id == store.id
-    assert store.id
-    assert store.id not in others
+    (tmp_path / "other").mkdir()
+    async with open_store(tmp_path / "other") as other:
+        assert store.id == store.id
+        assert store.id
+        assert store.id != other.id
+
+
+async def test_of_concurrent_writes_with_one_version_one_is_done(store: Store) -> None:
+    """The others hear None, and what is read is what the one wrote; writes of other elections are not held up."""
+    rounds, writers = 5, 8
+    version = 0
+    for done in range(1, rounds + 1):
+        outcomes: list[Record | None] = []
+
+        async def write(number: int, expected: int, outcomes: list[Record | None]) -> None:
+            outcomes.append(await store.write(E1, Election(number=number), expected=expected))
+
+        async def write_elsewhere(number: int) -> None:
+            name = ElectionId("more", f"{number}")
+            record = await store.read(name)
+            assert await store.write(name, Election(number=record.election.number + 1), expected=record.version)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(writers):
+                tasks.start_soon(write, number, version, outcomes)
+                tasks.start_soon(write_elsewhere, number)
+        (winner,) = [each for each in outcomes if each is not None]
+        assert await store.read(E1) == winner
+        version = winner.version
+        for number in range(writers):
+            assert (await store.read(ElectionId("more", f"{number}"))).election.number == done
+
+
+async def test_who_reads_and_writes_until_it_succeeds_loses_nothing(store: Store) -> None:
+    """Fifty increments by five tasks make fifty."""
+
+    async def increment() -> None:
+        for _ in range(10):
+            while True:
+                record = await store.read(E1)
+                election = Election(number=record.election.number + 1)
+                if await store.write(E1, election, expected=record.version):
+                    break
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(increment)
+    assert (await store.read(E1)).election.number == 50
+
+
+async def test_concurrent_sessions_have_incarnations_of_their_own(store: Store) -> None:
+    """Also those of one id; those that ended meanwhile are not listed, and the others are, with what they are."""
+    opened: list[SessionId] = []
+
+    async def open_one(number: int) -> None:
+        session = await store.open_session("default", "s", ttl_s=1.0 + number, kept_alive=number % 2 == 0)
+        opened.append(session)
+        if number % 3 == 0:
+            await store.end_session(session)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(30):
+            tasks.start_soon(open_one, number)
+    assert len({each.incarnation for each in opened}) == 30
+    listed = {each.session: each for each in await store.sessions()}
+    assert len(listed) == 20
+    assert listed.keys() <= set(opened)
+    assert all(each.kept_alive == (int(each.ttl_s - 1) % 2 == 0) for each in listed.values())
+
+
+@pytest.mark.parametrize("moment", range(6))
+async def test_a_cancelled_write_is_done_or_not_and_disturbs_nobody(store: Store, moment: int) -> None:
+    """At whatever moment: the state is that before or after it, and all others are done."""
+    async with anyio.create_task_group() as others:
+        for number in range(4):
+            others.start_soon(_write_once, store, ElectionId("early", f"{number}"))
+        async with anyio.create_task_group() as cancelled:
+            for number in range(4):
+                cancelled.start_soon(_write_once, store, ElectionId("cancelled", f"{number}"))
+            for _ in range(moment):
+                await anyio.lowlevel.checkpoint()
+            cancelled.cancel_scope.cancel()
+        for number in range(4):
+            others.start_soon(_write_once, store, ElectionId("late", f"{number}"))
+    for number in range(4):
+        assert (await store.read(ElectionId("early", f"{number}"))).election == ELECTION
+        assert (await store.read(ElectionId("late", f"{number}"))).election == ELECTION
+        half = await store.read(ElectionId("cancelled", f"{number}"))
+        assert half.election in (ELECTION, Election())
+        assert await store.write(ElectionId("cancelled", f"{number}"), Election(number=1), expected=half.version)
+
+
+async def _write_once(store: Store, election_id: ElectionId) -> None:
+    assert await store.write(election_id, ELECTION, expected=0)

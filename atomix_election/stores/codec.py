@@ -1,0 +1,200 @@
+"""Elections and sessions as bytes, for stores that keep them outside of the process: versioned JSON, read strictly.
+
+A record says which version of this format it has. A newer one is refused by name, as what this code does not know would
+be lost with the next write. How to add a field:
+
+- Write it only where it differs from its default, and take it with that default where it is missing: older records
+  stay readable, and older code goes on as long as nobody uses the field (it refuses a record with a field that it does
+  not know).
+- A change that older code would read wrongly raises ``RECORD_VERSION``.
+"""
+
+import json
+import math
+from types import MappingProxyType
+from typing import Any, NoReturn, cast
+
+from atomix_election.core.election import Displaced, Election
+from atomix_election.errors import StoreError
+from atomix_election.model import Candidate, SessionId
+from atomix_election.stores.base import StoredSession
+
+RECORD_VERSION = 1
+"""The version that is written, and the newest that is read."""
+
+_REQUIRED = object()
+_JSON = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"))
+
+
+def encode_election(election: Election) -> bytes:
+    """Return an election as a record. Equal elections have equal records."""
+    sessions = sorted(election.sessions())
+    place = {session: index for index, session in enumerate(sessions)}
+    fields: dict[str, Any] = {
+        "version": RECORD_VERSION,
+        "number": election.number,
+        "revision": election.revision,
+        "sessions": sessions,
+        "candidates": [{"id": each.id, "session": place[each.session]} for each in election.candidates],
+    }
+    if election.registered:
+        fields["registered"] = sorted(place[each] for each in election.registered)
+    if election.operations:
+        fields["operations"] = sorted((place[session], number) for session, number in election.operations.items())
+    if election.displaced:
+        fields["displaced"] = [
+            {"id": each.candidate.id, "session": place[each.candidate.session], "number": each.number}
+            for each in election.displaced
+        ]
+    return _dump(fields)
+
+
+def decode_election(record: bytes) -> Election:
+    """Return the election in a record.
+
+    Raises:
+        StoreError: the record is of a newer version, or damaged.
+    """
+    fields = _load(record, "an election")
+    number, revision = fields.count("number"), fields.count("revision")
+    sessions = [_session_id(each) for each in fields.items("sessions")]
+    candidates = tuple(_candidate(_Fields(each), sessions) for each in fields.items("candidates"))
+    registered = frozenset(_at(sessions, each) for each in fields.items("registered", []))
+    operations = dict(_operation(each, sessions) for each in fields.items("operations", []))
+    displaced = tuple(_displaced(_Fields(each), sessions) for each in fields.items("displaced", []))
+    fields.end()
+    if len({each.id for each in candidates}) != len(candidates):
+        _damaged("a candidate stands in it twice")
+    return Election(candidates, number, revision, registered, MappingProxyType(operations), displaced)
+
+
+def encode_session(stored: StoredSession) -> bytes:
+    """Return a session as a record."""
+    fields: dict[str, Any] = {"version": RECORD_VERSION, "session": stored.session, "ttl_s": stored.ttl_s}
+    if stored.kept_alive:
+        fields["kept_alive"] = True
+    return _dump(fields)
+
+
+def decode_session(record: bytes) -> StoredSession:
+    """Return the session in a record.
+
+    Raises:
+        StoreError: the record is of a newer version, or damaged.
+    """
+    fields = _load(record, "a session")
+    session = _session_id(fields.take("session"))
+    stored = StoredSession(session, fields.seconds("ttl_s"), fields.flag("kept_alive", default=False))
+    fields.end()
+    return stored
+
+
+class _Fields:
+    """An object in a record. Each field is taken once, and in the end none may be left."""
+
+    def __init__(self, value: object) -> None:
+        if not isinstance(value, dict):
+            _damaged(f"{value!r:.80} stands where fields should be")
+        self._left = cast("dict[str, object]", value)
+
+    def take(self, name: str, default: object = _REQUIRED) -> object:
+        value = self._left.pop(name, default)
+        return _damaged(f"field {name!r} is missing") if value is _REQUIRED else value
+
+    def count(self, name: str) -> int:
+        return _count(self.take(name), name)
+
+    def text(self, name: str) -> str:
+        return _text(self.take(name), name)
+
+    def items(self, name: str, default: object = _REQUIRED) -> list[object]:
+        return _items(self.take(name, default), name)
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        value = self.take(name, default)
+        return value if isinstance(value, bool) else _damaged(f"{name} is {value!r:.80}")
+
+    def seconds(self, name: str) -> float:
+        value = self.take(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            _damaged(f"{name} is {value!r:.80}")
+        return float(value)
+
+    def end(self) -> None:
+        if self._left:
+            _damaged(f"it has fields that are not known: {', '.join(sorted(self._left))}")
+
+
+def _dump(fields: dict[str, Any]) -> bytes:
+    return _JSON.encode(fields).encode()
+
+
+def _load(record: bytes, what: str) -> _Fields:
+    """Return the fields of a record whose version is known."""
+    try:
+        fields = _Fields(json.loads(record, parse_constant=_damaged))
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"a record is damaged: {error}; restore a backup") from error
+    version = fields.count("version")
+    if version > RECORD_VERSION:
+        raise StoreError(
+            f"the record of {what} has version {version}, and this release of atomix_election knows none newer than "
+            f"{RECORD_VERSION}: run the release that wrote it, or a newer one"
+        )
+    if version == 0:
+        _damaged("version is 0")
+    return fields
+
+
+def _session_id(value: object) -> SessionId:
+    namespace, session_id, incarnation = _items(value, "a session", length=3)
+    return SessionId(
+        _text(namespace, "a namespace"), _text(session_id, "a session id"), _count(incarnation, "an incarnation")
+    )
+
+
+def _candidate(fields: _Fields, sessions: list[SessionId]) -> Candidate:
+    candidate = Candidate(fields.text("id"), _at(sessions, fields.take("session")))
+    fields.end()
+    return candidate
+
+
+def _displaced(fields: _Fields, sessions: list[SessionId]) -> Displaced:
+    displaced = Displaced(
+        Candidate(fields.text("id"), _at(sessions, fields.take("session"))), number=fields.count("number")
+    )
+    fields.end()
+    return displaced
+
+
+def _operation(value: object, sessions: list[SessionId]) -> tuple[SessionId, int]:
+    session, number = _items(value, "an operation", length=2)
+    return _at(sessions, session), _count(number, "an operation's number")
+
+
+def _at(sessions: list[SessionId], value: object) -> SessionId:
+    place = _count(value, "a session's place")
+    return sessions[place] if place < len(sessions) else _damaged(f"there is no session {place}")
+
+
+def _count(value: object, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        _damaged(f"{what} is {value!r:.80}")
+    return value
+
+
+def _text(value: object, what: str) -> str:
+    return value if isinstance(value, str) else _damaged(f"{what} is {value!r:.80}")
+
+
+def _items(value: object, what: str, *, length: int | None = None) -> list[object]:
+    if not isinstance(value, list):
+        _damaged(f"{what} is {value!r:.80}")
+    items = cast("list[object]", value)
+    if length is not None and len(items) != length:
+        _damaged(f"{what} has {len(items)} parts, not {length}")
+    return items
+
+
+def _damaged(why: str) -> NoReturn:
+    raise StoreError(f"a record is damaged: {why}; restore a backup")

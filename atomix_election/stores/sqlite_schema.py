@@ -1,0 +1,97 @@
+"""What is in the file of an SQLite store: its tables, and how a file of an older release becomes one of this one."""
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+
+from atomix_election.errors import StoreError
+
+APPLICATION_ID = 0x41544D45
+"""What the header of our files says; ``file`` shows it, and no other application's database is taken for one."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        # One row. ``number`` is the last one that was given: each change takes the next one, as the version of an
+        # election or the incarnation of a session, so that none comes back, and whether a transaction took place can
+        # be seen from it. ``openings`` counts how often the file was opened, which proves each time that it can be
+        # written.
+        """CREATE TABLE store (
+            only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+            identity TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            openings INTEGER NOT NULL
+        )""",
+        """CREATE TABLE election (
+            namespace TEXT NOT NULL,
+            name TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            record BLOB NOT NULL,
+            PRIMARY KEY (namespace, name)
+        ) WITHOUT ROWID""",
+        "CREATE TABLE session (incarnation INTEGER PRIMARY KEY, record BLOB NOT NULL)",
+    ),
+)
+"""The statements that bring a file from version ``index`` to the next one; an empty one has version 0."""
+
+
+def create(path: str) -> None:
+    """Make a new file, whole or not at all: an empty or half made one is never found under that name.
+
+    Raises:
+        sqlite3.Error, OSError: it cannot be written.
+    """
+    unfinished = f"{path}.new"
+    for left in (unfinished, f"{unfinished}-journal", f"{unfinished}-wal"):
+        Path(left).unlink(missing_ok=True)
+    # Whoever knows a session's id can act for it, so that only the owner may read.
+    os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    with closing(sqlite3.connect(unfinished, isolation_level=None)) as connection:
+        connection.execute("PRAGMA synchronous = EXTRA")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        _migrate(connection, 0, MIGRATIONS)
+        connection.execute("INSERT INTO store VALUES (1, ?, 0, 0)", [secrets.token_hex(16)])
+        connection.execute("PRAGMA journal_mode = WAL")
+    Path(unfinished).rename(path)
+    directory = os.open(Path(path).parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def prepare(connection: sqlite3.Connection, path: str) -> None:
+    """See that the file is ours, and bring it to the version of this release.
+
+    Raises:
+        StoreError: it belongs to another application, or to a newer release.
+        sqlite3.Error: it cannot be read or written, or is no database.
+    """
+    application: int = connection.execute("PRAGMA application_id").fetchone()[0]
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application != APPLICATION_ID:
+        raise StoreError(f"{path} is a database of another application: choose another file")
+    if version > len(MIGRATIONS):
+        raise StoreError(
+            f"{path} has schema version {version}, and this release of atomix_election knows none newer than "
+            f"{len(MIGRATIONS)}: run the release that wrote it, or a newer one"
+        )
+    if version < len(MIGRATIONS):
+        _migrate(connection, version, MIGRATIONS)
+
+
+def _migrate(connection: sqlite3.Connection, version: int, migrations: Sequence[Sequence[str]]) -> None:
+    """Do all steps in one transaction; where one fails, the file stays as it was."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statements in migrations[version:]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(migrations)}")
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
