@@ -10,6 +10,7 @@ The laws that every function here keeps, whatever it is given:
 6. A refused command, and one without effect, changes nothing that anybody can see.
 
 ``election`` holds every transition of an election, ``leases`` the end of sessions, ``granting`` what a session is told
-of an election. A client's side is in ``campaign`` (where it leads, when it must step down) and ``candidacy`` (who it
-stands for), and ``identity`` holds its targets to one store. Time is an argument.
+of an election, ``floors`` where an election begins whose record is gone. A client's side is in ``campaign`` (where it
+leads, when it must step down) and ``candidacy`` (who it stands for), and ``identity`` holds its targets to one store.
+Time is an argument.
 """

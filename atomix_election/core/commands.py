@@ -72,7 +72,12 @@ class SteppedDown:
     number: int
 
 
-Command = Create | Close | Enter | Withdraw | Anoint | Promote | Evict | ExpireSession | SteppedDown
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Remove all that is kept of an election that is no longer used."""
+
+
+Command = Create | Close | Enter | Withdraw | Anoint | Promote | Evict | ExpireSession | SteppedDown | Forget
 
 
 class Operation(NamedTuple):

@@ -17,6 +17,7 @@ from atomix_election.core.commands import (
     Enter,
     Evict,
     ExpireSession,
+    Forget,
     Operation,
     Promote,
     SteppedDown,
@@ -25,6 +26,7 @@ from atomix_election.core.commands import (
 from atomix_election.errors import (
     CandidateTaken,
     ElectionError,
+    InvalidRequest,
     NotACandidate,
     NotOwner,
     OutcomeUnknown,
@@ -89,10 +91,18 @@ class Election:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What became of a command: the state after it and, where it was refused, why."""
+    """What became of a command.
+
+    Args:
+        election: the state after it.
+        refusal: why it was refused, where it was.
+        forgotten: whether its record is to be removed; the number and the revision then stay as the least that the
+            store goes on from.
+    """
 
     election: Election
     refusal: ElectionError | None = None
+    forgotten: bool = False
 
 
 def every_session_is_open(_: SessionId) -> bool:
@@ -135,7 +145,7 @@ def apply(
         if operation.number < newest:
             return _refuse(election, _late(operation, newest))
     transition = _RULES[type(command)](election, command, is_open)
-    if transition.refusal is not None:
+    if transition.refusal is not None or transition.forgotten:
         return transition
     after = _count(election, transition.election, floor)
     if type(command) in _DISPLACING:
@@ -263,6 +273,22 @@ def _stepped_down(election: Election, command: SteppedDown, _: _IsOpen) -> Trans
     return Transition(election if waited_for == election.displaced else replace(election, displaced=waited_for))
 
 
+def _forget(election: Election, _: Forget, is_open: _IsOpen) -> Transition:
+    """Nobody may lose anything by it: no place, no registration, no protection from late duplicates.
+
+    The displaced are waited for to the end, as a leader who enters meanwhile would act beside them.
+    """
+    if election.candidates:
+        return _refuse(election, _in_use(f"it has {len(election.candidates)} candidates"))
+    if election.displaced:
+        return _refuse(election, _in_use("a leader from whom the lead was taken may not have stepped down yet"))
+    using = sum(is_open(session) for session in election.sessions())
+    if using:
+        return _refuse(election, _in_use(f"{using} open sessions have created it or written to it"))
+    empty = Election(number=election.number, revision=election.revision)
+    return Transition(election if election == empty else empty, forgotten=True)
+
+
 def _without(election: Election, candidate: Candidate) -> Election:
     return replace(election, candidates=tuple(each for each in election.candidates if each != candidate))
 
@@ -289,6 +315,10 @@ def _not_a_candidate(candidate_id: str) -> NotACandidate:
     return NotACandidate(f"{candidate_id!r} is not a candidate of this election")
 
 
+def _in_use(why: str) -> InvalidRequest:
+    return InvalidRequest(f"the election is in use and cannot be forgotten: {why}; end its clients first, or wait")
+
+
 def _late(operation: Operation, newest: int) -> OutcomeUnknown:
     return OutcomeUnknown(
         f"write {operation.number} of session {operation.session.id!r} came after its write {newest}: "
@@ -306,5 +336,6 @@ _RULES: Mapping[type[Command], Callable[[Election, Any, _IsOpen], Transition]] =
     Evict: _evict,
     ExpireSession: _expire_session,
     SteppedDown: _stepped_down,
+    Forget: _forget,
 }
 _DISPLACING = frozenset({Anoint, Promote, Evict})

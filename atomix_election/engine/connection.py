@@ -67,6 +67,7 @@ class Connection:
         """See ``ElectionService.create``."""
         self._check_connected()
         _require_session(call)
+        self._engine.check_admits()
         session = await self._engine.sessions.open(call.namespace, call.session)
         self._hold(session)
         session.elections[call.election_id] = None
@@ -80,6 +81,7 @@ class Connection:
 
     async def enter(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.enter``."""
+        self._engine.check_admits()
         session = self._session(call)
         candidate_id = check_candidate_id(candidate_id or call.session)
         return await self._submit(call, Enter(candidate_id, session.id), session)

@@ -1,5 +1,6 @@
 """The engine: the elections of one store, served to the connections of this process."""
 
+import math
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVarTuple
@@ -9,7 +10,7 @@ import anyio
 from atomix_election.broadcast import Subscription
 from atomix_election.clock import Clock, SystemClock
 from atomix_election.core.commands import Close as CloseElection
-from atomix_election.core.commands import Command, Create, ExpireSession, Operation, SteppedDown
+from atomix_election.core.commands import Command, Create, ExpireSession, Forget, Operation, SteppedDown
 from atomix_election.core.election import Displaced, Election
 from atomix_election.core.granting import waits_until
 from atomix_election.engine.lanes import Lane
@@ -45,6 +46,7 @@ class Engine:
         self._lanes: dict[ElectionId, Lane] = {}
         self._waits: dict[tuple[ElectionId, Displaced], anyio.CancelScope] = {}
         self._lent: list[Background] = []
+        self._admits_from = -math.inf
         self._restoring = anyio.Lock()
         self._restored = False
 
@@ -73,6 +75,15 @@ class Engine:
                 self._lent.remove(tasks)
                 if not self._lent:
                     self._stop()
+
+    def check_admits(self) -> None:
+        """Raise Unavailable while leaders from before a restore may still act."""
+        left_s = self._admits_from - self._clock.now()
+        if left_s > 0:
+            raise Unavailable(
+                "the store was restored from a backup, and leaders from before may still act: "
+                f"nobody is admitted for another {math.ceil(left_s)} s; try again then"
+            )
 
     def check_running(self) -> None:
         """Raise Unavailable if the engine is not running."""
@@ -114,6 +125,14 @@ class Engine:
                 yield subscription
         finally:
             self._drop_if_idle(election_id, lane)
+
+    async def forget(self, election_id: ElectionId) -> Term:
+        """Remove an election that nobody uses, and return the term that is read of it from now on.
+
+        Raises:
+            InvalidRequest: it is in use.
+        """
+        return await self.submit(election_id, Forget())
 
     async def create(self, session: Session, election_id: ElectionId, operation: Operation | None) -> None:
         """Register an election with an open session."""
@@ -183,6 +202,11 @@ class Engine:
 
     async def _restore(self) -> None:
         """Take up what the store has, and sweep what ended sessions left in it."""
+        hold_s = self._store.hold_s
+        if hold_s is not None:
+            # From the start on, as nobody knows how long ago the former server ended, nor by which clock.
+            self._admits_from = self._clock.now() + max(hold_s, self.limits.max_ttl_s)
+            self._start(self._end_hold)
         for ended in await self.sessions.restore():
             self._start(self._sweep, ended, anyio.Event())
         async for election_id, election in self._store.elections():
@@ -210,6 +234,16 @@ class Engine:
         for displaced in after.displaced:
             if displaced not in before.displaced and self._lent:  # else the next engine begins to wait
                 self._start(self._end_waiting, election_id, displaced, self._clock.now())
+
+    async def _end_hold(self) -> None:
+        """Let the store know when nobody from before a restore can act any more."""
+        await self._clock.sleep_until(self._admits_from)
+        while True:
+            try:
+                await self._store.end_hold()
+                return
+            except (StoreError, OutcomeUnknown):
+                await self._pause()
 
     async def _end_waiting(self, election_id: ElectionId, displaced: Displaced, since: float) -> None:
         """Wait for a displaced leader no longer than need be; the end of its session ends it too."""

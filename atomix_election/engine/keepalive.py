@@ -92,6 +92,8 @@ class EngineKeepAlive:
         if self._session is not None and self._session.ended:
             return None
         if renewal.open:
+            if session is None:
+                self._engine.check_admits()
             ttl_s = self._engine.limits.ttl_s(renewal.ttl_s)
             session = await sessions.open(self._namespace, self._session_id, kept_alive_ttl_s=ttl_s)
         if session is not None:

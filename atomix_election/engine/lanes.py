@@ -1,6 +1,7 @@
 """The commands that wait for one election: applied in order, committed together."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -130,7 +131,7 @@ class Lane:
             record = await self._store.read(self._election_id)
             self._catch_up(record.election)
             transitions: list[Transition] = []
-            election = record.election
+            election, forgotten = record.election, False
             for waiting in batch:
                 transition = apply(
                     election,
@@ -140,13 +141,17 @@ class Lane:
                     floor=record.floor,
                     operation=waiting.operation,
                 )
+                forgotten = transition.forgotten or (forgotten and transition.election is election)
                 election = transition.election
                 transitions.append(transition)
-            if election is record.election:
+            if election is record.election and not forgotten:
                 return record.election, transitions
             try:
-                if await self._store.write(self._election_id, election, expected=record.version):
-                    return record.election, transitions
+                if not forgotten:
+                    if await self._store.write(self._election_id, election, expected=record.version):
+                        return record.election, transitions
+                elif left := await self._store.forget(self._election_id, expected=record.version):
+                    return record.election, _ending_with(left.election, transitions)
             except OutcomeUnknown:
                 self._last_known = record.election
                 raise
@@ -159,3 +164,12 @@ class Lane:
         self._on_committed(self._election_id, before, election)
         if election.revision != before.revision:
             self.watchers.publish(Event(EventType.CHANGED, election.term))
+
+
+def _ending_with(left: Election, transitions: list[Transition]) -> list[Transition]:
+    """Return the transitions of a batch that ends with a forgotten election: what is read of it comes from the store.
+
+    Other elections of its namespace may have left higher floors, which watchers are then told of.
+    """
+    last = transitions[-1].election
+    return [replace(each, election=left) if each.election is last else each for each in transitions]

@@ -14,7 +14,8 @@ class Record:
 
     Args:
         election: its state.
-        version: of this stored state; 0 for an election that was never written.
+        version: of this stored state; 0 for an election that was never written, or was forgotten. That one has the
+            number and the revision which it goes on from, should it have been there before.
         floor: the least number that a term beginning from here may have.
     """
 
@@ -51,6 +52,18 @@ class Store(Protocol):
         """Identity of this store, made with it: another one means that nothing known of it holds any more."""
         ...
 
+    @property
+    def hold_s(self) -> float | None:
+        """None, unless the store was restored and has not been served for one maximum time-to-live since.
+
+        Then it is the longest time-to-live that it had granted: leaders whom it knows nothing of may act as long.
+        """
+        ...
+
+    async def end_hold(self) -> None:
+        """Remember that this time has passed."""
+        ...
+
     async def read(self, election_id: ElectionId) -> Record:
         """Return the newest state of an election, read after the call was made."""
         ...
@@ -63,8 +76,18 @@ class Store(Protocol):
         """
         ...
 
+    async def forget(self, election_id: ElectionId, *, expected: int) -> Record | None:
+        """Remove an election, if it still has the expected version.
+
+        From now on no election of its namespace that has no record begins below its number and revision.
+
+        Returns:
+            What is read of it now, or None if somebody else has changed it: read again.
+        """
+        ...
+
     def elections(self) -> AsyncIterator[tuple[ElectionId, Election]]:
-        """Iterate over all elections that were ever written."""
+        """Iterate over all elections that were ever written and not forgotten."""
         ...
 
     async def open_session(self, namespace: str, session_id: str, *, ttl_s: float, kept_alive: bool) -> SessionId:

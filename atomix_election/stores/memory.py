@@ -4,10 +4,9 @@ import secrets
 from collections.abc import AsyncIterator
 
 from atomix_election.core.election import Election
+from atomix_election.core.floors import Floors
 from atomix_election.model import ElectionId, SessionId
 from atomix_election.stores.base import Record, StoredSession
-
-_NEVER_WRITTEN = Record(Election(), version=0)
 
 
 class MemoryStore:
@@ -17,6 +16,8 @@ class MemoryStore:
         self._id = secrets.token_hex(16)
         self._records: dict[ElectionId, Record] = {}
         self._sessions: dict[SessionId, StoredSession] = {}
+        self._floors: dict[str, Floors] = {}
+        self._versions = 0
         self._incarnations = 0
 
     @property
@@ -24,16 +25,35 @@ class MemoryStore:
         """See ``Store.id``."""
         return self._id
 
+    @property
+    def hold_s(self) -> float | None:
+        """See ``Store.hold_s``. Nothing is ever restored."""
+        return None
+
+    async def end_hold(self) -> None:
+        """See ``Store.end_hold``."""
+
     async def read(self, election_id: ElectionId) -> Record:
         """See ``Store.read``."""
-        return self._records.get(election_id, _NEVER_WRITTEN)
+        return self._newest(election_id)
 
     async def write(self, election_id: ElectionId, election: Election, *, expected: int) -> Record | None:
         """See ``Store.write``."""
-        if self._records.get(election_id, _NEVER_WRITTEN).version != expected:
+        if self._newest(election_id).version != expected:
             return None
-        record = self._records[election_id] = Record(election, version=expected + 1)
+        self._versions += 1
+        record = self._records[election_id] = Record(election, self._versions)
         return record
+
+    async def forget(self, election_id: ElectionId, *, expected: int) -> Record | None:
+        """See ``Store.forget``."""
+        record = self._newest(election_id)
+        if record.version != expected:
+            return None
+        if self._records.pop(election_id, None) is not None:
+            floors = self._floors.get(election_id.namespace, Floors())
+            self._floors[election_id.namespace] = floors.over(record.election)
+        return self._newest(election_id)
 
     async def elections(self) -> AsyncIterator[tuple[ElectionId, Election]]:
         """See ``Store.elections``."""
@@ -54,3 +74,7 @@ class MemoryStore:
     async def sessions(self) -> list[StoredSession]:
         """See ``Store.sessions``."""
         return list(self._sessions.values())
+
+    def _newest(self, election_id: ElectionId) -> Record:
+        record = self._records.get(election_id)
+        return record or Record(self._floors.get(election_id.namespace, Floors()).begin(), version=0)

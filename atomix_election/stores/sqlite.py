@@ -17,7 +17,9 @@ from atomix_election.stores.codec import encode_election
 from atomix_election.stores.sqlite_file import Change, InDoubt, Read, SqliteFile
 from atomix_election.stores.sqlite_rows import (
     PAGE,
+    EndHold,
     EndSession,
+    ForgetElection,
     OpenSession,
     ReadElection,
     ReadPage,
@@ -114,6 +116,16 @@ class SqliteStore:
         """See ``Store.id``."""
         return self._file.identity
 
+    @property
+    def hold_s(self) -> float | None:
+        """See ``Store.hold_s``."""
+        return self._file.hold_s
+
+    async def end_hold(self) -> None:
+        """See ``Store.end_hold``."""
+        await self._change(EndHold())
+        self._file.hold_s = None
+
     async def close(self) -> None:
         """Let others own the file, after the changes that are under way."""
         while not self._idle.is_set():
@@ -132,6 +144,14 @@ class SqliteStore:
         """See ``Store.write``."""
         version = await self._change(WriteElection(election_id, election, encode_election(election), expected))
         return None if version is None else Record(election, version)
+
+    async def forget(self, election_id: ElectionId, *, expected: int) -> Record | None:
+        """See ``Store.forget``."""
+        if not expected:
+            record = await self.read(election_id)
+            return None if record.version else record
+        change = ForgetElection(election_id, expected)
+        return None if await self._change(change) is None else change.left
 
     async def elections(self) -> AsyncIterator[tuple[ElectionId, Election]]:
         """See ``Store.elections``."""
@@ -245,7 +265,7 @@ class SqliteStore:
                 self._keep(read.election_id, result)
         if isinstance(numbers, InDoubt):
             for _, change in changes:
-                if isinstance(change, WriteElection):
+                if isinstance(change, WriteElection | ForgetElection):
                     self._cache.pop(change.election_id, None)  # nobody may be told what may not be so any more
             numbers = await self._settle(numbers)
         if isinstance(numbers, ElectionError):
@@ -253,10 +273,16 @@ class SqliteStore:
                 waiting.value = numbers
             return
         del self._undo[: len(undo)]
-        for (waiting, change), number in zip(changes, numbers[len(undo) :], strict=True):
+        self._took_place(changes, numbers[len(undo) :])
+
+    def _took_place(self, changes: "list[tuple[_Waiting, Change]]", numbers: list[int | None]) -> None:
+        """Tell those who wanted the changes, and know what is in the file now."""
+        for (waiting, change), number in zip(changes, numbers, strict=True):
             waiting.value = number
             if isinstance(change, WriteElection) and number is not None:
                 self._keep(change.election_id, Record(change.election, number))
+            if isinstance(change, ForgetElection) and number is not None:
+                self._drop(change.election_id)
 
     async def _settle(self, doubt: InDoubt) -> list[int | None] | ElectionError:
         """Find out what became of a transaction."""
@@ -268,6 +294,12 @@ class SqliteStore:
             else:
                 return doubt.numbers if took_place else StoreError(str(doubt))
         return OutcomeUnknown(f"{doubt}: whether it was written cannot be found out now; read the term later to see")
+
+    def _drop(self, forgotten: ElectionId) -> None:
+        """An election was forgotten: those of its namespace that have no record may begin higher from now on."""
+        for election_id, record in list(self._cache.items()):
+            if election_id == forgotten or (not record.version and election_id.namespace == forgotten.namespace):
+                del self._cache[election_id]
 
     def _keep(self, election_id: ElectionId, record: Record) -> None:
         """Remember the newest state of an election."""

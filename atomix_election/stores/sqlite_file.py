@@ -93,6 +93,7 @@ class SqliteFile:
         self._wal: tuple[int, int] | None = None
         self._number: int | None = None
         self.identity = ""
+        self.hold_s: float | None = None
         self._ownership = Ownership(self._path)
         try:
             self._open_first()
@@ -220,12 +221,12 @@ class SqliteFile:
             with closing(self._open()) as connection:
                 sqlite_schema.prepare(connection, self._path)
                 flaw = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-                row = connection.execute("SELECT identity, number FROM store").fetchone()
+                row = connection.execute("SELECT identity, number, hold_s FROM store").fetchone()
         except (sqlite3.Error, OSError) as error:
             raise self._failed("open", error) from error
         if flaw != "ok" or row is None:
             raise StoreError(f"{self._path} is damaged ({flaw}): {_WHAT_TO_DO[sqlite3.SQLITE_CORRUPT]}")
-        self.identity, self._number = row
+        self.identity, self._number, self.hold_s = row
         self._ready()
 
     def _check_kind(self) -> None:

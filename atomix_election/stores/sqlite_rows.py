@@ -4,6 +4,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from atomix_election.core.election import Election
+from atomix_election.core.floors import Floors
 from atomix_election.model import ElectionId, SessionId
 from atomix_election.stores.base import Record, StoredSession
 from atomix_election.stores.codec import decode_election, decode_session, encode_session
@@ -11,7 +12,8 @@ from atomix_election.stores.sqlite_file import Change
 
 PAGE = 500
 """Elections that are read at once when all of them are wanted."""
-NEVER_WRITTEN = Record(Election(), version=0)
+EVERYWHERE = ""
+"""Stands in the table of floors for all namespaces; none has that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,9 @@ class ReadElection:
         row = connection.execute(
             "SELECT version, record FROM election WHERE namespace = ? AND name = ?", self.election_id
         ).fetchone()
-        return NEVER_WRITTEN if row is None else Record(decode_election(row[1]), row[0])
+        if row is None:
+            return Record(read_floors(connection, self.election_id.namespace).begin(), version=0)
+        return Record(decode_election(row[1]), row[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,23 @@ class ReadPage:
             [*self.after, PAGE],
         )
         return [(ElectionId(namespace, name), decode_election(record)) for namespace, name, record in rows]
+
+
+def read_floors(connection: sqlite3.Connection, namespace: str) -> Floors:
+    """Return what an election of a namespace begins from that has no row."""
+    number, revision = connection.execute(
+        "SELECT max(number), max(revision) FROM floor WHERE namespace IN (?, ?)", [namespace, EVERYWHERE]
+    ).fetchone()
+    return Floors(number or 0, revision or 0)
+
+
+def raise_floors(connection: sqlite3.Connection, namespace: str, floors: Floors | Election) -> None:
+    """Let no election of a namespace that has no row begin below these."""
+    connection.execute(
+        "INSERT INTO floor (namespace, number, revision) VALUES (?, ?, ?) ON CONFLICT (namespace) DO UPDATE"
+        " SET number = max(number, excluded.number), revision = max(revision, excluded.revision)",
+        [namespace, floors.number, floors.revision],
+    )
 
 
 def read_sessions(connection: sqlite3.Connection) -> list[StoredSession]:
@@ -72,6 +93,46 @@ class WriteElection:
 
     def undo(self, number: int) -> Change | None:
         """See ``Change.undo``: an election goes on from what is there."""
+
+
+@dataclass(slots=True)
+class ForgetElection:
+    """The end of an election's record, if it has the expected version.
+
+    Args:
+        election_id: its name.
+        expected: the version.
+        left: what is read of it once it is done.
+    """
+
+    election_id: ElectionId
+    expected: int
+    left: Record | None = None
+
+    def carry_out(self, connection: sqlite3.Connection, number: int) -> bool:
+        """See ``Change.carry_out``."""
+        record = ReadElection(self.election_id)(connection)
+        if not record.version or record.version != self.expected:
+            return False
+        connection.execute("DELETE FROM election WHERE namespace = ? AND name = ?", self.election_id)
+        raise_floors(connection, self.election_id.namespace, record.election)
+        self.left = ReadElection(self.election_id)(connection)
+        return True
+
+    def undo(self, number: int) -> Change | None:
+        """See ``Change.undo``: the floor has all that matters of it."""
+
+
+class EndHold:
+    """The end of the time after a restore in which nobody is admitted."""
+
+    def carry_out(self, connection: sqlite3.Connection, number: int) -> bool:
+        """See ``Change.carry_out``."""
+        connection.execute("UPDATE store SET hold_s = NULL")
+        return True
+
+    def undo(self, number: int) -> Change | None:
+        """See ``Change.undo``: the time has passed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,24 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID""",
         "CREATE TABLE session (incarnation INTEGER PRIMARY KEY, record BLOB NOT NULL)",
     ),
+    (
+        # The highest number and revision of elections that have no row; those of namespace '' hold for all.
+        """CREATE TABLE floor (
+            namespace TEXT PRIMARY KEY,
+            number INTEGER NOT NULL,
+            revision INTEGER NOT NULL
+        ) WITHOUT ROWID""",
+        # A copy is never opened as a store, and counts how often a store was made from it.
+        "ALTER TABLE store ADD COLUMN is_backup INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE store ADD COLUMN restores INTEGER NOT NULL DEFAULT 0",
+        # Where leaders from before a restore may still act: the longest time-to-live that they were granted.
+        "ALTER TABLE store ADD COLUMN hold_s REAL",
+    ),
 )
 """The statements that bring a file from version ``index`` to the next one; an empty one has version 0."""
+
+
+_FIRST_WITH_BACKUPS = 2
 
 
 def create(path: str) -> None:
@@ -44,30 +60,57 @@ def create(path: str) -> None:
         sqlite3.Error, OSError: it cannot be written.
     """
     unfinished = f"{path}.new"
-    for left in (unfinished, f"{unfinished}-journal", f"{unfinished}-wal"):
-        Path(left).unlink(missing_ok=True)
-    # Whoever knows a session's id can act for it, so that only the owner may read.
-    os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    begin_file(unfinished)
     with closing(sqlite3.connect(unfinished, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = EXTRA")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         _migrate(connection, 0, MIGRATIONS)
-        connection.execute("INSERT INTO store VALUES (1, ?, 0, 0)", [secrets.token_hex(16)])
+        connection.execute(
+            "INSERT INTO store (only_row, identity, number, openings) VALUES (1, ?, 0, 0)", [new_identity()]
+        )
         connection.execute("PRAGMA journal_mode = WAL")
+    finish_file(unfinished, path)
+
+
+def new_identity() -> str:
+    """Return an identity that no store has had."""
+    return secrets.token_hex(16)
+
+
+def begin_file(unfinished: str) -> None:
+    """Make an empty file that is filled and then put in its place with ``finish_file``.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    discard_file(unfinished)
+    # Whoever knows a session's id can act for it, so that only the owner may read.
+    os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def discard_file(unfinished: str) -> None:
+    """Remove what is left of an unfinished file."""
+    for left in (unfinished, *(f"{unfinished}-{suffix}" for suffix in ("journal", "wal", "shm"))):
+        Path(left).unlink(missing_ok=True)
+
+
+def finish_file(unfinished: str, path: str) -> None:
+    """Put a whole file where it belongs, so that it is there after a power failure too.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    _sync(unfinished, os.O_RDWR)
     Path(unfinished).rename(path)
-    directory = os.open(Path(path).parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    _sync(str(Path(path).parent), os.O_RDONLY)
 
 
-def prepare(connection: sqlite3.Connection, path: str) -> None:
-    """See that the file is ours, and bring it to the version of this release.
+def check(connection: sqlite3.Connection, path: str) -> int:
+    """See that the file is ours and not newer than this release, and return its version.
 
     Raises:
         StoreError: it belongs to another application, or to a newer release.
-        sqlite3.Error: it cannot be read or written, or is no database.
+        sqlite3.Error: it cannot be read, or is no database.
     """
     application: int = connection.execute("PRAGMA application_id").fetchone()[0]
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -78,8 +121,37 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
             f"{path} has schema version {version}, and this release of atomix_election knows none newer than "
             f"{len(MIGRATIONS)}: run the release that wrote it, or a newer one"
         )
+    return version
+
+
+def is_backup(connection: sqlite3.Connection, version: int) -> bool:
+    """Return whether a file of that version is a backup."""
+    return version >= _FIRST_WITH_BACKUPS and bool(connection.execute("SELECT is_backup FROM store").fetchone()[0])
+
+
+def prepare(connection: sqlite3.Connection, path: str) -> None:
+    """See that the file is a store of ours, and bring it to the version of this release.
+
+    Raises:
+        StoreError: it belongs to another application, or to a newer release, or is a backup.
+        sqlite3.Error: it cannot be read or written, or is no database.
+    """
+    version = check(connection, path)
+    if is_backup(connection, version):
+        raise StoreError(
+            f"{path} is a backup, and its tokens may have been given again since: make a store of it with "
+            f"`atomix-election restore {path} NEW.db`, and use that one"
+        )
     if version < len(MIGRATIONS):
         _migrate(connection, version, MIGRATIONS)
+
+
+def _sync(path: str, flags: int) -> None:
+    file = os.open(path, flags)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _migrate(connection: sqlite3.Connection, version: int, migrations: Sequence[Sequence[str]]) -> None:
