@@ -1,6 +1,7 @@
 """Keeps a client's session alive, and carries out what its campaign decides."""
 
 import logging
+import math
 import os
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
@@ -27,7 +28,9 @@ from atomix_election.errors import (
     InvalidRequest,
     LossReason,
     OutcomeUnknown,
+    PermissionDenied,
     SessionEnded,
+    Unauthenticated,
     Unavailable,
 )
 from atomix_election.model import Term
@@ -40,6 +43,8 @@ OPEN_TIMEOUT_S = 5.0
 """How long ``enter`` waits for the session to be opened, and at most for the answer to its first renewal."""
 SHORTEST_OPEN_TIMEOUT_S = 1.0
 """How long that answer is waited for at least, however short the time-to-live."""
+
+_REFUSALS = (Unauthenticated, PermissionDenied)
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +126,9 @@ class SessionKeeper:
         self._session_id = ""
         self._campaign = Campaign()
         self._opened = anyio.Event()
+        self._tried = anyio.Event()
         self._failure: ElectionError | None = None
+        self._refused_since = math.inf
         self._wanted: set[Place] = set()
         self._stands: dict[Place, Stand] = {}
         self._works: dict[Granted, Work] = {}
@@ -189,9 +196,16 @@ class SessionKeeper:
             ended.set()
 
     async def opened(self) -> str:
-        """Wait until there is an open session, and return its id."""
+        """Wait until there is an open session, and return its id.
+
+        Raises:
+            Unauthenticated: the service does not accept this client's credentials.
+            PermissionDenied: they do not allow a session.
+        """
         while not self._opened.is_set():
-            await self._opened.wait()
+            await self._tried.wait()
+            if isinstance(self._failure, _REFUSALS):
+                raise type(self._failure)(str(self._failure))
         return self._session_id
 
     async def enter(self, place: Place) -> Term:
@@ -370,6 +384,7 @@ class SessionKeeper:
             self._was_sent = False
             self._session_id = self._new_session_id()
             self._campaign = Campaign(jitter=self._chance())
+            self._refused_since = math.inf
             await self._keep_session()
             self._opened = anyio.Event()
             while self._campaign.working:
@@ -390,6 +405,8 @@ class SessionKeeper:
                 if not self._attempt or type(error) is not type(self._failure):
                     log.warning("the session cannot be kept alive, trying again: %s", error)
                 self._failure = error
+                self._take_note_of_refusal(error)
+                self._tell_those_who_wait()
             finally:
                 self._stream = None
                 self._campaign.disconnected()
@@ -442,6 +459,7 @@ class SessionKeeper:
     def _session_is_open(self) -> None:
         """The first answer has come: whoever wants to be in a queue is entered with the new session."""
         self._failure = None
+        self._refused_since = math.inf
         self._attempt = 0
         if self._opened.is_set():
             return
@@ -449,6 +467,19 @@ class SessionKeeper:
         for place in self._wanted:
             if place not in self._stands:
                 self._spawn(self._enter_again, place)
+        self._tell_those_who_wait()
+
+    def _take_note_of_refusal(self, error: ElectionError) -> None:
+        """Whoever is refused for a whole time-to-live has no session any more, and is not told so."""
+        if isinstance(error, _REFUSALS) and self._campaign.timing is not None:
+            self._refused_since = min(self._refused_since, self.clock.now())
+            if self.clock.now() >= self._refused_since + self._campaign.timing.ttl_s:
+                self._end_campaign(LossReason.SESSION_ENDED)
+
+    def _tell_those_who_wait(self) -> None:
+        """An attempt to keep the session has come to something: wake who waits for it to be open."""
+        tried, self._tried = self._tried, anyio.Event()
+        tried.set()
         for stand in self._stands.values():
             stand.wake()
 
