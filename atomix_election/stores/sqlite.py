@@ -125,7 +125,7 @@ class SqliteStore:
         record = self._cache.pop(election_id, None)
         if record is None:
             return await self._read(ReadElection(election_id))
-        self._keep(election_id, record)  # as the youngest
+        self._cache[election_id] = record  # now the youngest
         return record
 
     async def write(self, election_id: ElectionId, election: Election, *, expected: int) -> Record | None:

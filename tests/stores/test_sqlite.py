@@ -31,6 +31,7 @@ class Gate:
 
     def __init__(self) -> None:
         self.runs = 0
+        self.running = self.most_running = 0
         self.at_gate = anyio.Event()
         self.open = anyio.Event()
         self.open.set()
@@ -43,10 +44,15 @@ class Gate:
 
     async def __call__(self, call: Callable[[], _T], /) -> _T:
         """See ``Executor``."""
-        self.at_gate.set()
-        await self.open.wait()
-        self.runs += 1
-        return await self._execute(call)
+        self.running += 1
+        self.most_running = max(self.running, self.most_running)
+        try:
+            self.at_gate.set()
+            await self.open.wait()
+            self.runs += 1
+            return await self._execute(call)
+        finally:
+            self.running -= 1
 
 
 @pytest.fixture
@@ -309,6 +315,31 @@ async def test_opening_that_is_cancelled_leaves_nothing_open(path: str, moment: 
         await write(store, 1)
 
 
+@on_asyncio
+async def test_who_is_cancelled_at_the_moment_of_being_called_passes_on(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asyncio cancels a task even when what it waits for has come."""
+    tasks: list[asyncio.Task[None]] = []
+    pass_on = store._pass_on
+    cancelled = 0
+
+    def pass_on_and_cancel() -> None:
+        nonlocal cancelled
+        pass_on()
+        if cancelled < 2 and store._next is not None:
+            cancelled += 1
+            tasks[cancelled].cancel()
+
+    monkeypatch.setattr(store, "_pass_on", pass_on_and_cancel)
+    monkeypatch.setattr(sqlite, "MAX_BATCH", 1)
+    tasks += [asyncio.create_task(write(store, number)) for number in range(5)]
+    with anyio.fail_after(5):
+        await asyncio.wait(tasks)
+    assert [each.cancelled() for each in tasks] == [False, True, True, False, False]
+    assert [(await store.read(named(number))).version > 0 for number in range(5)] == [True, False, False, True, True]
+
+
 async def test_a_session_whose_opener_was_cancelled_is_ended_again(store: SqliteStore, gate: Gate) -> None:
     """Nobody knows of it; it goes with the next change."""
     gate.close()
@@ -430,13 +461,18 @@ async def test_closing_leaves_nothing(path: str, anyio_backend: object) -> None:
 
 
 async def test_closing_waits_for_what_is_under_way(path: str, gate: Gate) -> None:
-    """Its caller may have been cancelled and gone."""
+    """An executor is never given two calls at a time."""
+
+    async def open_later() -> None:
+        await anyio.wait_all_tasks_blocked()
+        gate.open.set()
+
     async with anyio.create_task_group() as tasks, open_sqlite_store(path, execute=gate) as store:
         gate.close()
         tasks.start_soon(write, store, 1)
         await gate.at_gate.wait()
-        tasks.cancel_scope.cancel()
-        gate.open.set()
+        tasks.start_soon(open_later)
+    assert gate.most_running == 1
     async with open_sqlite_store(path) as store:
         assert (await store.read(named(1))).election.number == 1
 
