@@ -30,10 +30,13 @@ from atomix_election.model import Event as Event
 from atomix_election.model import EventType as EventType
 from atomix_election.model import Term as Term
 from atomix_election.server import ElectionServer as ElectionServer
+from atomix_election.tls import ClientTls as ClientTls
+from atomix_election.tls import ServerTls as ServerTls
 
 __all__ = [
     "CandidateTaken",
     "Client",
+    "ClientTls",
     "ElectionError",
     "ElectionServer",
     "Event",
@@ -48,6 +51,7 @@ __all__ = [
     "NotOwner",
     "OutcomeUnknown",
     "PermissionDenied",
+    "ServerTls",
     "SessionEnded",
     "StaleToken",
     "StoreError",

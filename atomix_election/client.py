@@ -28,6 +28,8 @@ from atomix_election.service import WATCH_BUFFER, Call, ElectionService
 from atomix_election.signals import cancelled_by_sigterm
 from atomix_election.targets import check_target, open_service
 from atomix_election.tasks import Background, background_tasks
+from atomix_election.tls import ClientTls
+from atomix_election.tokens import Token
 
 _ResultT = TypeVar("_ResultT")
 
@@ -41,6 +43,8 @@ async def connect(
     namespace: str = DEFAULT_NAMESPACE,
     session_ttl: float = DEFAULT_SESSION_TTL_S,
     release_on_disconnect: bool = False,
+    tls: ClientTls | None = None,
+    token: Token | None = None,
     clock: Clock | None = None,
 ) -> AsyncGenerator["Client"]:
     """Connect to a service of elections: one session and one connection for any number of elections.
@@ -49,21 +53,25 @@ async def connect(
 
     Args:
         target: where the elections are: ``memory://`` (of this client alone), ``memory://name`` (shared within the
-            process) or ``grpc://host:port[,host:port]``.
+            process), ``grpc://host:port[,host:port]`` or, with TLS, ``grpcs://host:port[,host:port]``.
         namespace: where the names of the elections live.
         session_ttl: seconds that the session is to last after its last renewal; a server has limits for it.
         release_on_disconnect: end the session as soon as the connection closes, so that the next one leads at once when
             this process is killed. This client then stops leading when its connection closes. Where something between
             the two can cut a connection, two may lead for a moment: it is meant for loopback.
+        tls: certificates for a ``grpcs://`` target; by default servers are trusted as the system trusts them.
+        token: what proves to the server who calls. A ``str`` is the token itself; a ``Path`` is a file that it is in,
+            and that is read again when it changes. It is not sent in plain text to another machine.
         clock: what time it is for this client; by default the machine's clock.
 
     Raises:
-        InvalidRequest: the target, the namespace or the time-to-live is malformed.
+        InvalidRequest: the target, the namespace or the time-to-live is malformed, or certificates or token do not go
+            with the target or cannot be used.
     """
     check_metadata_id("namespace", namespace)
     Timing(session_ttl)
     clock = clock or SystemClock()
-    async with open_service(target, session_ttl_s=session_ttl, clock=clock) as service:
+    async with open_service(target, session_ttl_s=session_ttl, clock=clock, tls=tls, token=token) as service:
         keeper = SessionKeeper(
             service,
             namespace,
@@ -186,6 +194,8 @@ class LeaderElection:
         namespace: where the name lives.
         session_ttl: see ``connect``.
         release_on_disconnect: see ``connect``.
+        tls: see ``connect``.
+        token: see ``connect``.
         handle_signals: SIGTERM cancels the ``async with`` block; after the leadership was given up and the queue was
             left, the signal is raised again. Only in the main thread, and only where SIGTERM has its default action.
         client: use this client, instead of connecting to a target. ``Client.election`` is the way to say it.
@@ -203,17 +213,21 @@ class LeaderElection:
         namespace: str = DEFAULT_NAMESPACE,
         session_ttl: float = DEFAULT_SESSION_TTL_S,
         release_on_disconnect: bool = False,
+        tls: ClientTls | None = None,
+        token: Token | None = None,
         handle_signals: bool = False,
         client: Client | None = None,
     ) -> None:
         self._name = check_metadata_id("election name", name)
         self._namespace = check_metadata_id("namespace", namespace)
         self._candidate_id = check_candidate_id(_unique_id() if candidate_id is None else candidate_id)
-        check_target(target)
+        check_target(target, tls, token)
         Timing(session_ttl)
         self._target = target
         self._session_ttl = session_ttl
         self._release_on_disconnect = release_on_disconnect
+        self._tls = tls
+        self._token = token
         self._handle_signals = handle_signals
         self._client = client
         self._entered = AsyncExitStack()
@@ -248,6 +262,8 @@ class LeaderElection:
                     namespace=self._namespace,
                     session_ttl=self._session_ttl,
                     release_on_disconnect=self._release_on_disconnect,
+                    tls=self._tls,
+                    token=self._token,
                 )
                 self._client = await entering.enter_async_context(connecting)
                 entering.callback(self._forget_client)
@@ -270,6 +286,8 @@ class LeaderElection:
 
         Raises:
             CandidateTaken: the candidate id belongs to another live session.
+            Unauthenticated: the server does not accept the credentials.
+            PermissionDenied: they do not allow it.
             Unavailable: the service could not be reached.
             OutcomeUnknown: it may or may not have been done.
         """
@@ -300,6 +318,8 @@ class LeaderElection:
         Raises:
             LeadershipLost: the leadership ended before the block did, see ``reason``.
             CandidateTaken: the id has belonged to another live session for longer than a takeover takes.
+            Unauthenticated: the server does not accept the credentials, and there is no session open.
+            PermissionDenied: they do not allow it.
             InvalidRequest: this client leads or waits to lead for this candidate already.
         """
         async with lead(self._connected.candidates(), self._place) as leadership:

@@ -1,15 +1,22 @@
 """An election server: an engine, and gRPC in front of it."""
 
+import os
 from contextlib import AsyncExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from atomix_election.clock import Clock, SystemClock
+from atomix_election.core.access import Access
+from atomix_election.core.access_file import parse_access
 from atomix_election.engine import Connection, SessionLimits
 from atomix_election.errors import InvalidRequest, Unavailable
 from atomix_election.model import DEFAULT_SESSION_TTL_S, MAX_SESSION_TTL_S, MIN_SESSION_TTL_S
+from atomix_election.rpc.client_connection import Endpoint
+from atomix_election.rpc.gate import Gate
 from atomix_election.rpc.server import RpcServer
 from atomix_election.targets import open_engine, require_asyncio
+from atomix_election.tls import File, ServerTls
 
 
 class ElectionServer:
@@ -26,11 +33,15 @@ class ElectionServer:
         min_session_ttl: the least that a client of this package gets, in seconds; by default 1 s, or session_ttl where
             that is less.
         max_session_ttl: the most that it gets, in seconds; by default 300 s, or session_ttl where that is more.
+        tls: certificates, for a ``grpcs://`` target; None for plain text.
+        access: the file that says who may do what (see ``docs/operating.md``); None where whoever gets here may do all.
+        insecure: listen on an address that other machines reach, without TLS or without asking who calls.
         clock: what time it is.
 
     Raises:
-        InvalidRequest: the three time-to-lives contradict each other, or the port is none. On entry: the store is
-            not known or in use elsewhere, or this is not asyncio.
+        InvalidRequest: the three time-to-lives contradict each other, the port is none, or the address may be reached
+            by other machines and the server is not secured. On entry: the store is not known or in use elsewhere, a
+            file cannot be used, or this is not asyncio.
         StoreError: on entry, the store cannot be opened: another process has it, it is damaged, or cannot be written.
         Unavailable: on entry, the address cannot be listened on.
     """
@@ -44,10 +55,15 @@ class ElectionServer:
         session_ttl: float = DEFAULT_SESSION_TTL_S,
         min_session_ttl: float | None = None,
         max_session_ttl: float | None = None,
+        tls: ServerTls | None = None,
+        access: File | None = None,
+        insecure: bool = False,
         clock: Clock | None = None,
     ) -> None:
         if not 0 <= port < 1 << 16:
             raise InvalidRequest(f"port {port} is not between 0 and 65535")
+        if not insecure:
+            _check_secured(Endpoint(host, port), tls, access)
         least_s = min(MIN_SESSION_TTL_S, session_ttl) if min_session_ttl is None else min_session_ttl
         most_s = max(MAX_SESSION_TTL_S, session_ttl) if max_session_ttl is None else max_session_ttl
         self._limits = SessionLimits(least_s, session_ttl, most_s)
@@ -55,12 +71,15 @@ class ElectionServer:
         self._store = store
         self._host = host
         self._port = port
+        self._tls = tls
+        self._access = access
+        self._rpc: RpcServer | None = None
         self._running = AsyncExitStack()
         self._target: str | None = None
 
     @property
     def target(self) -> str:
-        """What a client is given: ``grpc://host:port``.
+        """What a client is given: ``grpc://host:port``, or ``grpcs://host:port`` with TLS.
 
         Raises:
             Unavailable: the server is not running.
@@ -69,19 +88,50 @@ class ElectionServer:
             raise Unavailable("the server is not running: use it inside its `async with` block")
         return self._target
 
+    def reload(self) -> None:
+        """Read certificates and access file again.
+
+        New connections get the new certificates, those in use live on. New calls need the new file's leave, and streams
+        that it does not allow any more are ended. A file that cannot be used is left aside, and what it said before
+        stays in force.
+
+        Raises:
+            InvalidRequest: a file cannot be used.
+            Unavailable: the server is not running.
+        """
+        if self._rpc is None:
+            raise Unavailable("the server is not running: use it inside its `async with` block")
+        failures: list[str] = []
+        try:
+            if self._tls is not None:
+                self._rpc.use_certificates(self._tls.context())
+        except InvalidRequest as error:
+            failures.append(str(error))
+        try:
+            self._rpc.use_gate(self._gate())
+        except InvalidRequest as error:
+            failures.append(str(error))
+        if failures:
+            raise InvalidRequest("; ".join(failures))
+
+    def _gate(self) -> Gate:
+        needs_certificate = self._tls is not None and self._tls.client_ca is not None
+        return Gate(None if self._access is None else _read_access(self._access), needs_certificate)
+
     async def __aenter__(self) -> Self:
         require_asyncio("an ElectionServer")
         if self._target is not None:
             raise InvalidRequest("this ElectionServer is running already")
         async with AsyncExitStack() as starting:
             engine = await starting.enter_async_context(open_engine(self._store, self._limits, self._clock))
-            rpc = RpcServer(lambda: Connection(engine))
+            rpc = RpcServer(lambda owner="": Connection(engine, owner), self._gate())
             starting.push_async_callback(rpc.close)
             try:
-                host, port = await rpc.start(self._host, self._port)
+                host, port = await rpc.start(self._host, self._port, tls=self._tls and self._tls.context())
             except (OSError, UnicodeError) as error:
                 raise Unavailable(f"cannot listen on {self._host}:{self._port}: {error}") from error
-            self._target = f"grpc://[{host}]:{port}" if ":" in host else f"grpc://{host}:{port}"
+            self._target = f"{'grpcs' if self._tls else 'grpc'}://{Endpoint(host, port)}"
+            self._rpc = rpc
             self._running = starting.pop_all()
         return self
 
@@ -89,4 +139,27 @@ class ElectionServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         self._target = None
+        self._rpc = None
         return await self._running.__aexit__(kind, error, trace)
+
+
+def _check_secured(endpoint: Endpoint, tls: ServerTls | None, access: File | None) -> None:
+    asks_who_calls = access is not None or (tls is not None and tls.client_ca is not None)
+    if not endpoint.is_loopback and not (tls and asks_who_calls):
+        raise InvalidRequest(
+            f"{endpoint} may be reached from other machines: that needs TLS (--certificate, --key) and asking who "
+            "calls (an access file, --auth, or client certificates, --client-ca). Without them whoever gets there may "
+            "do everything; insecure=True (--insecure) allows it"
+        )
+
+
+def _read_access(path: File) -> Access:
+    name = os.fspath(path)
+    try:
+        return parse_access(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidRequest(f"access file {name} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"access file {name} is not text in UTF-8") from None
+    except InvalidRequest as error:
+        raise InvalidRequest(f"access file {name}, {error}") from None

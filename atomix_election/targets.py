@@ -22,53 +22,76 @@ from atomix_election.service import ElectionService
 from atomix_election.stores.base import Store
 from atomix_election.stores.memory import MemoryStore
 from atomix_election.tasks import LONGEST_PAUSE_S, see_through
+from atomix_election.tls import ClientTls
+from atomix_election.tokens import Token, token_source
 
 DEFAULT_PORT = 5678
 """The port of a server whose address names none."""
 
-_KNOWN = "memory://, memory://NAME, sqlite:///FILE, grpc://HOST:PORT[,HOST:PORT]"
+_KNOWN = "memory://, memory://NAME, sqlite:///FILE, grpc://HOST:PORT[,HOST:PORT], grpcs://HOST:PORT[,HOST:PORT]"
+_REMOTE = ("grpc", "grpcs")
 _ENDPOINT = re.compile(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[^\s\x00-\x1f\x7f:/\[\]@?#%]+))(?::(?P<port>[0-9]{1,5}))?"
 )
 
 
-def check_target(target: str) -> None:
-    """Refuse what is no target, without connecting to anything.
+def check_target(target: str, tls: ClientTls | None = None, token: Token | None = None) -> None:
+    """Refuse what is no target, and what does not go with it, without connecting to anything.
 
     Raises:
-        InvalidRequest: it is malformed, or its scheme is not known.
+        InvalidRequest: it is malformed, its scheme is not known, or it does not go with TLS or a token.
     """
     scheme, rest = _split(target)
-    if scheme == "grpc":
-        parse_endpoints(target, rest)
-    elif scheme in _STORES:
+    if scheme in _STORES:
         _STORES[scheme](target, rest)
-    else:
+    elif scheme not in _REMOTE:
         raise _unknown(target)
+    if tls is not None and scheme != "grpcs":
+        raise InvalidRequest(f"target {target!r} does not use TLS, but certificates are given: is it grpcs://?")
+    if token is not None and scheme not in _REMOTE:
+        raise InvalidRequest(f"target {target!r} is in this process, and takes no token")
+    endpoints = parse_endpoints(target, rest) if scheme in _REMOTE else []
+    if token is not None and scheme == "grpc" and not all(each.is_loopback for each in endpoints):
+        raise InvalidRequest(f"target {target!r} would send the token in plain text to another machine: use grpcs://")
 
 
 @asynccontextmanager
-async def open_service(target: str, *, session_ttl_s: float, clock: Clock) -> AsyncGenerator[ElectionService]:
+async def open_service(
+    target: str, *, session_ttl_s: float, clock: Clock, tls: ClientTls | None = None, token: Token | None = None
+) -> AsyncGenerator[ElectionService]:
     """Connect to the service that a target names.
 
     Args:
         target: ``memory://`` for one of its own, ``memory://name`` for one that is shared within the process,
             ``sqlite:///relative.db`` or ``sqlite:////absolute.db`` for a file, also shared within the process,
-            ``grpc://host:port`` for a server, with more ``,host:port`` for others that serve the same elections.
+            ``grpc://host:port`` for a server, with more ``,host:port`` for others that serve the same elections, and
+            ``grpcs://host:port`` for the same with TLS.
         session_ttl_s: time-to-live that the client asks for, in seconds.
         clock: what time it is.
+        tls: certificates for a ``grpcs://`` target; by default those of the system.
+        token: what proves who calls, or the file that it is in.
 
     Raises:
-        InvalidRequest: the target is malformed, or cannot be used here.
+        InvalidRequest: the target is malformed or cannot be used here, or a file cannot be.
         StoreError: it names a store that cannot be opened.
     """
+    check_target(target, tls, token)
     scheme, rest = _split(target)
-    if scheme == "grpc":
+    if scheme in _REMOTE:
         require_asyncio(f"target {target!r}")
         longest_pause_s = min(session_ttl_s / 10, LONGEST_PAUSE_S)
         call_timeout_s = min(session_ttl_s / 2, CALL_TIMEOUT_S)  # a call that hangs must not use up a lease
         endpoints = parse_endpoints(target, rest)
-        service = RpcClient(endpoints, call_timeout_s=call_timeout_s, longest_pause_s=longest_pause_s)
+        if scheme == "grpcs":
+            tls = tls or ClientTls()
+            tls.context()  # files that cannot be used are found now, not when a server is there
+        service = RpcClient(
+            endpoints,
+            tls=tls,
+            token=None if token is None else token_source(token),
+            call_timeout_s=call_timeout_s,
+            longest_pause_s=longest_pause_s,
+        )
         async with service:
             yield service
     else:

@@ -6,6 +6,8 @@ from types import FrameType
 
 import pytest
 
+from tests.certificates import Authority
+
 LONGEST_TEST_S = 60.0
 
 
@@ -25,3 +27,15 @@ def hang_guard() -> Generator[None]:
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, former)
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who signs the certificates of servers and clients."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Another one, that nobody trusts."""
+    return Authority(tmp_path_factory.mktemp("stranger"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from atomix_election import ElectionServer, InvalidRequest, connect
+from atomix_election import ClientTls, ElectionServer, InvalidRequest, LeaderElection, connect
 from atomix_election.rpc.client_connection import Endpoint
 from atomix_election.targets import DEFAULT_PORT, parse_endpoints
 
@@ -96,6 +96,43 @@ async def test_unknown_targets_are_refused(target: str) -> None:
     assert "memory://" in message
     assert "sqlite:///FILE" in message
     assert "grpc://HOST:PORT" in message
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_targets_with_tls_have_the_same_form(text: str) -> None:
+    """Checked when a LeaderElection is made."""
+    with pytest.raises(InvalidRequest):
+        LeaderElection("e", target=f"grpcs://{text}")
+    LeaderElection("e", target="grpcs://a:1,[::1]:2", token="t", tls=ClientTls())
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("host", ["a", "10.0.0.1", "[::2]", "localhost.example", "127.0.0.1,a", "[::1],0.0.0.0"])
+async def test_a_token_does_not_leave_this_machine_in_plain_text(host: str) -> None:
+    """Not to one of several either; the message does not show it."""
+    with pytest.raises(InvalidRequest, match="in plain text to another machine: use grpcs://") as refused:
+        LeaderElection("e", target=f"grpc://{host}", token="secret")
+    with pytest.raises(InvalidRequest, match="in plain text"):
+        async with connect(f"grpc://{host}", token="secret"):
+            pass
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "[::1]", "localhost", "LOCALHOST:1,127.0.0.1:2"])
+def test_a_token_may_be_sent_on_loopback(host: str) -> None:
+    """Where nobody can listen who cannot read the process anyway."""
+    LeaderElection("e", target=f"grpc://{host}", token="t")
+
+
+def test_what_does_not_go_together_is_refused() -> None:
+    """Rather than left aside in silence."""
+    with pytest.raises(InvalidRequest, match="does not use TLS, but certificates are given: is it grpcs://"):
+        LeaderElection("e", target="grpc://127.0.0.1", tls=ClientTls())
+    with pytest.raises(InvalidRequest, match="does not use TLS"):
+        LeaderElection("e", tls=ClientTls())
+    with pytest.raises(InvalidRequest, match="takes no token"):
+        LeaderElection("e", token="t")
 
 
 @pytest.mark.anyio

@@ -4,10 +4,14 @@ import argparse
 import json
 import os
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Protocol
 
+from atomix_election.client import Client, connect
 from atomix_election.model import DEFAULT_NAMESPACE, DEFAULT_SESSION_TTL_S, Term
 from atomix_election.targets import DEFAULT_PORT
+from atomix_election.tls import ClientTls
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -49,7 +53,30 @@ def add_client_options(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_SESSION_TTL_S,
         help="how long a server that is silent is waited for, in all, is derived from it; default %(default)s",
     )
+    for option, variable, what in (
+        ("--token-file", "ATOMIX_ELECTION_TOKEN_FILE", "file with the token that proves who calls"),
+        ("--ca", "ATOMIX_ELECTION_CA", "certificates of the authorities to trust in place of the system's"),
+        ("--certificate", "ATOMIX_ELECTION_CERTIFICATE", "certificate to show to the server"),
+        ("--key", "ATOMIX_ELECTION_KEY", "the key to it, where it is in another file"),
+    ):
+        parser.add_argument(
+            option, metavar="FILE", default=os.environ.get(variable) or None, help=f"{what} (or {variable})"
+        )
     parser.add_argument("--json", action="store_true", help="print JSON, one object a line")
+
+
+def connecting(options: argparse.Namespace) -> AbstractAsyncContextManager[Client]:
+    """Connect as the options of ``add_client_options`` say."""
+    tls = None
+    if options.ca or options.certificate or options.key:
+        tls = ClientTls(options.ca, options.certificate, options.key)
+    return connect(
+        options.target,
+        namespace=options.namespace,
+        session_ttl=options.session_ttl,
+        tls=tls,
+        token=Path(options.token_file) if options.token_file else None,
+    )
 
 
 def seconds(text: str) -> float:

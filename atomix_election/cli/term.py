@@ -4,8 +4,7 @@ import argparse
 
 import anyio
 
-from atomix_election.cli.options import Commands, add_client_options, add_command, term_json
-from atomix_election.client import connect
+from atomix_election.cli.options import Commands, add_client_options, add_command, connecting, term_json
 from atomix_election.model import Term
 
 
@@ -15,7 +14,7 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    term = anyio.run(_get_term, options.election, options.target, options.namespace, options.session_ttl)
+    term = anyio.run(_get_term, options)
     if options.json:
         print(term_json(options.election, term))
         return 0
@@ -27,6 +26,6 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _get_term(election: str, target: str, namespace: str, session_ttl: float) -> Term:
-    async with connect(target, namespace=namespace, session_ttl=session_ttl) as client:
-        return await client.election(election).get_term()
+async def _get_term(options: argparse.Namespace) -> Term:
+    async with connecting(options) as client:
+        return await client.election(options.election).get_term()

@@ -6,8 +6,7 @@ import time
 
 import anyio
 
-from atomix_election.cli.options import Commands, add_client_options, add_command, term_json
-from atomix_election.client import connect
+from atomix_election.cli.options import Commands, add_client_options, add_command, connecting, term_json
 from atomix_election.model import Event
 
 
@@ -23,8 +22,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 async def _watch(options: argparse.Namespace) -> None:
-    connecting = connect(options.target, namespace=options.namespace, session_ttl=options.session_ttl)
-    async with connecting as client, client.election(options.election).events() as events:
+    async with connecting(options) as client, client.election(options.election).events() as events:
         async for event in events:
             if options.json:
                 print(term_json(options.election, event.term, type=event.type.name), flush=True)

@@ -196,6 +196,7 @@ class Campaign:
         self._renewal = 0
         self._answered = 0
         self._renew_at = math.inf
+        self._refused_since = math.inf
 
     @property
     def working(self) -> bool:
@@ -246,12 +247,20 @@ class Campaign:
             self.timing = Timing(answer.ttl_s)
             self._renew_at = self._next_renewal(sent)
         self._answered = answer.renewal
+        self._refused_since = math.inf
         self._sent = {renewal: when for renewal, when in self._sent.items() if renewal >= answer.renewal}
         actions += self._take_back(answer)
         for granted in answer.leaderships:
             if not self._is_outdated(granted, answer.renewal):
                 actions += self._grant(granted, sent + self.timing.ttl_s - self.timing.margin_s, now)
         return actions + self._confirm(now)
+
+    def refused(self, now: float) -> list[Action]:
+        """The server did not accept the credentials. Who hears that for a time-to-live has no session any more."""
+        if self.timing is None or self.over:
+            return []
+        self._refused_since = min(self._refused_since, now)
+        return self.ended(LossReason.SESSION_ENDED) if now >= self._refused_since + self.timing.ttl_s else []
 
     def term_seen(self, election: str, term: Term) -> list[Action]:
         """A term was seen, in a reply or an event. One that is not that of the held leadership ends it."""

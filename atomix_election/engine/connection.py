@@ -14,10 +14,16 @@ from atomix_election.service import WATCH_BUFFER, Call
 
 
 class Connection:
-    """The service as one connection sees it. Sessions that it used stay open until ``disconnect``."""
+    """The service as one connection sees it. Sessions that it used stay open until ``disconnect``.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        engine: where the elections are.
+        owner: name of the principal whose calls these are. It gets at no other's sessions.
+    """
+
+    def __init__(self, engine: Engine, owner: str = "") -> None:
         self._engine = engine
+        self._owner = owner
         self._holder = Holder()
         self._connected = True
         self._streams: set[EngineKeepAlive] = set()
@@ -48,7 +54,7 @@ class Connection:
         self._check_connected()
         check_metadata_id("namespace", namespace)
         check_metadata_id("session id", session)
-        stream = EngineKeepAlive(self._engine, namespace, session)
+        stream = EngineKeepAlive(self._engine, namespace, session, self._owner)
         self._streams.add(stream)
         try:
             yield stream
@@ -61,6 +67,7 @@ class Connection:
         self._check_connected()
         found = self._engine.sessions.find(namespace, session)
         if found is not None:
+            found.check_owner(self._owner)
             await self._engine.end_session(found)
 
     async def create(self, call: Call) -> None:
@@ -68,7 +75,7 @@ class Connection:
         self._check_connected()
         _require_session(call)
         self._engine.check_admits()
-        session = await self._engine.sessions.open(call.namespace, call.session)
+        session = await self._engine.sessions.open(call.namespace, call.session, owner=self._owner)
         self._hold(session)
         session.elections[call.election_id] = None
         await self._engine.create(session, call.election_id, _operation(session, call))
@@ -132,6 +139,7 @@ class Connection:
     def _session(self, call: Call) -> Session:
         _require_session(call)
         session = self._engine.sessions.get(call.namespace, call.session)
+        session.check_owner(self._owner)
         self._hold(session)
         return session
 
@@ -141,6 +149,7 @@ class Connection:
             return self._session(call)
         session = self._engine.sessions.find(call.namespace, call.session)
         if session is not None:
+            session.check_owner(self._owner)
             self._hold(session)
         return session
 

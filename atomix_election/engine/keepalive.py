@@ -17,8 +17,9 @@ class EngineKeepAlive:
 
     target = ""
 
-    def __init__(self, engine: Engine, namespace: str, session_id: str) -> None:
+    def __init__(self, engine: Engine, namespace: str, session_id: str, owner: str = "") -> None:
         self._engine = engine
+        self._owner = owner
         self._namespace = namespace
         self._session_id = session_id
         self._session: Session | None = None
@@ -95,8 +96,9 @@ class EngineKeepAlive:
             if session is None:
                 self._engine.check_admits()
             ttl_s = self._engine.limits.ttl_s(renewal.ttl_s)
-            session = await sessions.open(self._namespace, self._session_id, kept_alive_ttl_s=ttl_s)
+            session = await sessions.open(self._namespace, self._session_id, owner=self._owner, kept_alive_ttl_s=ttl_s)
         if session is not None:
+            session.check_owner(self._owner)
             if not session.kept_alive:
                 raise InvalidRequest(f"session {self._session_id!r} was opened by Create, and is kept by connections")
             session.watchers[self] = None

@@ -11,7 +11,7 @@ from atomix_election.core.campaign import Granted, Revoked
 from atomix_election.core.election import Election
 from atomix_election.core.granting import leadership_of, revoked_from
 from atomix_election.core.leases import LeaseTable
-from atomix_election.errors import SessionEnded
+from atomix_election.errors import PermissionDenied, SessionEnded
 from atomix_election.model import ElectionId, SessionId
 from atomix_election.stores.base import Store
 from atomix_election.tasks import shielded
@@ -28,6 +28,7 @@ class Session:
         id: its identity.
         ttl_s: its time-to-live in seconds.
         kept_alive: whether renewals keep it open; else the connections that it was used on do.
+        owner: name of the principal that opened it.
         elections: where it may have left anything, so that its end need not look anywhere else.
         registered: the elections that it created and has not closed.
         creating: how many more it is about to create.
@@ -42,6 +43,7 @@ class Session:
     id: SessionId
     ttl_s: float
     kept_alive: bool
+    owner: str = ""
     elections: dict[ElectionId, None] = field(default_factory=dict[ElectionId, None])
     registered: set[ElectionId] = field(default_factory=set[ElectionId])
     creating: int = 0
@@ -51,6 +53,15 @@ class Session:
     watchers: dict["Watcher", None] = field(default_factory=lambda: dict[Watcher, None]())  # noqa: PLW0108 - see below
     stream: object = None
     ended: bool = False
+
+    def check_owner(self, owner: str) -> None:
+        """Refuse everybody but the principal that opened it.
+
+        Raises:
+            PermissionDenied: this is another one.
+        """
+        if self.owner != owner:
+            raise PermissionDenied(f"session {self.id.id!r} belongs to another principal: open one of your own")
 
     def look(self, election_id: ElectionId, election: Election) -> None:
         """Take note of what an election means for this session, and tell who watches it."""
@@ -142,20 +153,30 @@ class Sessions:
             former = self.find(stored.session.namespace, stored.session.id)
             if former is not None and self.end(former):
                 ended.append(former)
-            self._add(stored.session, stored.ttl_s, stored.kept_alive)
+            self._add(stored.session, stored.ttl_s, stored.kept_alive, stored.owner)
         return ended
 
-    async def open(self, namespace: str, session_id: str, *, kept_alive_ttl_s: float | None = None) -> Session:
+    async def open(
+        self, namespace: str, session_id: str, *, owner: str = "", kept_alive_ttl_s: float | None = None
+    ) -> Session:
         """Return the open session of that id, after opening it if need be.
 
         Args:
             namespace: where it lives.
             session_id: its id.
+            owner: name of the principal that it is for.
             kept_alive_ttl_s: how long a renewal is good for, where renewals are to keep it open; None where
                 connections are.
+
+        Raises:
+            PermissionDenied: it is open, and another principal's.
         """
         async with self._opening:
-            return self.find(namespace, session_id) or await self._add_new(namespace, session_id, kept_alive_ttl_s)
+            session = self.find(namespace, session_id)
+            if session is None:
+                return await self._add_new(namespace, session_id, kept_alive_ttl_s, owner)
+        session.check_owner(owner)
+        return session
 
     def renew(self, session: Session) -> None:
         """Keep an open session for one more time-to-live."""
@@ -202,15 +223,15 @@ class Sessions:
             if self._clock.now() > self._nap_until + OVERSLEPT_S:
                 await self._clock.sleep_until(self._clock.now() + OVERSLEPT_S)
 
-    async def _add_new(self, namespace: str, session_id: str, kept_alive_ttl_s: float | None) -> Session:
+    async def _add_new(self, namespace: str, session_id: str, kept_alive_ttl_s: float | None, owner: str) -> Session:
         kept_alive = kept_alive_ttl_s is not None
         ttl_s = kept_alive_ttl_s if kept_alive_ttl_s is not None else self._ttl_s
-        opening = self._store.open_session(namespace, session_id, ttl_s=ttl_s, kept_alive=kept_alive)
+        opening = self._store.open_session(namespace, session_id, ttl_s=ttl_s, kept_alive=kept_alive, owner=owner)
         identity = await shielded(opening)  # one in the store that nobody here knows of would never end
-        return self._add(identity, ttl_s, kept_alive)
+        return self._add(identity, ttl_s, kept_alive, owner)
 
-    def _add(self, identity: SessionId, ttl_s: float, kept_alive: bool) -> Session:
-        session = self._open[identity.namespace, identity.id] = Session(identity, ttl_s, kept_alive)
+    def _add(self, identity: SessionId, ttl_s: float, kept_alive: bool, owner: str) -> Session:
+        session = self._open[identity.namespace, identity.id] = Session(identity, ttl_s, kept_alive, owner)
         if kept_alive:
             self._kept_alive.add(identity)
         self._leases.grant(identity, ttl_s, self._clock.now())

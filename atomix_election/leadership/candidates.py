@@ -193,6 +193,9 @@ class Candidates:
         """See ``SessionUser``."""
         for place in self._candidacies.to_enter_again():
             self.keeper.spawn(self._enter_again, place)
+
+    def session_tried(self) -> None:
+        """See ``SessionUser``."""
         for stand in self._stands.values():
             stand.wake()
 

@@ -24,7 +24,15 @@ from atomix_election.core.campaign import (
 )
 from atomix_election.core.candidacy import Place
 from atomix_election.core.identity import StoreIdentities
-from atomix_election.errors import ElectionError, InvalidRequest, LossReason, SessionEnded, Unavailable
+from atomix_election.errors import (
+    ElectionError,
+    InvalidRequest,
+    LossReason,
+    PermissionDenied,
+    SessionEnded,
+    Unauthenticated,
+    Unavailable,
+)
 from atomix_election.leadership.waiting import pause, within
 from atomix_election.model import Term
 from atomix_election.service import Call, ElectionService, KeepAlive, Renewal
@@ -37,6 +45,8 @@ OPEN_TIMEOUT_S = 5.0
 SHORTEST_OPEN_TIMEOUT_S = 1.0
 """How long that answer is waited for at least, however short the time-to-live."""
 
+_REFUSALS = (Unauthenticated, PermissionDenied)
+
 log = logging.getLogger(__name__)
 
 _Args = TypeVarTuple("_Args")
@@ -47,6 +57,10 @@ class SessionUser(Protocol):
 
     def session_opened(self) -> None:
         """There is a new session, and nothing is entered with it yet."""
+        ...
+
+    def session_tried(self) -> None:
+        """There is a session, or it could not be kept: who waits looks again."""
         ...
 
     def session_ends(self) -> None:
@@ -103,6 +117,7 @@ class SessionKeeper:
         self._session_id = ""
         self._campaign = Campaign()
         self._opened = anyio.Event()
+        self._tried = anyio.Event()
         self._failure: ElectionError | None = None
         self._locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         self._operations = count(1)
@@ -185,9 +200,16 @@ class SessionKeeper:
             ended.set()
 
     async def opened(self) -> str:
-        """Wait until there is an open session, and return its id."""
+        """Wait until there is an open session, and return its id.
+
+        Raises:
+            Unauthenticated: the service does not accept this client's credentials.
+            PermissionDenied: they do not allow a session.
+        """
         while not self._opened.is_set():
-            await self._opened.wait()
+            await self._tried.wait()
+            if isinstance(self._failure, _REFUSALS):
+                raise type(self._failure)(str(self._failure))
         return self._session_id
 
     async def opened_in_time(self) -> None:
@@ -307,6 +329,9 @@ class SessionKeeper:
         self._failure = error
         if isinstance(error, InvalidRequest) and self._stream is not None:
             self._stream.give_up()  # this target cannot be used, another one may
+        if isinstance(error, _REFUSALS):
+            self._do(self._campaign.refused(self.clock.now()))
+        self._tell_those_who_wait()
 
     async def _keep_stream(self) -> None:
         async with self.service.keep_alive(self.namespace, self._session_id) as stream:
@@ -369,6 +394,13 @@ class SessionKeeper:
         if not self._opened.is_set():
             self._opened.set()
             self._user.session_opened()
+            self._tell_those_who_wait()
+
+    def _tell_those_who_wait(self) -> None:
+        """An attempt to keep the session has come to something: wake who waits for it to be open."""
+        tried, self._tried = self._tried, anyio.Event()
+        tried.set()
+        self._user.session_tried()
 
     async def _tick(self) -> None:
         while True:

@@ -8,7 +8,7 @@ import betterproto2
 from grpclib.metadata import encode_grpc_message
 from grpclib.protocol import Stream
 
-from atomix_election.errors import InvalidRequest
+from atomix_election.errors import InvalidRequest, Unauthenticated
 from atomix_election.model import DEFAULT_NAMESPACE
 from atomix_election.rpc import wire
 from atomix_election.rpc.frames import frame, read_frame
@@ -23,12 +23,14 @@ OPERATION_KEY = "atomix-election-operation"
 STORE_KEY = "atomix-election-store"
 """Response header of Events: identity of the store, by which a client that comes back knows whether it is the same."""
 TIMEOUT_KEY = "grpc-timeout"
+AUTHORIZATION_KEY = "authorization"
 
 _MessageT = TypeVar("_MessageT", bound=betterproto2.Message)
 
 _UNITS_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _OPERATION = re.compile(r"[1-9][0-9]{0,17}")
+_BEARER = re.compile(r"[Bb]earer +(\S+)")
 _MAX_MESSAGE_CHARACTERS = 1000
 _RESPONSE_HEADERS: Headers = [(":status", "200"), ("content-type", "application/grpc")]
 
@@ -71,7 +73,7 @@ def call_of(headers: Headers) -> Call:
         raise InvalidRequest(f"metadata {OPERATION_KEY} {operation!a} is not a number")
     return Call(
         election=election,
-        namespace=_single(headers, NAMESPACE_KEY) or DEFAULT_NAMESPACE,
+        namespace=namespace_of(headers),
         session=_single(headers, SESSION_KEY),
         operation=int(operation) if operation else None,
     )
@@ -86,7 +88,36 @@ def session_of(headers: Headers) -> tuple[str, str]:
     session = _single(headers, SESSION_KEY)
     if not session:
         raise InvalidRequest(f"the call names no session: it needs metadata {SESSION_KEY}")
-    return _single(headers, NAMESPACE_KEY) or DEFAULT_NAMESPACE, session
+    return namespace_of(headers), session
+
+
+def namespace_of(headers: Headers) -> str:
+    """Return the namespace that a call is about.
+
+    Raises:
+        InvalidRequest: it is given twice.
+    """
+    return _single(headers, NAMESPACE_KEY) or DEFAULT_NAMESPACE
+
+
+def token_of(headers: Headers) -> str | None:
+    """Return the bearer token that a call carries, or None.
+
+    Raises:
+        Unauthenticated: there are other credentials, or several. They are not quoted.
+    """
+    values = [value for name, value in headers if name == AUTHORIZATION_KEY]
+    if not values:
+        return None
+    match = _BEARER.fullmatch(values[0])
+    if len(values) > 1 or match is None:
+        raise Unauthenticated(f"metadata {AUTHORIZATION_KEY} must be there once, as `Bearer TOKEN`")
+    return match[1]
+
+
+def token_metadata(token: str) -> Headers:
+    """Return the header that carries a token."""
+    return [(AUTHORIZATION_KEY, f"Bearer {token}")]
 
 
 def session_metadata(namespace: str, session: str) -> Headers:
@@ -123,6 +154,8 @@ class ServerCall:
         self._stream = stream
         self._max_message_bytes = max_message_bytes
         self._begun = False
+        self.was_read = False
+        """Whether the one message of the request has come in."""
         self._response_headers = list(_RESPONSE_HEADERS)
 
     @property
@@ -154,6 +187,7 @@ class ServerCall:
             raise InvalidRequest("the request has no message")
         if await read_frame(self._stream, self._max_message_bytes) is not None:
             raise InvalidRequest("the request has more than one message")
+        self.was_read = True
         return message
 
     def add_header(self, name: str, value: str) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import random
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
@@ -14,7 +13,7 @@ import betterproto2
 
 from atomix_election.broadcast import Broadcast
 from atomix_election.core.campaign import Answer
-from atomix_election.errors import ElectionError, OutcomeUnknown, Unavailable
+from atomix_election.errors import ElectionError, OutcomeUnknown, Unauthenticated, Unavailable
 from atomix_election.model import ElectionId, Event, EventType, Term
 from atomix_election.rpc._generated.atomix.election import v1
 from atomix_election.rpc._generated.atomix_election import v1 as sessions_v1
@@ -25,6 +24,7 @@ from atomix_election.rpc.convert import answer_of, event_of, renewal_message, te
 from atomix_election.rpc.methods import ELECTION_METHODS, SESSION_METHODS
 from atomix_election.service import WATCH_BUFFER, Call, Renewal
 from atomix_election.tasks import LONGEST_PAUSE_S, Background, Pauses, background_tasks
+from atomix_election.tls import ClientTls
 
 CALL_TIMEOUT_S = 5.0
 """How long one call may take, with all its tries."""
@@ -45,6 +45,7 @@ class RpcClient:
     Args:
         endpoints: where the servers are.
         tls: how to speak to them; None for plain text.
+        token: returns the token to send, as it is now; None for none.
         call_timeout_s: how long one call may take, with all its tries.
         longest_pause_s: the most between two tries.
         chance: returns numbers from 0 to 1, so that clients do not come back all at the same time.
@@ -54,12 +55,13 @@ class RpcClient:
         self,
         endpoints: Sequence[Endpoint],
         *,
-        tls: ssl.SSLContext | None = None,
+        tls: ClientTls | None = None,
+        token: Callable[[], str] | None = None,
         call_timeout_s: float = CALL_TIMEOUT_S,
         longest_pause_s: float = LONGEST_PAUSE_S,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._connection = ClientConnection(endpoints, tls)
+        self._connection = ClientConnection(endpoints, tls, token)
         self._call_timeout_s = call_timeout_s
         self._pauses = Pauses(longest_pause_s, chance)
         self._tries = len(endpoints)
@@ -197,8 +199,8 @@ class RpcClient:
                 client_call = ClientCall(self._connection, method, metadata_of(call), write=False)
                 try:
                     await client_call.watch(v1.EventsRequest(), v1.EventsResponse, watch.receive)
-                except Unavailable as error:
-                    if not watch.begun:
+                except (Unavailable, Unauthenticated) as error:
+                    if not watch.begun or (isinstance(error, Unauthenticated) and not client_call.credentials_changed):
                         self._end(call.election_id, watch, error)
                         return
                     log.info("the watch of election %s was interrupted, trying again: %s", call.election, error)

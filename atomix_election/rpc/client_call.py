@@ -12,7 +12,14 @@ from grpclib.protocol import Stream
 from grpclib.utils import Wrapper
 from h2.exceptions import ProtocolError
 
-from atomix_election.errors import ElectionError, InvalidRequest, LimitExceeded, OutcomeUnknown, Unavailable
+from atomix_election.errors import (
+    ElectionError,
+    InvalidRequest,
+    LimitExceeded,
+    OutcomeUnknown,
+    Unauthenticated,
+    Unavailable,
+)
 from atomix_election.rpc import wire
 from atomix_election.rpc.call import TIMEOUT_KEY, encode_timeout
 from atomix_election.rpc.client_connection import ClientConnection
@@ -47,7 +54,16 @@ class ClientCall:
         self.timed_out = False
         """Whether nothing was heard in time, of an end of the connection neither."""
         self._sent = False
+        self._credentials: Headers = []
         self._stream: Stream | None = None
+
+    @property
+    def credentials_changed(self) -> bool:
+        """Whether a call made now would carry other credentials than this one did."""
+        try:
+            return self._credentials != self._connection.credentials
+        except Unauthenticated:
+            return False
 
     async def unary(self, request: betterproto2.Message, response: type[_MessageT], timeout_s: float) -> _MessageT:
         """Send the request and return the one response.
@@ -144,6 +160,7 @@ class ClientCall:
 
     async def _open(self, protocol: Http2Protocol, termination: Termination, timeout_s: float | None) -> Stream:
         self.connected = True
+        self._credentials = self._connection.credentials
         stream = protocol.processor.connection.create_stream(wrapper=cast(Wrapper, termination))
         headers = [
             (":method", "POST"),
@@ -153,6 +170,7 @@ class ClientCall:
             ("te", "trailers"),
             ("content-type", "application/grpc"),
             *self._metadata,
+            *self._credentials,
         ]
         if timeout_s is not None:
             headers.append((TIMEOUT_KEY, encode_timeout(timeout_s)))

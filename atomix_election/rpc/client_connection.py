@@ -1,19 +1,21 @@
 """The client's connection: to the first of its endpoints that answers, and made anew when it was lost."""
 
 import asyncio
+import ipaddress
 import os
-import ssl
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import anyio
 from grpclib.protocol import AbstractHandler, Stream
 
-from atomix_election.errors import Unavailable
+from atomix_election.errors import InvalidRequest, Unavailable
+from atomix_election.rpc.call import token_metadata
 from atomix_election.rpc.http2 import Headers, Http2Protocol, configuration
+from atomix_election.tls import ClientTls, explain
 
 CONNECT_TIMEOUT_S = 2.0
-"""How long one endpoint may take to accept a connection before the next one is tried."""
+"""How long one endpoint may take to accept a connection, and to speak, before the next one is tried."""
 
 PING_INTERVAL_S = 10.0
 """A silent server is pinged this often, and has as long to answer before the connection is given up."""
@@ -26,6 +28,14 @@ _MAX_STREAMS = 100
 # error of the whole connection.
 
 
+_TLS_ALERT = b"\x15\x03"
+_IS_NOT_HTTP2 = "what listens there does not speak HTTP/2: is the port that of the election server?"
+_WANTS_TLS = "it closed the connection without a word of HTTP/2; if it speaks TLS, the target is grpcs://"
+_WANTS_CERTIFICATE = (
+    "it closed the connection when TLS was up; it may not accept this client's certificate, or want one of it"
+)
+
+
 class Endpoint(NamedTuple):
     """Where a server listens."""
 
@@ -34,6 +44,14 @@ class Endpoint(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine gets there. A name other than ``localhost`` is taken for another machine's."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.lower() == "localhost"
 
 
 class _Connected(AbstractHandler):
@@ -52,17 +70,56 @@ class _Connected(AbstractHandler):
         self.closed = True
 
 
+class _ClientProtocol(Http2Protocol):
+    """A connection that tells when the server has begun to speak, which HTTP/2 has it do at once."""
+
+    def __init__(self, handler: AbstractHandler, on_lost: Callable[[], None], *, tls: bool) -> None:
+        super().__init__(handler, _CONFIG, client=True, max_streams=_MAX_STREAMS, on_made=lambda: None, on_lost=on_lost)
+        self._tls = tls
+        self._begun = asyncio.Event()
+        self._failure = ""
+
+    async def wait_begun(self) -> None:
+        """Wait until it speaks HTTP/2.
+
+        Raises:
+            OSError: it speaks something else, or has closed the connection.
+        """
+        await self._begun.wait()
+        if self._failure:
+            raise ConnectionError(self._failure)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self._begun.is_set():
+            if data.startswith(_TLS_ALERT):
+                self._failure = _WANTS_TLS
+            elif self.connection.is_closing():
+                self._failure = _IS_NOT_HTTP2
+            self._begun.set()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if not self._begun.is_set():
+            self._failure = _WANTS_CERTIFICATE if self._tls else _WANTS_TLS
+            self._begun.set()
+        super().connection_lost(exc)
+
+
 class ClientConnection:
     """At most one connection at a time.
 
     Args:
         endpoints: tried in order, beginning with the one that was connected last.
         tls: how to speak to them; None for plain text.
+        token: returns the token to send, as it is now; None for none.
     """
 
-    def __init__(self, endpoints: Sequence[Endpoint], tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, endpoints: Sequence[Endpoint], tls: ClientTls | None = None, token: Callable[[], str] | None = None
+    ) -> None:
         self._endpoints = list(endpoints)
         self._tls = tls
+        self._token = token
         self._lock = anyio.Lock()
         self._process = os.getpid()
         self._protocol: Http2Protocol | None = None
@@ -79,6 +136,15 @@ class ClientConnection:
         """Which server the requests are for."""
         return str(self._endpoints[0])
 
+    @property
+    def credentials(self) -> Headers:
+        """What a call carries to say who makes it.
+
+        Raises:
+            Unauthenticated: the token cannot be read.
+        """
+        return [] if self._token is None else token_metadata(self._token())
+
     async def get(self) -> Http2Protocol:
         """Return the connection, after making one if need be.
 
@@ -94,13 +160,13 @@ class ClientConnection:
             for endpoint in list(self._endpoints):
                 try:
                     self._protocol = await self._connect(endpoint)
-                except (OSError, UnicodeError, TimeoutError) as error:
-                    failures.append(f"{endpoint}: {error or 'no answer'}")
+                except (OSError, UnicodeError, InvalidRequest) as error:
+                    failures.append(f"{endpoint}: {self._explain(error, endpoint)}")
                 else:
                     self._endpoints.remove(endpoint)
                     self._endpoints.insert(0, endpoint)
                     return self._protocol
-            raise Unavailable(f"no server could be reached ({'; '.join(failures)}): is it running?")
+            raise Unavailable(f"no server could be reached ({'; '.join(failures)})")
 
     def give_up(self) -> None:
         """Close the connection at once, and prefer another endpoint for the next one."""
@@ -120,17 +186,32 @@ class ClientConnection:
             await self._lost.wait()
         self._protocol = None
 
+    def _name_of(self, endpoint: Endpoint) -> str:
+        """Return the name that a server's certificate must have."""
+        return (self._tls and self._tls.server_name) or endpoint.host.partition("%")[0]
+
+    def _explain(self, error: Exception, endpoint: Endpoint) -> str:
+        if isinstance(error, TimeoutError):
+            return f"no answer within {CONNECT_TIMEOUT_S:g} s: is it running?"
+        if isinstance(error, ConnectionRefusedError):
+            return f"{error}: is it running?"
+        return explain(error, self._name_of(endpoint))
+
     async def _connect(self, endpoint: Endpoint) -> Http2Protocol:
         handler = _Connected()
         lost = asyncio.Event()
         with anyio.fail_after(CONNECT_TIMEOUT_S):
-            _, protocol = await asyncio.get_running_loop().create_connection(
-                lambda: Http2Protocol(
-                    handler, _CONFIG, client=True, max_streams=_MAX_STREAMS, on_made=lambda: None, on_lost=lost.set
-                ),
+            transport, protocol = await asyncio.get_running_loop().create_connection(
+                lambda: _ClientProtocol(handler, lost.set, tls=self._tls is not None),
                 endpoint.host,
                 endpoint.port,
-                ssl=self._tls,
+                ssl=self._tls and self._tls.context(),
+                server_hostname=self._name_of(endpoint) if self._tls else None,
             )
+            try:
+                await protocol.wait_begun()
+            except BaseException:
+                transport.abort()
+                raise
         self._handler, self._lost = handler, lost
         return protocol

@@ -10,8 +10,8 @@ import asyncio
 import logging
 import os
 from asyncio import BaseTransport, Transport
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import anyio
 from grpclib.config import Configuration
@@ -37,6 +37,8 @@ MAX_HEADER_BYTES = 16 * 1024
 """Headers of one call, as HTTP/2 counts them."""
 
 log = logging.getLogger(__name__)
+# It would log every header at DEBUG, and with them the tokens of callers.
+logging.getLogger("hpack").setLevel(logging.INFO)
 
 
 def configuration(*, connection_window: int, stream_window: int, ping_interval_s: float) -> Configuration:
@@ -121,6 +123,11 @@ class Http2Protocol(H2Protocol):
         self._lingering: asyncio.TimerHandle | None = None
         self.closed_by_peer = False
         """Whether the peer has closed the connection (FIN or RST), and not this side."""
+
+    @property
+    def peer_certificate(self) -> Mapping[str, Any]:
+        """What ``ssl`` says of the peer's certificate, which it has verified; empty where there is none."""
+        return (self._transport.get_extra_info("peercert") if self._transport else None) or {}
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Announce the settings. Done here, as grpclib's own method leaves the limit of streams at 100."""

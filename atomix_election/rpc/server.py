@@ -4,6 +4,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import anyio
@@ -13,11 +14,14 @@ from grpclib.protocol import AbstractHandler, Stream
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 
-from atomix_election.errors import ElectionError
+from atomix_election.core.access import Principal
+from atomix_election.errors import ElectionError, PermissionDenied, Unauthenticated
 from atomix_election.rpc._generated.atomix.election import v1
 from atomix_election.rpc._generated.atomix_election import v1 as sessions_v1
 from atomix_election.rpc.call import STORE_KEY, ServerCall, call_of, session_of, timeout_s
 from atomix_election.rpc.convert import answer_message, event_message, renewal_of, term_message
+from atomix_election.rpc.gate import Gate
+from atomix_election.rpc.handshake import Handshakes
 from atomix_election.rpc.http2 import Headers, Http2Protocol, configuration
 from atomix_election.rpc.methods import ELECTION_METHODS, SESSION_METHODS, Method
 from atomix_election.rpc.status import Failure, Rejected, deadline_exceeded, failure_of, unimplemented
@@ -35,6 +39,8 @@ PING_INTERVAL_S = 10.0
 """A silent client is pinged this often, and has as long to answer before its connection is closed."""
 
 _CONFIG = configuration(connection_window=1024 * 1024, stream_window=64 * 1024, ping_interval_s=PING_INTERVAL_S)
+_OPEN = Gate()
+_OTHER_PRINCIPAL = failure_of(Unauthenticated("the credentials of this stream are those of another principal now"))
 _SHUTTING_DOWN = Failure(Status.UNAVAILABLE, "the server is shutting down", "Unavailable")
 
 log = logging.getLogger(__name__)
@@ -53,17 +59,28 @@ class ServedConnection(ElectionService, Protocol):
         ...
 
 
+class Connect(Protocol):
+    """Makes services."""
+
+    def __call__(self, owner: str = "") -> ServedConnection:
+        """Return the service that a principal's calls on one connection go to."""
+        ...
+
+
 class RpcServer:
     """Serves elections to gRPC clients.
 
     Args:
-        connect: makes the service of each new connection.
+        connect: makes the services of each connection, one for each principal that calls on it.
+        gate: what is asked of callers.
     """
 
-    def __init__(self, connect: Callable[[], ServedConnection]) -> None:
-        self._connect = connect
+    def __init__(self, connect: Connect, gate: Gate = _OPEN) -> None:
+        self.gate = gate
+        self.connect = connect
         self._connections: set[_ServerConnection] = set()
         self._listener: asyncio.Server | None = None
+        self._handshakes: Handshakes | None = None
 
     async def start(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
         """Begin to listen, and return the address and port that a client is to use.
@@ -71,15 +88,32 @@ class RpcServer:
         Raises:
             OSError: the address cannot be listened on.
         """
-        loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(self._accept, host, port, ssl=tls)
+        accept: Callable[[], asyncio.Protocol] = self._accept
+        if tls is not None:
+            self._handshakes = Handshakes(tls, self._accept)
+            accept = self._handshakes.accept
+        self._listener = await asyncio.get_running_loop().create_server(accept, host, port)
         address: tuple[str, int] = self._listener.sockets[0].getsockname()[:2]
         return address
+
+    def use_certificates(self, tls: ssl.SSLContext) -> None:
+        """Use other certificates from the next connection on. Only for a server that began with TLS."""
+        assert self._handshakes is not None
+        self._handshakes.context = tls
+
+    def use_gate(self, gate: Gate) -> None:
+        """Ask other things of callers from now on, and end the streams of those that have not got them."""
+        self.gate = gate
+        for connection in list(self._connections):
+            connection.check_calls()
 
     async def close(self) -> None:
         """Stop listening, end every call with UNAVAILABLE, and close the connections."""
         if self._listener is not None:
             self._listener.close()
+        if self._handshakes is not None:
+            with anyio.CancelScope(shield=True):
+                await self._handshakes.close()
         connections = list(self._connections)
         for connection in connections:
             connection.shut_down()
@@ -100,13 +134,13 @@ class RpcServer:
             await self._listener.wait_closed()
 
     def _accept(self) -> Http2Protocol:
-        return _ServerConnection(self._connect, self._connections).protocol
+        return _ServerConnection(self, self._connections).protocol
 
 
 class _ServerConnection(AbstractHandler):
     """One connection and its calls. A call is cancelled through a scope, so that shields hold."""
 
-    def __init__(self, connect: Callable[[], ServedConnection], connections: "set[_ServerConnection]") -> None:
+    def __init__(self, server: RpcServer, connections: "set[_ServerConnection]") -> None:
         self.protocol = Http2Protocol(
             self,
             _CONFIG,
@@ -115,9 +149,9 @@ class _ServerConnection(AbstractHandler):
             on_made=self._made,
             on_lost=self._lost,
         )
-        self._connect = connect
+        self._server = server
         self._connections = connections
-        self._service: ServedConnection
+        self._services: dict[str, ServedConnection] = {}
         self._calls: dict[Stream, _Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._gone = asyncio.Event()
@@ -152,6 +186,29 @@ class _ServerConnection(AbstractHandler):
         for running in self._calls.values():
             running.cancel()
 
+    def check_calls(self) -> None:
+        """End the streams, and the calls that have only begun, whose credentials would not be accepted any more."""
+        for running in self._calls.values():
+            admitted = running.admitted
+            if admitted is None or (admitted.call.was_read and admitted.method.name not in _STREAMS):
+                continue  # what has been asked for is answered
+            try:
+                principal = self._admit(admitted.method, admitted.call)
+            except (Unauthenticated, PermissionDenied) as error:
+                running.refuse(failure_of(error))
+            else:
+                if principal.name != admitted.principal.name:
+                    running.refuse(_OTHER_PRINCIPAL)
+
+    def _admit(self, method: Method, call: ServerCall) -> Principal:
+        return self._server.gate.admit(method, call.headers, self.protocol.peer_certificate)
+
+    def _service_of(self, principal: Principal) -> ServedConnection:
+        service = self._services.get(principal.name)
+        if service is None:
+            service = self._services[principal.name] = self._server.connect(principal.name)
+        return service
+
     async def wait_ended(self) -> None:
         """Wait until no call is left."""
         while self._tasks:
@@ -162,12 +219,12 @@ class _ServerConnection(AbstractHandler):
         await self._gone.wait()
 
     def _made(self) -> None:
-        self._service = self._connect()
         self._connections.add(self)
 
     def _lost(self) -> None:
         self._connections.discard(self)
-        self._service.disconnect(by_peer=self.protocol.closed_by_peer)
+        for service in self._services.values():
+            service.disconnect(by_peer=self.protocol.closed_by_peer)
         self._gone.set()
 
     async def _serve(
@@ -177,8 +234,10 @@ class _ServerConnection(AbstractHandler):
         try:
             failure: Failure | None = _SHUTTING_DOWN
             with running.scope() as scope:
-                failure = await self._answer(call)
-            if scope.cancelled_caught and not (self._shutting_down and stream in self._calls):
+                failure = await self._answer(call, running)
+            if running.refusal is not None:
+                failure = running.refusal
+            elif scope.cancelled_caught and not (self._shutting_down and stream in self._calls):
                 return  # nobody is there to hear an answer
             with anyio.move_on_after(CLOSE_TIMEOUT_S):
                 await call.finish(failure)
@@ -188,15 +247,17 @@ class _ServerConnection(AbstractHandler):
             self._calls.pop(stream, None)
             release_stream()
 
-    async def _answer(self, call: ServerCall) -> Failure | None:
+    async def _answer(self, call: ServerCall, running: "_Running") -> Failure | None:
         """Serve a call up to its trailers, and return how it failed, if it did."""
         try:
             method = _method_of(call)
+            principal = self._admit(method, call)
+            running.admitted = _Admitted(method, call, principal)
             limit_s = timeout_s(call.headers)
             if limit_s == 0:
                 return deadline_exceeded(may_have_been_applied=False)
             with anyio.move_on_after(limit_s) as limit:
-                await _serve_method(method, self._service, call)
+                await _serve_method(method, self._service_of(principal), call)
             if limit.cancelled_caught:
                 return deadline_exceeded(may_have_been_applied=method.name in _WRITES)
         except ElectionError as error:
@@ -211,10 +272,21 @@ class _ServerConnection(AbstractHandler):
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """A call that goes on, and by whose right."""
+
+    method: Method
+    call: ServerCall
+    principal: Principal
+
+
 class _Running:
     """A call that can be cancelled, also before its task has begun."""
 
     def __init__(self) -> None:
+        self.admitted: _Admitted | None = None
+        self.refusal: Failure | None = None
         self._cancelled = False
         self._scope: anyio.CancelScope | None = None
 
@@ -222,6 +294,11 @@ class _Running:
         self._cancelled = True
         if self._scope is not None:
             self._scope.cancel()
+
+    def refuse(self, failure: Failure) -> None:
+        """End the call with a failure."""
+        self.refusal = failure
+        self.cancel()
 
     def scope(self) -> anyio.CancelScope:
         """Return the scope to run in. Made by the call's own task, as anyio demands."""
@@ -332,4 +409,6 @@ _UNARY: dict[str, Callable[[ElectionService, Call, Any], Awaitable[betterproto2.
     "GetTerm": _get_term,
 }
 _WRITES = _UNARY.keys() - {"GetTerm"}
+_STREAMS = {"Events", "KeepAlive"}
+"""What goes on for long, so that the caller's right to it may end meanwhile."""
 _BY_PATH = {method.path: method for method in (*ELECTION_METHODS.values(), *SESSION_METHODS.values())}

@@ -32,11 +32,13 @@ class StoredSession:
         session: its identity.
         ttl_s: its time-to-live in seconds.
         kept_alive: whether its client keeps it alive by renewals; else open connections do.
+        owner: name of the principal that opened it; "" where none was asked for.
     """
 
     session: SessionId
     ttl_s: float
     kept_alive: bool
+    owner: str = ""
 
 
 class Store(Protocol):
@@ -90,7 +92,9 @@ class Store(Protocol):
         """Iterate over all elections that were ever written and not forgotten."""
         ...
 
-    async def open_session(self, namespace: str, session_id: str, *, ttl_s: float, kept_alive: bool) -> SessionId:
+    async def open_session(
+        self, namespace: str, session_id: str, *, ttl_s: float, kept_alive: bool, owner: str = ""
+    ) -> SessionId:
         """Add a session, with an incarnation that this store has never given before."""
         ...
 

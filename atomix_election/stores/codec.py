@@ -73,6 +73,8 @@ def encode_session(stored: StoredSession) -> bytes:
     fields: dict[str, Any] = {"version": RECORD_VERSION, "session": stored.session, "ttl_s": stored.ttl_s}
     if stored.kept_alive:
         fields["kept_alive"] = True
+    if stored.owner:
+        fields["owner"] = stored.owner
     return _dump(fields)
 
 
@@ -84,7 +86,8 @@ def decode_session(record: bytes) -> StoredSession:
     """
     fields = _load(record, "a session")
     session = _session_id(fields.take("session"))
-    stored = StoredSession(session, fields.seconds("ttl_s"), fields.flag("kept_alive", default=False))
+    kept_alive, owner = fields.flag("kept_alive", default=False), fields.text("owner", "")
+    stored = StoredSession(session, fields.seconds("ttl_s"), kept_alive, owner)
     fields.end()
     return stored
 
@@ -104,8 +107,8 @@ class _Fields:
     def count(self, name: str) -> int:
         return _count(self.take(name), name)
 
-    def text(self, name: str) -> str:
-        return _text(self.take(name), name)
+    def text(self, name: str, default: object = _REQUIRED) -> str:
+        return _text(self.take(name, default), name)
 
     def items(self, name: str, default: object = _REQUIRED) -> list[object]:
         return _items(self.take(name, default), name)

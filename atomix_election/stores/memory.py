@@ -60,11 +60,13 @@ class MemoryStore:
         for election_id, record in list(self._records.items()):
             yield election_id, record.election
 
-    async def open_session(self, namespace: str, session_id: str, *, ttl_s: float, kept_alive: bool) -> SessionId:
+    async def open_session(
+        self, namespace: str, session_id: str, *, ttl_s: float, kept_alive: bool, owner: str = ""
+    ) -> SessionId:
         """See ``Store.open_session``."""
         self._incarnations += 1
         session = SessionId(namespace, session_id, self._incarnations)
-        self._sessions[session] = StoredSession(session, ttl_s, kept_alive)
+        self._sessions[session] = StoredSession(session, ttl_s, kept_alive, owner)
         return session
 
     async def end_session(self, session: SessionId) -> None:

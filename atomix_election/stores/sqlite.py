@@ -164,9 +164,11 @@ class SqliteStore:
                 return
             last = page[-1][0]
 
-    async def open_session(self, namespace: str, session_id: str, *, ttl_s: float, kept_alive: bool) -> SessionId:
+    async def open_session(
+        self, namespace: str, session_id: str, *, ttl_s: float, kept_alive: bool, owner: str = ""
+    ) -> SessionId:
         """See ``Store.open_session``. One whose caller was cancelled meanwhile is ended again."""
-        incarnation = await self._change(OpenSession(namespace, session_id, ttl_s, kept_alive))
+        incarnation = await self._change(OpenSession(namespace, session_id, ttl_s, kept_alive, owner))
         assert incarnation is not None
         return SessionId(namespace, session_id, incarnation)
 

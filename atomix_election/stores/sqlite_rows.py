@@ -143,11 +143,12 @@ class OpenSession:
     session_id: str
     ttl_s: float
     kept_alive: bool
+    owner: str = ""
 
     def carry_out(self, connection: sqlite3.Connection, number: int) -> bool:
         """See ``Change.carry_out``."""
         session = SessionId(self.namespace, self.session_id, number)
-        record = encode_session(StoredSession(session, self.ttl_s, self.kept_alive))
+        record = encode_session(StoredSession(session, self.ttl_s, self.kept_alive, self.owner))
         connection.execute("INSERT INTO session (incarnation, record) VALUES (?, ?)", [number, record])
         return True
 

@@ -1,5 +1,6 @@
 """One server process for all who only look at elections."""
 
+import os
 import signal
 from collections.abc import Generator
 
@@ -20,5 +21,5 @@ def target() -> Generator[str]:
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """The caller's own settings are not part of a test."""
-    for name in ("ATOMIX_ELECTION_TARGET", "ATOMIX_ELECTION_NAMESPACE"):
+    for name in [each for each in os.environ if each.startswith("ATOMIX_ELECTION_")]:
         monkeypatch.delenv(name, raising=False)

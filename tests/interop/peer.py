@@ -39,10 +39,11 @@ class Peer:
 
     Args:
         published: what protoc made.
-        target: ``grpc://host:port``.
+        target: ``grpc://host:port``, or ``grpcs://host:port`` with credentials.
         election: its name; by default one of its own.
         session: its id; by default one of its own.
         namespace: as it is sent.
+        credentials: certificates, a token.
     """
 
     def __init__(
@@ -53,14 +54,18 @@ class Peer:
         *,
         session: str | None = None,
         namespace: str = "",
+        credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         self.election = fresh("election") if election is None else election
         self.session = fresh("session") if session is None else session
         self.namespace = namespace
         # A pool of its own: else all channels of a process share one connection.
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0)]
-        self.channel = grpc.insecure_channel(target.removeprefix("grpc://"), options)
-        self.channel_target = target.removeprefix("grpc://")
+        self.channel_target = target.partition("://")[2]
+        if credentials is None:
+            self.channel = grpc.insecure_channel(self.channel_target, options)
+        else:
+            self.channel = grpc.secure_channel(self.channel_target, credentials, options)
         self._messages = published.messages
         self._stub = published.stubs.LeaderElectionStub(self.channel)
 

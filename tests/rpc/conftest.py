@@ -41,7 +41,7 @@ class Served:
     @cached_property
     def inside(self) -> ElectionService:
         """A connection without a network."""
-        return self.rpc._connect()
+        return self.rpc.connect()
 
     @property
     def calls(self) -> int:

@@ -121,7 +121,8 @@ async def test_a_cancelled_scope_at_any_step(served: Served, attempt: Attempt) -
 @pytest.mark.parametrize("attempt", [read, write, watch])
 async def test_a_cancellation_while_nobody_answers(attempt: Attempt) -> None:
     """It does not wait for the call's time limit."""
-    async with listening(fake.silent) as endpoint, RpcClient([endpoint], call_timeout_s=60.0) as client:
+    never = fake.answering(lambda _, __: None)
+    async with listening(never) as endpoint, RpcClient([endpoint], call_timeout_s=60.0) as client:
         task = asyncio.ensure_future(attempt(client))
         async with asyncio.timeout(WAIT_S):
             await eventually(lambda: open_streams(client) > 0)

@@ -147,6 +147,13 @@ async def test_kept_alive_is_remembered(store: Store) -> None:
     assert [(each.session, each.kept_alive) for each in await store.sessions()] == [(session, True)]
 
 
+async def test_the_owner_is_remembered(store: Store) -> None:
+    """A store keeps who opened a session; nobody, where it is not said."""
+    owned = await store.open_session("default", "s", ttl_s=1.0, kept_alive=True, owner="候補 b")
+    other = await _open(store, "t")
+    assert {each.session: each.owner for each in await store.sessions()} == {owned: "候補 b", other: ""}
+
+
 async def test_a_store_has_an_identity(
     store: Store, open_store: Callable[[Path], AbstractAsyncContextManager[Store]], tmp_path: Path
 ) -> None:

@@ -1,0 +1,133 @@
+"""Who may do what: principals, how they prove who they are, and the role that each method needs."""
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from types import MappingProxyType
+
+from atomix_election.errors import PermissionDenied, Unauthenticated
+
+
+class Role(IntEnum):
+    """What a principal may do in a namespace; each role includes those before it."""
+
+    OBSERVE = 1
+    """Read terms and watch."""
+    TAKE_PART = 2
+    """Have a session, enter elections and leave them."""
+    ADMINISTER = 3
+    """Change the order of others, and remove them."""
+
+
+ROLE_OF_METHOD: Mapping[str, Role] = MappingProxyType(
+    {
+        "GetTerm": Role.OBSERVE,
+        "Events": Role.OBSERVE,
+        "Create": Role.TAKE_PART,
+        "Close": Role.TAKE_PART,
+        "Enter": Role.TAKE_PART,
+        "Withdraw": Role.TAKE_PART,
+        "KeepAlive": Role.TAKE_PART,
+        "End": Role.TAKE_PART,
+        "Anoint": Role.ADMINISTER,
+        "Promote": Role.ADMINISTER,
+        "Evict": Role.ADMINISTER,
+    }
+)
+"""The least role that a method needs. One that is not here needs the highest."""
+
+EVERY_NAMESPACE = "*"
+"""Stands for all namespaces where a role is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Somebody who calls: a service, a person, a machine.
+
+    Args:
+        name: what its sessions are remembered by; "" is who calls a server that asks nobody.
+        roles: its highest role in each namespace, or in EVERY_NAMESPACE.
+        token_digests: SHA-256 of each token that proves to be it.
+        certificate_names: names in a client certificate that prove to be it, such as ``DNS:node-1.example``.
+    """
+
+    name: str
+    roles: Mapping[str, Role] = field(default_factory=dict[str, Role])
+    token_digests: frozenset[bytes] = field(default=frozenset(), repr=False)
+    certificate_names: frozenset[str] = frozenset()
+
+    def may(self, method: str, namespace: str) -> bool:
+        """Return whether it may call a method in a namespace."""
+        roles = [role for where, role in self.roles.items() if where in (namespace, EVERY_NAMESPACE)]
+        return bool(roles) and max(roles) >= ROLE_OF_METHOD.get(method, Role.ADMINISTER)
+
+    def check(self, method: str, namespace: str) -> None:
+        """Refuse a call that it may not make. What is said depends on nothing but names.
+
+        Raises:
+            PermissionDenied: it lacks the role.
+        """
+        if not self.may(method, namespace):
+            needed = ROLE_OF_METHOD.get(method, Role.ADMINISTER).name.lower()
+            raise PermissionDenied(
+                f"{self.name} may not call {method} in namespace {namespace!a}: it needs {needed} there. "
+                "Who administers the server can add that to its access file"
+            )
+
+
+ANYBODY = Principal("", {EVERY_NAMESPACE: Role.ADMINISTER})
+"""Who calls a server that asks for no credentials: it may do all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """All principals of a server.
+
+    Args:
+        principals: each with a name, tokens and names of certificates of its own.
+    """
+
+    principals: tuple[Principal, ...]
+
+    def authenticate(self, token: str | None, certificate_names: Iterable[str]) -> Principal:
+        """Return who calls. A token goes before a certificate.
+
+        Args:
+            token: what the call carries, if it carries one.
+            certificate_names: the names in the connection's client certificate, which was verified already.
+
+        Raises:
+            Unauthenticated: nobody, somebody unknown, or several.
+        """
+        if token is not None:
+            return self._by_token(token)
+        names = frozenset(certificate_names)
+        if not names:
+            raise Unauthenticated(
+                "the call carries no credentials: send metadata `authorization: Bearer TOKEN`, "
+                "or connect with a client certificate"
+            )
+        found = [each for each in self.principals if each.certificate_names & names]
+        if len(found) != 1:
+            of = "several principals" if found else "no principal"
+            raise Unauthenticated(f"the client certificate is that of {of}, its names are {', '.join(sorted(names))}")
+        return found[0]
+
+    def _by_token(self, token: str) -> Principal:
+        """Find the owner of a token, in a time that does not depend on which one it is or how much of it is right."""
+        digest = digest_of(token)
+        found: Principal | None = None
+        for principal in self.principals:
+            for known in principal.token_digests:
+                if hmac.compare_digest(known, digest):
+                    found = principal
+        if found is None:
+            raise Unauthenticated("the token is not known to this server: it may have been replaced or mistyped")
+        return found
+
+
+def digest_of(token: str) -> bytes:
+    """Return what is kept of a token. One made by chance cannot be found from it, so that no slow hash is needed."""
+    return hashlib.sha256(token.encode()).digest()

@@ -1,0 +1,111 @@
+"""TLS handshakes of a server: bounded in time and number, and each with the certificate of the moment."""
+
+import asyncio
+import logging
+import ssl
+from asyncio import BaseTransport, Transport
+from collections.abc import Callable
+from typing import cast
+
+HANDSHAKE_TIMEOUT_S = 5.0
+"""How long a client may take from connecting until TLS is up."""
+MAX_HANDSHAKES = 64
+"""Handshakes under way at a time. For one more, the oldest is given up: an honest one takes milliseconds."""
+SHUTDOWN_TIMEOUT_S = 1.0
+"""How long a peer may take to answer the good-bye of TLS."""
+
+log = logging.getLogger(__name__)
+
+
+class Handshakes:
+    """Takes the connections that a listener accepts, and hands each on when TLS is up.
+
+    A listener's own TLS would keep the certificate that it began with, tell nothing of a connection before its
+    handshake has ended, and leave it behind when the server is closed.
+
+    Args:
+        context: certificates; another one is for the connections that come after it.
+        make_protocol: returns what a connection is handed on to.
+    """
+
+    def __init__(self, context: ssl.SSLContext, make_protocol: Callable[[], asyncio.Protocol]) -> None:
+        self.context = context
+        self._make_protocol = make_protocol
+        self._under_way: dict[asyncio.Task[None], None] = {}
+
+    def accept(self) -> asyncio.Protocol:
+        """Return what begins a handshake when the connection is made."""
+        return _Waiting(self._begin)
+
+    async def close(self) -> None:
+        """Give up the handshakes that are under way."""
+        tasks = list(self._under_way)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(self, transport: Transport) -> None:
+        if len(self._under_way) >= MAX_HANDSHAKES:
+            next(iter(self._under_way)).cancel()
+        task = asyncio.get_running_loop().create_task(self._shake_hands(transport))
+        self._under_way[task] = None
+        task.add_done_callback(self._under_way.pop)
+
+    async def _shake_hands(self, transport: Transport) -> None:
+        early = _Early()
+        handed_on = False
+        try:
+            secured = await asyncio.get_running_loop().start_tls(
+                transport,
+                early,
+                self.context,
+                server_side=True,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
+                ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+            )
+            handed_on = early.hand_on(secured, self._make_protocol)
+        except OSError as error:  # ssl.SSLError is one, and so is what says that the time is over
+            log.debug("no TLS connection came about: %s", error)
+        finally:
+            if not handed_on:
+                transport.abort()
+
+
+class _Waiting(asyncio.Protocol):
+    """A connection before its handshake. Nothing of it is read."""
+
+    def __init__(self, begin: Callable[[Transport], None]) -> None:
+        self._begin = begin
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        plain = cast(Transport, transport)
+        plain.pause_reading()
+        self._begin(plain)
+
+
+class _Early(asyncio.Protocol):
+    """Keeps what happens between the end of the handshake and the moment when the connection is handed on."""
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._lost = False
+        self._next: asyncio.Protocol | None = None
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        if self._next is not None:
+            self._next.connection_lost(exc)
+
+    def hand_on(self, secured: Transport | None, make_protocol: Callable[[], asyncio.Protocol]) -> bool:
+        """Hand the connection on, unless it is lost already, and return whether that was done."""
+        if self._lost or secured is None or secured.get_extra_info("ssl_object") is None:
+            return False
+        self._next = make_protocol()
+        secured.set_protocol(self._next)
+        self._next.connection_made(secured)
+        if self._data:
+            self._next.data_received(self._data)
+        return True

@@ -1,0 +1,119 @@
+"""Principals, and what they may do. Pure."""
+
+import hmac
+
+import pytest
+
+from atomix_election.core.access import ANYBODY, ROLE_OF_METHOD, Access, Principal, Role, digest_of
+from atomix_election.errors import PermissionDenied, Unauthenticated
+from atomix_election.rpc.methods import ELECTION_METHODS, SESSION_METHODS
+
+OBSERVE = {"GetTerm", "Events"}
+TAKE_PART = OBSERVE | {"Create", "Close", "Enter", "Withdraw", "KeepAlive", "End"}
+ALL = TAKE_PART | {"Anoint", "Promote", "Evict"}
+MAY = {Role.OBSERVE: OBSERVE, Role.TAKE_PART: TAKE_PART, Role.ADMINISTER: ALL}
+
+A = Principal("a", {"x": Role.OBSERVE}, frozenset({digest_of("token-a"), digest_of("token-a-new")}))
+B = Principal("b", {"*": Role.TAKE_PART}, frozenset({digest_of("token-b")}), frozenset({"DNS:b.example", "CN:b"}))
+C = Principal("c", {"x": Role.ADMINISTER}, certificate_names=frozenset({"URI:spiffe://example/c"}))
+ACCESS = Access((A, B, C))
+
+
+def test_every_method_of_the_wire_has_a_role() -> None:
+    """One that was forgotten would need the highest, which hurts nobody but its users."""
+    assert set(ROLE_OF_METHOD) >= set(ELECTION_METHODS) | set(SESSION_METHODS) == ALL
+
+
+@pytest.mark.parametrize("method", sorted(ALL))
+@pytest.mark.parametrize("role", Role)
+def test_what_each_role_may_do(role: Role, method: str) -> None:
+    """In the namespace where it was given, and nowhere else; ``*`` is everywhere."""
+    here, everywhere = Principal("p", {"here": role}), Principal("p", {"*": role})
+    assert here.may(method, "here") == everywhere.may(method, "here") == (method in MAY[role])
+    assert everywhere.may(method, "there") == (method in MAY[role])
+    for namespace in ("there", "her", "here2", ""):
+        assert not here.may(method, namespace)
+    assert not here.may(method, "*")
+    assert not Principal("p").may(method, "here")
+
+
+def test_of_two_roles_the_higher_one_counts() -> None:
+    """Whether it was given here or everywhere."""
+    for roles in ({"*": Role.OBSERVE, "x": Role.ADMINISTER}, {"*": Role.ADMINISTER, "x": Role.OBSERVE}):
+        assert Principal("p", roles).may("Evict", "x")
+
+
+def test_a_method_that_nobody_has_thought_of_needs_the_highest_role() -> None:
+    """Closed by default."""
+    assert not Principal("p", {"x": Role.TAKE_PART}).may("Shutdown", "x")
+    assert Principal("p", {"x": Role.ADMINISTER}).may("Shutdown", "x")
+
+
+def test_anybody_may_do_all() -> None:
+    """Where nobody is asked."""
+    assert ANYBODY.name == ""
+    assert all(ANYBODY.may(method, "x") for method in ALL)
+
+
+def test_a_refusal_says_what_is_missing() -> None:
+    """Who, what, where and which role."""
+    with pytest.raises(PermissionDenied) as denied:
+        A.check("Enter", "x")
+    assert all(word in str(denied.value) for word in ("a may not call Enter", "'x'", "take_part"))
+    A.check("GetTerm", "x")
+
+
+def test_a_token_is_its_owners() -> None:
+    """Each of several, whole and exactly."""
+    assert ACCESS.authenticate("token-a", ()) is ACCESS.authenticate("token-a-new", ()) is A
+    assert ACCESS.authenticate("token-b", ()) is B
+    for wrong in ("", "token", "token-a ", "Token-a", "token-ab", digest_of("token-a").hex(), "\N{SNOWMAN}"):
+        with pytest.raises(Unauthenticated) as refused:
+            ACCESS.authenticate(wrong, ())
+        assert not wrong.strip() or wrong not in str(refused.value).replace("the token is", "")
+
+
+def test_every_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after the right one was found."""
+    compared: list[bytes] = []
+
+    def compare(known: bytes, digest: bytes) -> bool:
+        compared.append(known)
+        return digest == known
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    ACCESS.authenticate("token-a", ())
+    assert sorted(compared) == sorted(A.token_digests | B.token_digests)
+
+
+def test_a_certificate_is_that_of_who_has_one_of_its_names() -> None:
+    """Other names in it do not matter."""
+    assert ACCESS.authenticate(None, {"DNS:b.example", "DNS:other.example"}) is B
+    assert ACCESS.authenticate(None, {"URI:spiffe://example/c"}) is C
+
+
+def test_a_certificate_of_nobody_or_of_several_is_refused() -> None:
+    """With its names, which are no secret."""
+    with pytest.raises(Unauthenticated, match=r"no principal, its names are CN:x, DNS:b\.example\.net"):
+        ACCESS.authenticate(None, {"DNS:b.example.net", "CN:x"})
+    with pytest.raises(Unauthenticated, match="several principals"):
+        ACCESS.authenticate(None, {"CN:b", "URI:spiffe://example/c"})
+
+
+def test_a_token_goes_before_a_certificate() -> None:
+    """A wrong one is not made good by a certificate."""
+    assert ACCESS.authenticate("token-a", {"CN:b"}) is A
+    with pytest.raises(Unauthenticated):
+        ACCESS.authenticate("wrong", {"CN:b"})
+
+
+def test_without_credentials() -> None:
+    """The message says which there are."""
+    with pytest.raises(Unauthenticated, match=r"no credentials.*authorization: Bearer TOKEN.*certificate"):
+        ACCESS.authenticate(None, ())
+
+
+def test_no_digest_is_shown() -> None:
+    """Not that it would help anybody."""
+    assert digest_of("token-a").hex() not in repr(ACCESS)
+    assert "digest" not in repr(ACCESS)

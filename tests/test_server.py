@@ -1,0 +1,30 @@
+"""Where an embedded server may listen."""
+
+from pathlib import Path
+
+import pytest
+
+from atomix_election import ElectionServer, InvalidRequest, ServerTls
+
+TLS = ServerTls("certificate.pem", "key.pem")
+MUTUAL = ServerTls("certificate.pem", "key.pem", "ca.pem")
+ACCESS = Path("access.toml")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "10.0.0.1", "elections.example", "localhost.example"])
+def test_it_does_not_listen_where_others_get_unless_it_is_secured(host: str) -> None:
+    """With TLS and a way to know who calls, or when it is said that this is meant."""
+    for tls, access in ((None, None), (TLS, None), (None, ACCESS)):
+        with pytest.raises(InvalidRequest, match="may be reached from other machines") as refused:
+            ElectionServer(host=host, tls=tls, access=access)
+        for option in ("--certificate", "--key", "--auth", "--client-ca", "--insecure", "insecure=True"):
+            assert option in str(refused.value)
+        ElectionServer(host=host, tls=tls, access=access, insecure=True)
+    ElectionServer(host=host, tls=TLS, access=ACCESS)
+    ElectionServer(host=host, tls=MUTUAL)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_it_listens_on_loopback_as_it_is(host: str) -> None:
+    """That is for tests, and for one machine."""
+    ElectionServer(host=host)
