@@ -132,6 +132,20 @@ async def open_engine(target: str, limits: SessionLimits, clock: Clock) -> Async
                 yield engine
 
 
+def path_of_file(text: str) -> str:
+    """Return the path of a store's file, which may be written as a target too.
+
+    Raises:
+        InvalidRequest: it is a target that names no file.
+    """
+    if "://" not in text:
+        return text
+    scheme, rest = _split(text)
+    if scheme != "sqlite":
+        raise InvalidRequest(f"{text!r} names no file: write a path, or sqlite:///FILE")
+    return _sqlite_path(text, rest)
+
+
 def parse_endpoints(target: str, text: str, *, lowest_port: int = 1) -> list[Endpoint]:
     """Return the endpoints in ``host:port[,host:port]``; an IPv6 address stands in brackets.
 
@@ -200,6 +214,11 @@ def _memory(target: str, name: str) -> _StoreTarget:
 
 
 def _sqlite(target: str, rest: str) -> _StoreTarget:
+    path = _sqlite_path(target, rest)
+    return _StoreTarget(partial(_open_sqlite, path), f"sqlite:///{os.path.realpath(path)}")
+
+
+def _sqlite_path(target: str, rest: str) -> str:
     path = rest.removeprefix("/")
     if path == rest:
         raise InvalidRequest(
@@ -207,7 +226,7 @@ def _sqlite(target: str, rest: str) -> _StoreTarget:
         )
     if not path or path == ":memory:" or "\0" in path:
         raise InvalidRequest(f"target {target!r} names no file: write sqlite:///relative.db, or use memory://")
-    return _StoreTarget(partial(_open_sqlite, path), f"sqlite:///{os.path.realpath(path)}")
+    return path
 
 
 _STORES: dict[str, Callable[[str, str], _StoreTarget]] = {"memory": _memory, "sqlite": _sqlite}

@@ -285,8 +285,7 @@ def _forget(election: Election, _: Forget, is_open: _IsOpen) -> Transition:
     using = sum(is_open(session) for session in election.sessions())
     if using:
         return _refuse(election, _in_use(f"{using} open sessions have created it or written to it"))
-    empty = Election(number=election.number, revision=election.revision)
-    return Transition(election if election == empty else empty, forgotten=True)
+    return Transition(Election(number=election.number, revision=election.revision), forgotten=True)
 
 
 def _without(election: Election, candidate: Candidate) -> Election:

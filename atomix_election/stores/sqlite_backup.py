@@ -95,9 +95,9 @@ def restore(backup: str, destination: str, *, tokens_seen: int = 0, progress: Pr
 @contextmanager
 def _reading(path: str) -> Generator[sqlite3.Connection]:
     """Give what a file had when the block began; its owner goes on writing."""
-    if not Path(path).is_file():
-        raise StoreError(f"there is no file {path}: name the file of a store")
     try:
+        if not Path(path).is_file():
+            raise StoreError(f"there is no file {path}: name the file of a store")
         with closing(_open(path)) as connection:
             connection.execute("BEGIN")  # a copy would begin anew at each change by another process without this
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()

@@ -19,6 +19,7 @@ from atomix_election.core.commands import (
     Enter,
     Evict,
     ExpireSession,
+    Forget,
     Promote,
     SteppedDown,
     Withdraw,
@@ -34,9 +35,11 @@ COMMANDS: dict[type[Command], list[Command]] = {
     **{kind: [kind(each) for each in NAMED] for kind in (Anoint, Promote, Evict)},
     **{kind: [kind(each, session) for each in NAMED for session in ASKING] for kind in (Enter, Withdraw)},
     **{kind: [kind(session) for session in ASKING] for kind in (Create, Close, ExpireSession)},
+    Forget: [Forget()],
     SteppedDown: [SteppedDown(session, number) for session in ASKING for number in (2, 3, 4, 5)],
 }
-ASK_FOR_THE_END = (Enter, Withdraw, Create, Close)
+ASK_FOR_THE_END = (Enter, Withdraw, Create, Close, Forget)
+SOME_ENDED = [frozenset(each) for size in range(4) for each in combinations(SESSIONS, size)]
 QUEUES, CANONICAL_QUEUES, SUBSETS = 2713, 485, 8
 
 Sessions = frozenset[SessionId]
@@ -88,6 +91,8 @@ def expected_refusal(queue: Queue, ended: Sessions, command: Command) -> str:
             return "NotOwner"
         case Anoint(id) | Promote(id) | Evict(id) if id not in owner:
             return "NotACandidate"
+        case Forget():
+            return "InvalidRequest"
         case _:
             return "NoneType"
 
@@ -175,3 +180,27 @@ def test_every_kind_of_command_is_tried() -> None:
     """A new kind of command needs its rule here."""
     assert set(COMMANDS) == set(Command.__args__)
     assert sum(map(number_of_cases, COMMANDS)) > 300_000
+
+
+@pytest.mark.parametrize("displaced", [(), (Displaced(Candidate("a", SESSIONS[0]), 3),)], ids=["", "displaced"])
+@pytest.mark.parametrize("operations", [{}, {SESSIONS[1]: 4}], ids=["", "wrote"])
+@pytest.mark.parametrize("registered", [(), SESSIONS[:1], SESSIONS[:2]], ids=len)
+@pytest.mark.parametrize("queue", [(), (Candidate("a", SESSIONS[2]),)], ids=["", "candidate"])
+@pytest.mark.parametrize("ended", SOME_ENDED, ids=len)
+def test_an_election_is_forgotten_when_nobody_has_anything_in_it(
+    queue: Queue,
+    registered: tuple[SessionId, ...],
+    operations: dict[SessionId, int],
+    displaced: tuple[Displaced, ...],
+    ended: Sessions,
+) -> None:
+    """Candidates and the displaced count whatever became of their sessions; the rest counts while its session lasts."""
+    before = Election(queue, 5, 12, frozenset(registered), MappingProxyType(operations), displaced)
+    transition = apply(before, Forget(), is_open=lambda session: session not in ended)
+    in_use = bool(queue or displaced or {*registered, *operations} - ended)
+    assert (transition.refusal is not None, transition.forgotten) == (in_use, not in_use)
+    if in_use:
+        assert transition.election is before
+        assert "in use" in str(transition.refusal)
+    else:
+        assert transition.election == Election(number=5, revision=12)

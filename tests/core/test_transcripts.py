@@ -7,6 +7,7 @@
     floor N                        the least number of a term that begins from here on
     enter a session=S   -> RESULT  and so on: withdraw, anoint, promote, evict, create, close, expire
     stepped-down session=S term=N  -> RESULT
+    forget              -> forgotten, RESULT
     owners              -> a=S     who entered which candidate
     acting              -> a       who may act as leader, or nobody
 
@@ -28,7 +29,7 @@ from atomix_election.core.election import Election, apply
 from atomix_election.model import SessionId
 
 TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
-LEAST_FILES, LEAST_SCENARIOS = 10, 87
+LEAST_FILES, LEAST_SCENARIOS = 11, 93
 KNOWN_FAULTS = (
     "a leader that enters again is queued behind itself",
     "Withdraw of a waiting candidate does nothing",
@@ -41,6 +42,7 @@ KNOWN_FAULTS = (
 
 REFUSALS: dict[type[errors.ElectionError], str] = {
     errors.CandidateTaken: "taken",
+    errors.InvalidRequest: "in use",
     errors.NotACandidate: "not a candidate",
     errors.NotOwner: "not the owner",
     errors.OutcomeUnknown: "late duplicate",
@@ -88,6 +90,8 @@ def session_name(session: SessionId) -> str:
 
 def write_of(line: str) -> tuple[Command, Operation | None]:
     """Read a write. A line that is none raises ValueError."""
+    if line == "forget":
+        return commands.Forget(), None
     if report := re.fullmatch(r"stepped-down session=([\d.]+) term=(\d+)", line):
         return commands.SteppedDown(session_id(report[1]), int(report[2])), None
     match = WRITE.fullmatch(line)
@@ -149,7 +153,7 @@ class Stage:
         if transition.refusal is not None:
             assert self.election == before, f"refused, and changed: {self.election}"
             return f"refused: {REFUSALS[type(transition.refusal)]}"
-        return changes(before, self.election)
+        return "forgotten, " * transition.forgotten + changes(before, self.election)
 
 
 def changes(before: Election, after: Election) -> str:

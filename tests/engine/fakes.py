@@ -33,6 +33,8 @@ class RecordingStore:
         """Whether the next write takes place, whose outcome nobody is told; from then on the store is unreadable."""
         self.unreadable = False
         self.conflicts = 0
+        self.held_for_s: float | None = None
+        """What it says of a restore."""
 
     @property
     def id(self) -> str:
@@ -69,6 +71,29 @@ class RecordingStore:
     async def _write_by_somebody_else(self, election_id: ElectionId) -> None:
         record = await self.memory.read(election_id)
         await self.memory.write(election_id, record.election, expected=record.version)
+
+    @property
+    def hold_s(self) -> float | None:
+        """See ``Store.hold_s``."""
+        return self.held_for_s
+
+    async def end_hold(self) -> None:
+        """See ``Store.end_hold``."""
+        if self.failing:
+            raise StoreError("the disk is full")
+        self.held_for_s = None
+
+    async def forget(self, election_id: ElectionId, *, expected: int) -> Record | None:
+        """See ``Store.forget``; it fails or conflicts after the delay, as a write does."""
+        if self.write_delay_s:
+            await anyio.sleep(self.write_delay_s)
+        if self.failing:
+            raise StoreError("the disk is full")
+        if self.conflicts:
+            self.conflicts -= 1
+            await self._write_by_somebody_else(election_id)
+            return None
+        return await self.memory.forget(election_id, expected=expected)
 
     def elections(self) -> AsyncIterator[tuple[ElectionId, Election]]:
         """See ``Store.elections``."""

@@ -252,3 +252,80 @@ async def test_a_cancelled_write_is_done_or_not_and_disturbs_nobody(store: Store
 
 async def _write_once(store: Store, election_id: ElectionId) -> None:
     assert await store.write(election_id, ELECTION, expected=0)
+
+
+async def test_a_forgotten_election_is_gone_and_goes_on_above_what_it_had(store: Store) -> None:
+    """It is listed no more, is read as one that nobody is in, and can be written again."""
+    kept, written = await store.write(E2, ELECTION, expected=0), await store.write(E1, ELECTION, expected=0)
+    assert written is not None
+    left = await store.forget(E1, expected=written.version)
+    assert left == Record(Election(number=3, revision=7), version=0)
+    assert await store.read(E1) == left
+    assert [each async for each in store.elections()] == [(E2, ELECTION)]
+    assert await store.read(E2) == kept
+    again = await store.write(E1, ELECTION, expected=0)
+    assert again is not None
+    assert again.version not in (0, written.version)
+    assert await store.read(E1) == again
+
+
+async def test_forgetting_with_another_version_changes_nothing(store: Store) -> None:
+    """Too old, too new, or 0 where there is something: None."""
+    first = await store.write(E1, ELECTION, expected=0)
+    assert first is not None
+    second = await store.write(E1, ELECTION, expected=first.version)
+    assert second is not None
+    for expected in (0, first.version, second.version + 1):
+        assert await store.forget(E1, expected=expected) is None
+    assert await store.read(E1) == second
+    assert await store.forget(E2, expected=second.version) is None
+
+
+async def test_forgetting_what_was_never_written_leaves_no_trace(store: Store) -> None:
+    """What is read is returned."""
+    assert await store.forget(E1, expected=0) == Record(Election(), version=0)
+    assert [each async for each in store.elections()] == []
+
+
+async def test_a_floor_holds_for_its_namespace_and_never_falls(store: Store) -> None:
+    """The highest number and the highest revision of all that was forgotten there; what is written has its own."""
+    namesake, low, high, other = (ElectionId("default", name) for name in ("never", "low", "high", "other"))
+    assert (await store.read(namesake)).election == Election()
+    kept = await store.write(other, Election(number=1, revision=1), expected=0)
+    for election_id, number, revision, floor in ((high, 9, 20, (9, 20)), (low, 4, 30, (9, 30)), (E2, 50, 60, (9, 30))):
+        record = await store.write(election_id, Election(number=number, revision=revision), expected=0)
+        assert record is not None
+        assert await store.forget(election_id, expected=record.version)
+        for each in (namesake, low, high) if floor[1] == 30 else (namesake, high):
+            assert (await store.read(each)).election == Election(number=floor[0], revision=floor[1])
+    assert await store.read(other) == kept
+    assert (await store.read(E2)).election == Election(number=50, revision=60)
+
+
+async def test_of_a_write_and_a_forget_with_one_version_one_is_done(store: Store) -> None:
+    """Whichever: what was written is not lost, and what was forgotten not brought back below its floor."""
+    for round_ in range(1, 9):
+        record = await store.read(E1)
+        record = await store.write(E1, Election(number=2 * round_), expected=record.version)
+        assert record is not None
+        outcomes: dict[str, Record | None] = {}
+
+        async def write(version: int, number: int, outcomes: dict[str, Record | None]) -> None:
+            outcomes["write"] = await store.write(E1, Election(number=number), expected=version)
+
+        async def forget(version: int, outcomes: dict[str, Record | None]) -> None:
+            outcomes["forget"] = await store.forget(E1, expected=version)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(write, record.version, 2 * round_ + 1, outcomes)
+            tasks.start_soon(forget, record.version, outcomes)
+        (done,) = [each for each in outcomes.values() if each is not None]
+        assert await store.read(E1) == done
+        assert done.election.number == 2 * round_ + (outcomes["write"] is not None)
+
+
+async def test_a_store_that_was_not_restored_holds_nobody_off(store: Store) -> None:
+    """And ending a hold that there is not is no error."""
+    assert store.hold_s is None
+    await store.end_hold()
+    assert store.hold_s is None

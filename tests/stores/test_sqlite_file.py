@@ -480,14 +480,15 @@ def test_refusals_leave_nothing_open(path: Path) -> None:
 
 
 def test_an_older_file_is_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All steps in one transaction; a file of version 1 and one of version 2 both become one of version 3."""
+    """All steps in one transaction; a file that is one version behind, and one that is two."""
+    present = len(sqlite_schema.MIGRATIONS)
     SqliteFile(str(path)).close()
     steps = (
         *sqlite_schema.MIGRATIONS,
         ("ALTER TABLE store ADD COLUMN colour TEXT", "UPDATE store SET colour = 'red'"),
         ("ALTER TABLE store ADD COLUMN size INTEGER NOT NULL DEFAULT 7",),
     )
-    for known in (2, 3):
+    for known in (present + 1, present + 2):
         monkeypatch.setattr(sqlite_schema, "MIGRATIONS", steps[:known])
         file = SqliteFile(str(path))
         write(file, 1, 0)
@@ -496,6 +497,27 @@ def test_an_older_file_is_brought_up_to_date(path: Path, monkeypatch: pytest.Mon
             assert connection.execute("PRAGMA user_version").fetchone() == (known,)
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT colour, size FROM store").fetchone() == ("red", 7)
+
+
+@pytest.mark.parametrize("known", range(1, len(sqlite_schema.MIGRATIONS)))
+def test_a_file_of_each_former_version_goes_on_as_it_was(
+    path: Path, monkeypatch: pytest.MonkeyPatch, known: int
+) -> None:
+    """Its identity, and what is in it; it holds nobody off, and nothing in it has a floor."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite_schema, "MIGRATIONS", sqlite_schema.MIGRATIONS[:known])
+        sqlite_schema.create(str(path))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        (identity,) = connection.execute("SELECT identity FROM store").fetchone()
+        connection.execute("UPDATE store SET number = 5")
+        connection.execute(
+            "INSERT INTO election VALUES ('default', 'e', 5, ?)", [encode_election(Election(number=3, revision=4))]
+        )
+    file = SqliteFile(str(path))
+    assert (file.identity, file.hold_s) == (identity, None)
+    records = file.read([ReadElection(E), ReadElection(ElectionId("default", "other"))])
+    assert [(each.election, each.version) for each in records] == [(Election(number=3, revision=4), 5), (Election(), 0)]
+    file.close()
 
 
 def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -507,13 +529,8 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path, monkeypatc
         with pytest.raises(StoreError, match="syntax error"):
             SqliteFile(str(path))
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
-        assert [row[1] for row in connection.execute("PRAGMA table_info(store)")] == [
-            "only_row",
-            "identity",
-            "number",
-            "openings",
-        ]
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(sqlite_schema.MIGRATIONS),)
+        assert "colour" not in [row[1] for row in connection.execute("PRAGMA table_info(store)")]
     SqliteFile(str(path)).close()
 
 
@@ -522,5 +539,5 @@ def test_a_newer_file_is_refused_by_its_version(path: Path) -> None:
     SqliteFile(str(path)).close()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 9")
-    with pytest.raises(StoreError, match=r"schema version 9, .* newer than 1: run the release that wrote it"):
+    with pytest.raises(StoreError, match=r"schema version 9, .* newer than 2: run the release that wrote it"):
         SqliteFile(str(path))
