@@ -22,6 +22,8 @@ SESSION_KEY = "session-id"
 OPERATION_KEY = "atomix-election-operation"
 STORE_KEY = "atomix-election-store"
 """Response header of Events: identity of the store, by which a client that comes back knows whether it is the same."""
+PROTOCOL_KEY = "atomix-election-protocol"
+"""Of calls of our own services: the versions that the client speaks, and the one that the server answers in."""
 TIMEOUT_KEY = "grpc-timeout"
 AUTHORIZATION_KEY = "authorization"
 
@@ -118,6 +120,15 @@ def token_of(headers: Headers) -> str | None:
 def token_metadata(token: str) -> Headers:
     """Return the header that carries a token."""
     return [(AUTHORIZATION_KEY, f"Bearer {token}")]
+
+
+def protocol_of(headers: Headers) -> str:
+    """Return what a client says of the versions that it speaks; "" where it says nothing.
+
+    Raises:
+        InvalidRequest: it says so twice.
+    """
+    return _single(headers, PROTOCOL_KEY)
 
 
 def session_metadata(namespace: str, session: str) -> Headers:

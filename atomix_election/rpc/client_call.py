@@ -21,16 +21,18 @@ from atomix_election.errors import (
     Unavailable,
 )
 from atomix_election.rpc import wire
-from atomix_election.rpc.call import TIMEOUT_KEY, encode_timeout
+from atomix_election.rpc.call import PROTOCOL_KEY, TIMEOUT_KEY, encode_timeout
 from atomix_election.rpc.client_connection import ClientConnection
 from atomix_election.rpc.frames import frame, read_frame
 from atomix_election.rpc.http2 import Headers, Http2Protocol, Termination, reset
 from atomix_election.rpc.methods import Method
+from atomix_election.rpc.protocol import SPOKEN, check_agreed, is_ours
 from atomix_election.rpc.status import ERROR_NAME_KEY, Failure, Rejected, error_of
 
 MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 """The largest answer that is read: a term of tens of thousands of candidates."""
 
+_UNIMPLEMENTED = str(Status.UNIMPLEMENTED.value)
 _MessageT = TypeVar("_MessageT", bound=betterproto2.Message)
 
 
@@ -172,6 +174,8 @@ class ClientCall:
             *self._metadata,
             *self._credentials,
         ]
+        if is_ours(self._method):
+            headers.append((PROTOCOL_KEY, str(SPOKEN)))
         if timeout_s is not None:
             headers.append((TIMEOUT_KEY, encode_timeout(timeout_s)))
         try:
@@ -205,6 +209,8 @@ class ClientCall:
         first = {} if self._stream is None else dict(self._stream.headers or ())
         if first.get(":status") != "200" or "grpc-status" in first:
             self._raise_status()
+        elif is_ours(self._method):
+            check_agreed(first.get(PROTOCOL_KEY, ""), self._connection.authority)
 
     def _raise_status(self) -> None:
         """Raise what the server has said, if it has said that the call failed."""
@@ -221,6 +227,8 @@ class ClientCall:
             return
         last = last or first
         message = decode_grpc_message(last.get("grpc-message", ""))
+        if status == _UNIMPLEMENTED and is_ours(self._method):
+            message = f"the server {self._connection.authority} is too old for this, or of another make: {message}"
         raise error_of(Failure(_status(status), message, last.get(ERROR_NAME_KEY, "")), write=self._write)
 
     def _no_answer(self, why: str) -> ElectionError:

@@ -18,12 +18,13 @@ from atomix_election.core.access import Principal
 from atomix_election.errors import ElectionError, PermissionDenied, Unauthenticated
 from atomix_election.rpc._generated.atomix.election import v1
 from atomix_election.rpc._generated.atomix_election import v1 as sessions_v1
-from atomix_election.rpc.call import STORE_KEY, ServerCall, call_of, session_of, timeout_s
+from atomix_election.rpc.call import PROTOCOL_KEY, STORE_KEY, ServerCall, call_of, protocol_of, session_of, timeout_s
 from atomix_election.rpc.convert import answer_message, event_message, renewal_of, term_message
 from atomix_election.rpc.gate import Gate
 from atomix_election.rpc.handshake import Handshakes
 from atomix_election.rpc.http2 import Headers, Http2Protocol, configuration
 from atomix_election.rpc.methods import ELECTION_METHODS, SESSION_METHODS, Method
+from atomix_election.rpc.protocol import agree, is_ours
 from atomix_election.rpc.status import Failure, Rejected, deadline_exceeded, failure_of, unimplemented
 from atomix_election.service import Call, ElectionService
 from atomix_election.tasks import background_tasks
@@ -253,6 +254,8 @@ class _ServerConnection(AbstractHandler):
             method = _method_of(call)
             principal = self._admit(method, call)
             running.admitted = _Admitted(method, call, principal)
+            if is_ours(method):
+                call.add_header(PROTOCOL_KEY, str(agree(protocol_of(call.headers))))
             limit_s = timeout_s(call.headers)
             if limit_s == 0:
                 return deadline_exceeded(may_have_been_applied=False)
