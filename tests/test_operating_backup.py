@@ -1,0 +1,78 @@
+"""Section "Backup and restore" of ``docs/operating.md``: its commands work as they stand there."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+DOCUMENT = (Path(__file__).parents[1] / "docs" / "operating.md").read_text()
+WAIT_S = 20.0
+ANY_PORT = "--listen 127.0.0.1:0"
+
+
+def commands(heading: str) -> list[str]:
+    """Return the command lines under a heading of the section."""
+    section = re.search(r"^## Backup and restore\n(.*?)(?=^## |\Z)", DOCUMENT, re.MULTILINE | re.DOTALL)
+    assert section
+    found = re.search(rf"^### {heading}\n(.*?)(?=^### |\Z)", section[1], re.MULTILINE | re.DOTALL)
+    assert found, heading
+    return re.findall(r"^    (atomix-election .*)$", found[1], re.MULTILINE)
+
+
+def environment() -> dict[str, str]:
+    """Return the caller's, without settings of ours, and with the command."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("ATOMIX_ELECTION_")}
+    return ours | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def run(line: str, directory: Path) -> str:
+    """Run a line that must go well, and return its output."""
+    ended = subprocess.run(
+        ["bash", "-c", line],
+        cwd=directory,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+@contextmanager
+def serving(line: str, directory: Path) -> Generator[str]:
+    """Run a server on any free port, and give its target."""
+    with subprocess.Popen(
+        ["bash", "-c", f"exec {line} {ANY_PORT}"],
+        cwd=directory,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().removeprefix("listening on ").strip()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(WAIT_S) == 0
+        finally:
+            process.kill()
+
+
+def test_the_commands_in_order(tmp_path: Path) -> None:
+    """With nothing but the address replaced."""
+    (backup,) = commands("Backups")
+    restore, serve, restore_again = commands("Restoring")
+    with serving("atomix-election serve", tmp_path):
+        run(backup, tmp_path)
+    shutil.copy(tmp_path / "backup.db", tmp_path / "copy-of-backup.db")
+    assert f"above {1 << 40};" in run(restore, tmp_path)
+    with serving(serve, tmp_path) as target:
+        assert f"term      {1 << 40}" in run(f"atomix-election term e --target {target}", tmp_path)
+    assert "above 5000000000000;" in run(restore_again, tmp_path)
