@@ -71,7 +71,14 @@ async def connect(
     check_metadata_id("namespace", namespace)
     Timing(session_ttl)
     clock = clock or SystemClock()
-    async with open_service(target, session_ttl_s=session_ttl, clock=clock, tls=tls, token=token) as service:
+    async with open_service(
+        target,
+        session_ttl_s=session_ttl,
+        clock=clock,
+        tls=tls,
+        token=token,
+        release_on_disconnect=release_on_disconnect,
+    ) as service:
         keeper = SessionKeeper(
             service,
             namespace,
@@ -342,8 +349,9 @@ class LeaderElection:
                 async with lead(candidates, self._place) as leadership:
                     return await work(leadership)
             except (LeadershipLost, BaseExceptionGroup) as error:
-                withdrawn = isinstance(error, LeadershipLost) and error.reason is LossReason.WITHDRAWN
-                if leadership is None or withdrawn or not is_loss_of(error, leadership):
+                if leadership is None or not is_loss_of(error, leadership):
+                    raise
+                if leadership.reason is LossReason.WITHDRAWN:
                     raise
                 log.info("%s, entering again", error)
             await candidates.keeper.pause(attempt)

@@ -102,6 +102,10 @@ class ElectionService(Protocol):
         """
         ...
 
+    def session_granted(self, ttl_s: float) -> None:
+        """A session of this client lasts so long: no call and no attempt to connect may take long enough to lose it."""
+        ...
+
     async def end_session(self, namespace: str, session: str) -> None:
         """End a session at once: its candidates leave all elections. One that is not open is no error."""
         ...

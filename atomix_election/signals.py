@@ -6,38 +6,65 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 import anyio
 
 
+class _Sigterm:
+    """What SIGTERM does in this process while there are blocks that it is to cancel."""
+
+    def __init__(self) -> None:
+        self._cancels: list[Callable[[], object]] = []
+        self._was_received = False
+
+    def handle(self, _: int, __: FrameType | None) -> None:
+        """SIGTERM was received."""
+        self._was_received = True
+        for cancel in self._cancels:
+            cancel()
+
+    def begin(self, cancel: Callable[[], object]) -> None:
+        """A block begins; one that comes after the signal is cancelled at once."""
+        signal.signal(signal.SIGTERM, self.handle)
+        self._cancels.append(cancel)
+        if self._was_received:
+            cancel()
+
+    def end(self, cancel: Callable[[], object]) -> None:
+        """A block has ended. After the last one the process goes the way that the signal meant."""
+        self._cancels.remove(cancel)
+        if self._cancels:
+            return
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if self._was_received:
+            self._was_received = False
+            signal.raise_signal(signal.SIGTERM)
+
+
+_sigterm = _Sigterm()
+
+
 @contextmanager
 def cancelled_by_sigterm() -> Generator[None]:
-    """Let SIGTERM cancel the block; at its end the former action is restored, and the signal raised again.
+    """Let SIGTERM cancel the block, and all others that say so; after the last one the former action is restored.
 
-    Nothing is done outside the main thread, and where SIGTERM has another than its default action.
+    If there was a signal it is raised again then. Nothing is done outside the main thread, and where SIGTERM has
+    another action than the default one or this one.
     """
     main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    if not main or signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, _sigterm.handle):
         yield
         return
     scope = anyio.CancelScope()
-    soon = _call_soon()
-    received = False
-
-    def cancel(_: int, __: FrameType | None) -> None:
-        nonlocal received
-        received = True
-        soon(scope.cancel)
-
-    signal.signal(signal.SIGTERM, cancel)
+    cancel = partial(_call_soon(), scope.cancel)
+    _sigterm.begin(cancel)
     try:
         with scope:
             yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if received:
-            signal.raise_signal(signal.SIGTERM)
+        _sigterm.end(cancel)
 
 
 def _call_soon() -> Callable[[Callable[[], None]], object]:

@@ -16,12 +16,12 @@ from atomix_election.clock import Clock
 from atomix_election.engine import Connection, Engine, SessionLimits
 from atomix_election.errors import InvalidRequest
 from atomix_election.model import DEFAULT_SESSION_TTL_S
-from atomix_election.rpc.client import CALL_TIMEOUT_S, RpcClient
+from atomix_election.rpc.client import RpcClient
 from atomix_election.rpc.client_connection import Endpoint
 from atomix_election.service import ElectionService
 from atomix_election.stores.base import Store
 from atomix_election.stores.memory import MemoryStore
-from atomix_election.tasks import LONGEST_PAUSE_S, see_through
+from atomix_election.tasks import see_through
 from atomix_election.tls import ClientTls
 from atomix_election.tokens import Token, token_source
 
@@ -57,7 +57,13 @@ def check_target(target: str, tls: ClientTls | None = None, token: Token | None 
 
 @asynccontextmanager
 async def open_service(
-    target: str, *, session_ttl_s: float, clock: Clock, tls: ClientTls | None = None, token: Token | None = None
+    target: str,
+    *,
+    session_ttl_s: float,
+    clock: Clock,
+    tls: ClientTls | None = None,
+    token: Token | None = None,
+    release_on_disconnect: bool = False,
 ) -> AsyncGenerator[ElectionService]:
     """Connect to the service that a target names.
 
@@ -70,6 +76,7 @@ async def open_service(
         clock: what time it is.
         tls: certificates for a ``grpcs://`` target; by default those of the system.
         token: what proves who calls, or the file that it is in.
+        release_on_disconnect: the connection is closed only when its user says so.
 
     Raises:
         InvalidRequest: the target is malformed or cannot be used here, or a file cannot be.
@@ -79,8 +86,6 @@ async def open_service(
     scheme, rest = _split(target)
     if scheme in _REMOTE:
         require_asyncio(f"target {target!r}")
-        longest_pause_s = min(session_ttl_s / 10, LONGEST_PAUSE_S)
-        call_timeout_s = min(session_ttl_s / 2, CALL_TIMEOUT_S)  # a call that hangs must not use up a lease
         endpoints = parse_endpoints(target, rest)
         if scheme == "grpcs":
             tls = tls or ClientTls()
@@ -89,9 +94,9 @@ async def open_service(
             endpoints,
             tls=tls,
             token=None if token is None else token_source(token),
-            call_timeout_s=call_timeout_s,
-            longest_pause_s=longest_pause_s,
+            pings=not release_on_disconnect,
         )
+        service.session_granted(session_ttl_s)  # as long as it is not known better
         async with service:
             yield service
     else:

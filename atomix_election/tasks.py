@@ -133,6 +133,10 @@ class Pauses:
         self._longest_s = longest_s
         self._chance = chance
 
+    def limit(self, longest_s: float) -> None:
+        """Lower the limit, if it is higher."""
+        self._longest_s = min(self._longest_s, longest_s)
+
     def after(self, attempt: int) -> float:
         """Return the seconds to wait after an attempt; the first one has number 0."""
         return self._chance() * min(FIRST_PAUSE_S * 2 ** min(attempt, 20), self._longest_s)

@@ -11,12 +11,17 @@ returns what is to be done. Its laws:
 """
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from atomix_election.errors import InvalidRequest, LossReason
 from atomix_election.model import Term
 
+LONGEST_CALL_S = 5.0
+"""How long one call may take at most, with all its tries, however long the time-to-live."""
+LONGEST_CONNECT_S = 2.0
+"""How long one target may take at most to accept a connection before the next one is tried."""
 MARGIN_PART = 0.025
 """Part of the time-to-live that covers clocks of different rates: 1 % on either side needs 1 - 0.99 / 1.01 = 0.0198."""
 
@@ -39,7 +44,7 @@ class Timing:
             raise InvalidRequest(f"the time-to-live is {self.ttl_s} s: it must be more than 0")
         parts = {
             "renew interval": self.renew_interval_s,
-            "answer timeout": self.answer_timeout_s,
+            "call timeout": max(self.call_timeout_s, self.answer_timeout_s),
             "grace": self.grace_s,
             "margin": self.margin_s,
         }
@@ -56,6 +61,21 @@ class Timing:
     def answer_timeout_s(self) -> float:
         """How long an answer may take before the connection is given up, so that one that hangs costs no lease."""
         return self.ttl_s / 4
+
+    @property
+    def call_timeout_s(self) -> float:
+        """How long a call may take with all its tries, so that one that hangs does not use up the lease."""
+        return min(self.ttl_s / 2, LONGEST_CALL_S)
+
+    @property
+    def connect_timeout_s(self) -> float:
+        """How long one of several targets may take to accept a connection."""
+        return min(self.ttl_s / 4, LONGEST_CONNECT_S)
+
+    @property
+    def longest_pause_s(self) -> float:
+        """How long is waited at most between two tries."""
+        return self.ttl_s / 10
 
     @property
     def grace_s(self) -> float:
@@ -130,6 +150,11 @@ class Reconnect:
 
 
 @dataclass(frozen=True, slots=True)
+class HangUp:
+    """Close the connection when all work has ended: that ends the session at the server, and lets the next one lead."""
+
+
+@dataclass(frozen=True, slots=True)
 class StartLeading:
     """Lead: work may begin under this number."""
 
@@ -158,7 +183,7 @@ class Abandon:
     granted: Granted
 
 
-Action = Renew | Reconnect | StartLeading | StepDown | GiveBack | Abandon
+Action = Renew | Reconnect | HangUp | StartLeading | StepDown | GiveBack | Abandon
 
 
 class _Seen(NamedTuple):
@@ -173,22 +198,24 @@ class Campaign:
 
     Args:
         jitter: a number from 0 to 1 that shifts this client's renewals against those of others.
+        releases: whether the session ends as soon as its connection closes, so that it leads no more from then on.
     """
 
-    def __init__(self, jitter: float = 0.0) -> None:
+    def __init__(self, jitter: float = 0.0, *, releases: bool = False) -> None:
         self.over: LossReason | None = None
         """Why the session has ended, once it has; a new one then needs a new Campaign."""
         self.timing: Timing | None = None
         self.longest_failover_s: float | None = None
         self.store_id: str | None = None
         self._jitter = jitter
+        self._releases = releases
         self._held: dict[str, Granted] = {}
         self._deadlines: dict[Granted, float] = {}
         self._working: set[Granted] = set()
         self._overdue: set[Granted] = set()
         self._given_up: dict[str, int] = {}
         self._seen: dict[str, _Seen] = {}
-        self._leaving: set[tuple[str, str]] = set()
+        self._leaving: Counter[tuple[str, str]] = Counter()
         self._revoked: set[Granted] = set()
         self._confirmed: set[Granted] = set()
         self._sent: dict[int, float] = {}
@@ -206,7 +233,8 @@ class Campaign:
     def leads(self, election: str, candidate_id: str, now: float) -> Granted | None:
         """Return the leadership under which a candidate may act at this moment, or None."""
         granted = self._held.get(election)
-        if granted is None or granted.candidate_id != candidate_id or now >= self._deadlines[granted]:
+        # Another thread may ask while this one is giving it up.
+        if granted is None or granted.candidate_id != candidate_id or now >= self._deadlines.get(granted, -math.inf):
             return None
         return granted
 
@@ -214,7 +242,7 @@ class Campaign:
         """Return for how long a leadership lasts if no renewal is answered any more; 0 when it is over."""
         if self._held.get(granted.election) != granted:
             return 0.0
-        return max(self._deadlines[granted] - now, 0.0)
+        return max(self._deadlines.get(granted, -math.inf) - now, 0.0)
 
     def connected(self, now: float) -> list[Action]:
         """A stream is open. What was sent on former ones is not answered any more."""
@@ -223,11 +251,12 @@ class Campaign:
         self._confirmed.clear()
         return [] if self.over else [self._renew(now)]
 
-    def disconnected(self) -> None:
-        """The stream is gone. Nothing is lost by that, and the deadlines go on."""
+    def disconnected(self) -> list[Action]:
+        """The stream is gone. Nothing is lost by that, unless the session ends with it, and the deadlines go on."""
         self._connected = False
         self._sent.clear()
         self._renew_at = math.inf
+        return self.ended(LossReason.SESSION_ENDED) if self._releases and self.timing is not None else []
 
     def renewed(self, answer: Answer, now: float) -> list[Action]:
         """An answer came. One to a renewal of a former stream says nothing."""
@@ -277,7 +306,7 @@ class Campaign:
 
     def leaving(self, election: str, candidate_id: str) -> list[Action]:
         """The candidate is about to be withdrawn: it leads no more, whatever is granted until ``left``."""
-        self._leaving.add((election, candidate_id))
+        self._leaving[election, candidate_id] += 1
         granted = self._held.get(election)
         if granted is None or granted.candidate_id != candidate_id:
             return []
@@ -285,7 +314,7 @@ class Campaign:
 
     def left(self, election: str, candidate_id: str) -> None:
         """The withdrawal was answered, or is not waited for any more."""
-        self._leaving.discard((election, candidate_id))
+        self._leaving[election, candidate_id] -= 1
 
     def ended(self, reason: LossReason) -> list[Action]:
         """The session has ended: it leads nowhere any more."""
@@ -314,8 +343,7 @@ class Campaign:
         if self.over or self.timing is None:
             return actions
         if any(now >= sent + self.timing.answer_timeout_s for sent in self._unanswered()):
-            self.disconnected()
-            return [*actions, Reconnect()]
+            return [*actions, *self.disconnected(), HangUp() if self._releases else Reconnect()]
         if now >= self._renew_at:
             actions.append(self._renew(now))
         return actions
@@ -365,7 +393,7 @@ class Campaign:
         if self._held.get(granted.election) == granted:
             self._deadlines[granted] = max(self._deadlines[granted], deadline)
             return []
-        if (granted.election, granted.candidate_id) in self._leaving:
+        if self._leaving[granted.election, granted.candidate_id] > 0:
             self._give_up(granted)
             return []
         if granted.number <= self._given_up.get(granted.election, 0):

@@ -1,6 +1,7 @@
 """When sessions end: a table of deadlines. Whoever holds it says what time it is."""
 
 import heapq
+from collections import Counter
 from dataclasses import dataclass
 
 from atomix_election.model import SessionId
@@ -25,6 +26,9 @@ class LeaseTable:
     def __init__(self) -> None:
         self._leases: dict[SessionId, _Lease] = {}
         self._order: list[tuple[float, SessionId]] = []
+        self._ttls_s: Counter[float] = Counter()
+        self.longest_ttl_s = 0.0
+        """The longest time-to-live of an open session: for so long anybody may have to wait for another's end."""
 
     def __contains__(self, session: SessionId) -> bool:
         return session in self._leases
@@ -34,7 +38,10 @@ class LeaseTable:
 
     def grant(self, session: SessionId, ttl_s: float, now: float) -> None:
         """Open a session until ``now + ttl_s`` at the earliest."""
+        self.end(session)
         self._leases[session] = lease = _Lease(ttl_s, now + ttl_s)
+        self._ttls_s[ttl_s] += 1
+        self.longest_ttl_s = max(self.longest_ttl_s, ttl_s)
         self._queue(session, lease)
 
     def renew(self, session: SessionId, now: float) -> None:
@@ -58,7 +65,14 @@ class LeaseTable:
 
     def end(self, session: SessionId) -> None:
         """Close a session now; one that is not open stays so."""
-        self._leases.pop(session, None)
+        lease = self._leases.pop(session, None)
+        if lease is None:
+            return
+        self._ttls_s[lease.ttl_s] -= 1
+        if not self._ttls_s[lease.ttl_s]:
+            del self._ttls_s[lease.ttl_s]
+            if lease.ttl_s == self.longest_ttl_s:
+                self.longest_ttl_s = max(self._ttls_s, default=0.0)
 
     def expire(self, now: float) -> list[SessionId]:
         """Close the sessions whose deadline has passed, and return them."""
@@ -74,7 +88,7 @@ class LeaseTable:
             if lease.deadline > now:
                 self._queue(session, lease)
             else:
-                del self._leases[session]
+                self.end(session)
                 ended.append(session)
         return ended
 

@@ -62,6 +62,9 @@ class Connection:
             self._streams.discard(stream)
             stream.close()
 
+    def session_granted(self, ttl_s: float) -> None:
+        """See ``ElectionService.session_granted``. Nothing hangs inside a process."""
+
     async def end_session(self, namespace: str, session: str) -> None:
         """See ``ElectionService.end_session``."""
         self._check_connected()

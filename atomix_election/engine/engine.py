@@ -55,9 +55,10 @@ class Engine:
         """Identity of the store."""
         return self._store.id
 
-    def longest_failover_s(self, session: Session) -> float:
-        """Return how long it takes at most from the last renewal of such a session until the next one may lead."""
-        return session.ttl_s + EXPIRY_DELAY_S
+    @property
+    def longest_failover_s(self) -> float:
+        """How long it takes at most from the last renewal of any session until the next one may lead."""
+        return self.sessions.longest_ttl_s + EXPIRY_DELAY_S
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:

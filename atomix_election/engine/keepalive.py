@@ -80,7 +80,7 @@ class EngineKeepAlive:
             self._renewal,
             self._engine.store_id,
             ttl_s=session.ttl_s,
-            longest_failover_s=self._engine.longest_failover_s(session),
+            longest_failover_s=self._engine.longest_failover_s,
             leaderships=tuple(session.leads.values()),
             revoked=tuple(revoked for each in session.revoked.values() for revoked in each),
         )

@@ -119,6 +119,11 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def longest_ttl_s(self) -> float:
+        """The longest time-to-live of an open session."""
+        return self._leases.longest_ttl_s
+
     def is_open(self, session: SessionId) -> bool:
         """Return whether a session has not ended."""
         return session in self._leases

@@ -4,11 +4,12 @@ import logging
 from itertools import count
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from atomix_election.core.campaign import Granted
 from atomix_election.core.candidacy import Candidacies, Place
-from atomix_election.errors import ElectionError, LossReason, OutcomeUnknown, SessionEnded
-from atomix_election.leadership.session import LEAVE_TIMEOUT_S, SessionKeeper
+from atomix_election.errors import ElectionError, InvalidRequest, LossReason, OutcomeUnknown, SessionEnded
+from atomix_election.leadership.session import LEAVE_TIMEOUT_S, SessionKeeper, closed
 from atomix_election.leadership.waiting import within
 from atomix_election.model import Term
 from atomix_election.service import Call
@@ -26,12 +27,16 @@ class Stand:
         """Set when its user has withdrawn the candidate."""
         self.over = anyio.Event()
         """Set when its block has ended and it has left the queue."""
+        self.waiting = anyio.CancelScope()
+        """What it waits in for the lead."""
+        self.task = anyio.get_current_task().id
+        """Who leads or waits."""
         self._news = anyio.Event()
 
     def stop(self) -> None:
         """Wait no longer."""
         self.stopped = True
-        self.wake()
+        self.waiting.cancel()
 
     def wake(self) -> None:
         """Something has changed that it waits for."""
@@ -51,6 +56,8 @@ class Work:
         self.scope = anyio.CancelScope()
         self.loss: LossReason | None = None
         self.lost = anyio.Event()
+        self.ended = False
+        """Set when it is over, lost or not."""
 
     def lose(self, reason: LossReason) -> None:
         """Stop: the leadership is over."""
@@ -140,7 +147,10 @@ class Candidates:
 
         Raises:
             InvalidRequest: somebody does so already for this candidate.
+            Unavailable: the client is closing.
         """
+        if self.keeper.is_closing:
+            raise closed()
         self._candidacies.stand(place)
         stand = self._stands[place] = Stand(place)
         return stand
@@ -158,6 +168,12 @@ class Candidates:
         for work in self._works.values():
             if (work.granted.election, work.granted.candidate_id) == place:
                 work.lose(LossReason.WITHDRAWN)
+        if stand.task == anyio.get_current_task().id:
+            await checkpoint()  # which ends this block, unless it is shielded
+            raise InvalidRequest(
+                f"{place[1]!r} cannot be withdrawn from election {place[0]!r} inside a shield of its own block, which "
+                "would have to end first: leave the block, or withdraw it in another task"
+            )
         await stand.over.wait()
 
     def begin_work(self, granted: Granted) -> Work:
@@ -169,6 +185,7 @@ class Candidates:
     def end_work(self, work: Work) -> bool:
         """The work has ended, and the leadership with it; return whether its candidate may be withdrawn."""
         may_withdraw = self.keeper.work_ended(work.granted)
+        work.ended = True
         del self._works[work.granted]
         return may_withdraw
 

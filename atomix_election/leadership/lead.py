@@ -51,7 +51,13 @@ class Leadership:
     @property
     def remaining(self) -> float:
         """Seconds for which this leadership lasts if nothing is heard of the service any more; 0 when it is over."""
-        return 0.0 if self._work.loss else self._keeper.remaining_s(self._work.granted)
+        over = self._work.ended or self._work.loss is not None
+        return 0.0 if over else self._keeper.remaining_s(self._work.granted)
+
+    @property
+    def reason(self) -> LossReason | None:
+        """Why it was lost; None as long as it was not, and when it was given up by leaving the block."""
+        return self._work.loss
 
     @property
     def lost(self) -> anyio.Event:
@@ -71,6 +77,8 @@ class Leadership:
     def _loss(self) -> LossReason | None:
         if self._work.loss is not None:
             return self._work.loss
+        if self._work.ended:
+            return LossReason.WITHDRAWN
         granted = self._work.granted
         leads = self._keeper.leads((granted.election, granted.candidate_id)) == granted
         return None if leads else LossReason.EXPIRED
@@ -94,7 +102,7 @@ async def lead(candidates: Candidates, place: Place) -> AsyncGenerator[Leadershi
     withdraw = True
     try:
         granted, term = await _elected(candidates, stand)
-        while not stand.stopped and keeper.leads(place) != granted:  # it was lost while the wait was wound up
+        while keeper.leads(place) != granted:  # it was lost while the wait was wound up
             granted, term = await _elected(candidates, stand)
         if stand.stopped:
             raise _withdrawn(stand)
@@ -107,12 +115,15 @@ async def lead(candidates: Candidates, place: Place) -> AsyncGenerator[Leadershi
                 yield leadership
         except Exception as error:
             lost = _loss_of(leadership)
-            if lost is not None and error.__context__ is None and error is not lost:
-                error.__context__ = lost
+            if lost is not None:
+                _put_behind(error, lost)
             raise
         finally:
             lost = lost or _loss_of(leadership)
             withdraw = candidates.end_work(work)
+    except CandidateTaken:
+        withdraw = False  # there is nothing of its own in the queue
+        raise
     finally:
         candidates.end_stand(stand, withdraw=withdraw)
         await shielded(stand.over.wait())
@@ -130,6 +141,16 @@ def _loss_of(leadership: Leadership) -> LeadershipLost | None:
     return None
 
 
+def _put_behind(error: BaseException, cause: BaseException) -> None:
+    """Keep what made the body fail, behind all that it failed with."""
+    seen: set[BaseException] = set()
+    while error.__context__ is not None and error not in seen:
+        seen.add(error)
+        error = error.__context__
+    if error is not cause and error not in seen:
+        error.__context__ = cause
+
+
 def is_loss_of(error: BaseException, leadership: Leadership) -> bool:
     """Return whether an error says that this leadership was lost, and nothing else."""
     if isinstance(error, BaseExceptionGroup):
@@ -139,21 +160,19 @@ def is_loss_of(error: BaseException, leadership: Leadership) -> bool:
 
 
 async def _elected(candidates: Candidates, stand: Stand) -> tuple[Granted, Term]:
-    """Enter, and wait until the session is told that it leads and may act."""
-    keeper, wait = candidates.keeper, _Wait(candidates, stand)
-    async with background_tasks() as tasks:
-        tasks.start_soon(wait.watch)
-        while True:
-            await wait.enter()
-            granted = keeper.leads(stand.place)
-            if granted is not None:
-                term = await wait.term_of(granted)
-                if term is not None and keeper.leads(stand.place) == granted:
-                    return granted, term
-                continue
-            await stand.wait_news()
-            if stand.stopped:
-                raise _withdrawn(stand)
+    """Enter, and wait until the session is told that it leads and may act.
+
+    Raises:
+        LeadershipLost: it was withdrawn meanwhile.
+    """
+    if stand.stopped:
+        raise _withdrawn(stand)
+    with anyio.CancelScope() as stand.waiting:
+        wait = _Wait(candidates, stand)
+        async with background_tasks() as tasks:
+            tasks.start_soon(wait.watch)
+            return await wait.elected()
+    raise _withdrawn(stand)
 
 
 def _withdrawn(stand: Stand) -> LeadershipLost:
@@ -169,6 +188,18 @@ class _Wait:
         self._stand = stand
         self._name, self._candidate_id = stand.place
         self._candidacy = Candidacy(self._candidate_id)
+
+    async def elected(self) -> tuple[Granted, Term]:
+        """Wait for the leadership, and return it and its term."""
+        while True:
+            await self.enter()
+            granted = self._keeper.leads(self._stand.place)
+            if granted is None:
+                await self._stand.wait_news()
+                continue
+            term = await self.term_of(granted)
+            if term is not None and self._keeper.leads(self._stand.place) == granted:
+                return granted, term
 
     async def watch(self) -> None:
         """Follow the election, whatever happens to the connection."""

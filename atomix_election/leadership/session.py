@@ -17,10 +17,12 @@ from atomix_election.core.campaign import (
     Campaign,
     GiveBack,
     Granted,
+    HangUp,
     Reconnect,
     Renew,
     StartLeading,
     StepDown,
+    Timing,
 )
 from atomix_election.core.candidacy import Place
 from atomix_election.core.identity import StoreIdentities
@@ -36,7 +38,7 @@ from atomix_election.errors import (
 from atomix_election.leadership.waiting import pause, within
 from atomix_election.model import Term
 from atomix_election.service import Call, ElectionService, KeepAlive, Renewal
-from atomix_election.tasks import FIRST_PAUSE_S, Background, Pauses, background_tasks, shielded
+from atomix_election.tasks import Background, Pauses, background_tasks, shielded
 
 LEAVE_TIMEOUT_S = 5.0
 """How long withdrawing may take when a block ends; after it, the end of the session does it."""
@@ -46,6 +48,8 @@ SHORTEST_OPEN_TIMEOUT_S = 1.0
 """How long that answer is waited for at least, however short the time-to-live."""
 
 _REFUSALS = (Unauthenticated, PermissionDenied)
+_PERMANENT = (*_REFUSALS, InvalidRequest)
+"""What is told at once to those who wait for a session, as trying again is for somebody who has changed something."""
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +111,7 @@ class SessionKeeper:
         self.service = service
         self.namespace = namespace
         self.clock = clock
-        self._pauses = Pauses(max(ttl_s / 10, FIRST_PAUSE_S), chance)
+        self._pauses = Pauses(Timing(ttl_s).longest_pause_s, chance)
         self._ttl_s = ttl_s
         self._new_session_id = new_session_id
         self._chance = chance
@@ -124,7 +128,7 @@ class SessionKeeper:
         self._outbox: list[Renew] = []
         self._to_send = anyio.Event()
         self._stream: KeepAlive | None = None
-        self._stalled = False
+        self._hangs_up = False
         self._refused: InvalidRequest | None = None
         self._stream_scope = anyio.CancelScope()
         self._nap = anyio.CancelScope()
@@ -154,6 +158,11 @@ class SessionKeeper:
     def longest_failover_s(self) -> float:
         """How long a takeover takes at most, as the server says, or the time-to-live as long as it has not."""
         return self._campaign.longest_failover_s or self._ttl_s
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the client is closed, or about to be."""
+        return self._closing
 
     @property
     def is_forked(self) -> bool:
@@ -186,6 +195,7 @@ class SessionKeeper:
         session_id, was_over = self._session_id, self._campaign.over is not None
         self._end_campaign(LossReason.SESSION_ENDED)
         self._user.session_ends()
+        self._tell_those_who_wait()
 
         async def end() -> None:
             await self._finished.wait()  # the work has ended, and no renewal opens the session any more
@@ -205,10 +215,14 @@ class SessionKeeper:
         Raises:
             Unauthenticated: the service does not accept this client's credentials.
             PermissionDenied: they do not allow a session.
+            InvalidRequest: the service keeps no sessions alive: it is not one of this package.
+            Unavailable: the client is closing.
         """
         while not self._opened.is_set():
+            if self._closing:
+                raise closed()
             await self._tried.wait()
-            if isinstance(self._failure, _REFUSALS):
+            if isinstance(self._failure, _PERMANENT) and self._failure is not self._refused:
                 raise type(self._failure)(str(self._failure))
         return self._session_id
 
@@ -293,7 +307,7 @@ class SessionKeeper:
         while not self._closing:
             self._was_sent = False
             self._session_id = self._new_session_id()
-            self._campaign = Campaign(jitter=self._chance())
+            self._campaign = Campaign(jitter=self._chance(), releases=self._release_on_disconnect)
             await self._keep_session()
             self._opened = anyio.Event()
             await self._work_over()
@@ -315,9 +329,7 @@ class SessionKeeper:
                 self._failed(self._refused or error)
             finally:
                 self._stream = None
-                self._campaign.disconnected()
-                if self._release_on_disconnect and self._opened.is_set():
-                    self._end_campaign(LossReason.SESSION_ENDED)
+                self._do(self._campaign.disconnected())
             if not self._campaign.over:
                 with anyio.CancelScope() as self._stream_scope:
                     await self.pause(self._attempt)
@@ -336,7 +348,7 @@ class SessionKeeper:
     async def _keep_stream(self) -> None:
         async with self.service.keep_alive(self.namespace, self._session_id) as stream:
             self._stream = stream
-            self._stalled = False
+            self._hangs_up = False
             self._outbox.clear()
             try:
                 self._do(self._campaign.connected(self.clock.now()))
@@ -349,7 +361,7 @@ class SessionKeeper:
                         if not self._campaign.over:
                             self._session_is_open()
             finally:
-                if self._stalled:  # that its connection closes lets the next one lead: the stream has to be there still
+                if self._hangs_up:  # the server has to see the stream and its connection end together
                     await shielded(self._work_over())
                     stream.give_up()
 
@@ -391,6 +403,9 @@ class SessionKeeper:
         """An answer has come; the first one opens the session."""
         self._failure = None
         self._attempt = 0
+        assert self._campaign.timing is not None
+        self._pauses.limit(self._campaign.timing.longest_pause_s)
+        self.service.session_granted(self._campaign.timing.ttl_s)
         if not self._opened.is_set():
             self._opened.set()
             self._user.session_opened()
@@ -420,6 +435,8 @@ class SessionKeeper:
                     self._to_send.set()
                 case Reconnect():
                     self._reconnect()
+                case HangUp():
+                    self._hangs_up = True
                 case StartLeading(granted):
                     self._user.start_leading(granted)
                 case StepDown(granted, reason):
@@ -439,12 +456,12 @@ class SessionKeeper:
         self._nap.cancel()  # what comes next may come sooner than it looked
 
     def _reconnect(self) -> None:
-        if self._stream is None:
-            return
-        log.info("no answer to a renewal in time: using another connection")
-        if self._release_on_disconnect:
-            self._stalled = True
-            self._end_campaign(LossReason.SESSION_ENDED)
-        else:
+        if self._stream is not None:
+            log.info("no answer to a renewal in time: using another connection")
             self._stream.give_up()
             self._stream_scope.cancel()
+
+
+def closed() -> Unavailable:
+    """The client is closed."""
+    return Unavailable("the client is closed: its `connect` block has ended")

@@ -12,7 +12,7 @@ import anyio
 import betterproto2
 
 from atomix_election.broadcast import Broadcast
-from atomix_election.core.campaign import Answer
+from atomix_election.core.campaign import LONGEST_CALL_S, Answer, Timing
 from atomix_election.errors import ElectionError, OutcomeUnknown, Unauthenticated, Unavailable
 from atomix_election.model import ElectionId, Event, EventType, Term
 from atomix_election.rpc._generated.atomix.election import v1
@@ -25,9 +25,6 @@ from atomix_election.rpc.methods import ELECTION_METHODS, SESSION_METHODS
 from atomix_election.service import WATCH_BUFFER, Call, Renewal
 from atomix_election.tasks import LONGEST_PAUSE_S, Background, Pauses, background_tasks
 from atomix_election.tls import ClientTls
-
-CALL_TIMEOUT_S = 5.0
-"""How long one call may take, with all its tries."""
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +45,8 @@ class RpcClient:
         token: returns the token to send, as it is now; None for none.
         call_timeout_s: how long one call may take, with all its tries.
         longest_pause_s: the most between two tries.
+        pings: whether a server that answers no ping is given up. Not where the end of the connection ends the session:
+            whoever sends renewals notices by them, and decides when to close.
         chance: returns numbers from 0 to 1, so that clients do not come back all at the same time.
     """
 
@@ -57,11 +56,12 @@ class RpcClient:
         *,
         tls: ClientTls | None = None,
         token: Callable[[], str] | None = None,
-        call_timeout_s: float = CALL_TIMEOUT_S,
+        call_timeout_s: float = LONGEST_CALL_S,
         longest_pause_s: float = LONGEST_PAUSE_S,
+        pings: bool = True,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._connection = ClientConnection(endpoints, tls, token)
+        self._connection = ClientConnection(endpoints, tls, token, pings=pings)
         self._call_timeout_s = call_timeout_s
         self._pauses = Pauses(longest_pause_s, chance)
         self._tries = len(endpoints)
@@ -96,6 +96,13 @@ class RpcClient:
                 yield _RpcKeepAlive(stream, self._connection, self._connection.authority)
         finally:
             self._streams -= 1
+
+    def session_granted(self, ttl_s: float) -> None:
+        """See ``ElectionService.session_granted``."""
+        timing = Timing(ttl_s)
+        self._call_timeout_s = min(self._call_timeout_s, timing.call_timeout_s)
+        self._connection.connect_timeout_s = min(self._connection.connect_timeout_s, timing.connect_timeout_s)
+        self._pauses.limit(timing.longest_pause_s)
 
     async def end_session(self, namespace: str, session: str) -> None:
         """See ``ElectionService.end_session``."""

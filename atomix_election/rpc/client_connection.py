@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import anyio
+from grpclib.config import Configuration
 from grpclib.protocol import AbstractHandler, Stream
 
 from atomix_election.errors import InvalidRequest, Unavailable
@@ -20,7 +21,9 @@ CONNECT_TIMEOUT_S = 2.0
 PING_INTERVAL_S = 10.0
 """A silent server is pinged this often, and has as long to answer before the connection is given up."""
 
-_CONFIG = configuration(connection_window=16 * 1024 * 1024, stream_window=1024 * 1024, ping_interval_s=PING_INTERVAL_S)
+
+def _config(ping_interval_s: float | None) -> Configuration:
+    return configuration(connection_window=16 * 1024 * 1024, stream_window=1024 * 1024, ping_interval_s=ping_interval_s)
 
 
 _MAX_STREAMS = 100
@@ -73,8 +76,11 @@ class _Connected(AbstractHandler):
 class _ClientProtocol(Http2Protocol):
     """A connection that tells when the server has begun to speak, which HTTP/2 has it do at once."""
 
-    def __init__(self, handler: AbstractHandler, on_lost: Callable[[], None], *, tls: bool) -> None:
-        super().__init__(handler, _CONFIG, client=True, max_streams=_MAX_STREAMS, on_made=lambda: None, on_lost=on_lost)
+    def __init__(
+        self, handler: AbstractHandler, on_lost: Callable[[], None], *, tls: bool, ping_interval_s: float | None
+    ) -> None:
+        config = _config(ping_interval_s)
+        super().__init__(handler, config, client=True, max_streams=_MAX_STREAMS, on_made=lambda: None, on_lost=on_lost)
         self._tls = tls
         self._begun = asyncio.Event()
         self._failure = ""
@@ -112,11 +118,19 @@ class ClientConnection:
         endpoints: tried in order, beginning with the one that was connected last.
         tls: how to speak to them; None for plain text.
         token: returns the token to send, as it is now; None for none.
+        pings: whether a server that answers no ping is given up.
     """
 
     def __init__(
-        self, endpoints: Sequence[Endpoint], tls: ClientTls | None = None, token: Callable[[], str] | None = None
+        self,
+        endpoints: Sequence[Endpoint],
+        tls: ClientTls | None = None,
+        token: Callable[[], str] | None = None,
+        *,
+        pings: bool = True,
     ) -> None:
+        self.connect_timeout_s = CONNECT_TIMEOUT_S
+        self._ping_interval_s = PING_INTERVAL_S if pings else None
         self._endpoints = list(endpoints)
         self._tls = tls
         self._token = token
@@ -192,7 +206,7 @@ class ClientConnection:
 
     def _explain(self, error: Exception, endpoint: Endpoint) -> str:
         if isinstance(error, TimeoutError):
-            return f"no answer within {CONNECT_TIMEOUT_S:g} s: is it running?"
+            return f"no answer within {self.connect_timeout_s:g} s: is it running?"
         if isinstance(error, ConnectionRefusedError):
             return f"{error}: is it running?"
         return explain(error, self._name_of(endpoint))
@@ -200,9 +214,11 @@ class ClientConnection:
     async def _connect(self, endpoint: Endpoint) -> Http2Protocol:
         handler = _Connected()
         lost = asyncio.Event()
-        with anyio.fail_after(CONNECT_TIMEOUT_S):
+        with anyio.fail_after(self.connect_timeout_s):
             transport, protocol = await asyncio.get_running_loop().create_connection(
-                lambda: _ClientProtocol(handler, lost.set, tls=self._tls is not None),
+                lambda: _ClientProtocol(
+                    handler, lost.set, tls=self._tls is not None, ping_interval_s=self._ping_interval_s
+                ),
                 endpoint.host,
                 endpoint.port,
                 ssl=self._tls and self._tls.context(),

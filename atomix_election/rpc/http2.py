@@ -41,22 +41,22 @@ log = logging.getLogger(__name__)
 logging.getLogger("hpack").setLevel(logging.INFO)
 
 
-def configuration(*, connection_window: int, stream_window: int, ping_interval_s: float) -> Configuration:
+def configuration(*, connection_window: int, stream_window: int, ping_interval_s: float | None) -> Configuration:
     """Return grpclib's settings of a connection.
 
     Args:
         connection_window: bytes that the peer may send, over all calls, before they are read.
         stream_window: bytes that it may send on one call before they are read.
-        ping_interval_s: a peer that is silent is pinged this often, and has as long to answer.
+        ping_interval_s: a peer that is silent is pinged this often, and has as long to answer; None for never.
     """
     return Configuration(
         http2_connection_window_size=connection_window,
         http2_stream_window_size=stream_window,
         _keepalive_time=ping_interval_s,
-        _keepalive_timeout=ping_interval_s,
+        _keepalive_timeout=ping_interval_s or 1.0,  # which says nothing where there are none
         _keepalive_permit_without_calls=True,
         _http2_max_pings_without_data=0,
-        _http2_min_sent_ping_interval_without_data=ping_interval_s / 2,
+        _http2_min_sent_ping_interval_without_data=(ping_interval_s or 1.0) / 2,
     )
 
 

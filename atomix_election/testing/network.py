@@ -10,14 +10,12 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
+from atomix_election.core.campaign import LONGEST_CALL_S, Timing
 from atomix_election.errors import ElectionError, OutcomeUnknown, Unavailable
 from atomix_election.model import Event, Term
 from atomix_election.service import WATCH_BUFFER, Call, ElectionService, KeepAlive, Renewal
 from atomix_election.tasks import Pauses
 from atomix_election.testing.streams import Direction, FaultyKeepAlive, Link, Pipe
-
-CALL_TIMEOUT_S = 5.0
-"""How long one call may take, with all its tries; that of the RPC client."""
 
 
 @dataclass(slots=True)
@@ -79,6 +77,7 @@ class FaultyService:
         self._chance = chance
         self._start = start or _start
         self._on_close = on_close
+        self._call_timeout_s = LONGEST_CALL_S
         self._pauses = Pauses(1.0, chance.random)
         self._pipes: set[Pipe] = set()
 
@@ -139,6 +138,10 @@ class FaultyService:
         async with self._open(serve) as pipe:
             yield pipe.answers()
 
+    def session_granted(self, ttl_s: float) -> None:
+        """See ``ElectionService.session_granted``."""
+        self._call_timeout_s = Timing(ttl_s).call_timeout_s
+
     async def end_session(self, namespace: str, session: str) -> None:
         """See ``ElectionService.end_session``."""
         await self._call(lambda service: service.end_session(namespace, session), repeatable=False)
@@ -186,7 +189,7 @@ class FaultyService:
         self, send: Callable[[ElectionService], Awaitable[Term | None]], *, repeatable: bool, write: bool = True
     ) -> Term | None:
         """Try as ``RpcClient`` does: a read once more, a write that can be recognised until the time is over."""
-        deadline = anyio.current_time() + CALL_TIMEOUT_S
+        deadline = anyio.current_time() + self._call_timeout_s
         was_sent = False
         for attempt in count():
             try:

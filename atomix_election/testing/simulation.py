@@ -17,6 +17,7 @@ import trio
 import trio.testing
 from anyio.abc import TaskGroup
 
+from atomix_election.core.campaign import LONGEST_CALL_S
 from atomix_election.errors import ElectionError
 from atomix_election.service import Call
 from atomix_election.testing.checker import Checker
@@ -24,7 +25,7 @@ from atomix_election.testing.clock import VirtualClock
 from atomix_election.testing.clocks import DriftingClock
 from atomix_election.testing.host import FaultyStore, Host, StoreFaults
 from atomix_election.testing.member import Habits, Member
-from atomix_election.testing.network import CALL_TIMEOUT_S, Faults, FaultyService
+from atomix_election.testing.network import Faults, FaultyService
 from atomix_election.testing.scheduling import PROCESS, Machines, outside, repeatable, tasks_of, watched
 from atomix_election.testing.streams import Direction
 
@@ -53,7 +54,7 @@ DRIFT = 0.01
 """How much slower or faster than real time a clock runs at most."""
 MOST_STEPS = 20_000
 """How often tasks may run without any time passing."""
-SETTLING_S = 1.0 + CALL_TIMEOUT_S
+SETTLING_S = 1.0 + LONGEST_CALL_S
 """What the failover bound does not count: a call that was on its way, a retry, a store that has just failed."""
 
 

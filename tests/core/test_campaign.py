@@ -29,6 +29,7 @@ from atomix_election.core.campaign import (
     Campaign,
     GiveBack,
     Granted,
+    HangUp,
     Reconnect,
     Renew,
     Revoked,
@@ -63,6 +64,8 @@ def said(action: Action) -> str:
             return f"renew {renewal}" + (f" confirming {confirmed}" if confirmed else "")
         case Reconnect():
             return "reconnect"
+        case HangUp():
+            return "hang up"
         case StartLeading(granted):
             return f"start {name(granted)}"
         case StepDown(granted, reason):
@@ -104,6 +107,9 @@ class Stage:
         if match := re.fullmatch(r"jitter ([\d.]+)", line):
             self.campaign = Campaign(float(match[1]))
             return None
+        if line == "releases on disconnect":
+            self.campaign = Campaign(releases=True)
+            return None
         match = re.fullmatch(r"at ([\d.]+) (\S+)(?: (.*))?", line)
         if match is None:
             raise ValueError(f"unknown line: {line}")
@@ -119,6 +125,9 @@ class Stage:
                 return name(granted) if granted else "no"
             case "left", [granted]:
                 return f"{self.campaign.remaining_s(leadership(granted), now):.6g}"
+            case "gone", [granted]:
+                self.campaign.left(leadership(granted).election, leadership(granted).candidate_id)
+                return "nothing"
             case "wake", []:
                 wake_at = self.campaign.wake_at(now)
                 return "never" if wake_at == math.inf else f"{wake_at:.6g}"
@@ -130,8 +139,10 @@ class Stage:
         match verb, words:
             case "connected" | "tick", []:
                 return self.campaign.connected(now) if verb == "connected" else self.campaign.tick(now)
-            case "disconnected", []:
-                self.campaign.disconnected()
+            case "disconnected" | "refused", []:
+                return self.campaign.disconnected() if verb == "disconnected" else self.campaign.refused(now)
+            case "leaving", [granted]:
+                return self.campaign.leaving(leadership(granted).election, leadership(granted).candidate_id)
             case "began", [granted]:
                 self.campaign.work_began(leadership(granted))
             case "finished", [granted]:
@@ -195,8 +206,11 @@ def test_an_unknown_line_is_an_error(line: str) -> None:
 def test_all_waits_together_are_shorter_than_the_time_to_live(ttl_s: float) -> None:
     """A renewal may be lost, and its answer waited for, and there is still time to step down before the deadline."""
     timing = Timing(ttl_s)
-    waits = timing.renew_interval_s + timing.answer_timeout_s + timing.grace_s + timing.margin_s
+    waits = timing.renew_interval_s + timing.call_timeout_s + timing.grace_s + timing.margin_s
     assert 0 < waits < ttl_s
+    assert timing.call_timeout_s == pytest.approx(min(ttl_s / 2, 5.0))
+    assert timing.connect_timeout_s == pytest.approx(min(ttl_s / 4, 2.0))
+    assert timing.longest_pause_s == pytest.approx(ttl_s / 10)
     assert timing.renew_interval_s == pytest.approx(ttl_s / 3)
     assert timing.answer_timeout_s < timing.renew_interval_s
     assert timing.grace_s == pytest.approx(min(ttl_s / 10, 1.0))
@@ -225,7 +239,7 @@ def test_waits_that_are_too_long_together_are_listed(monkeypatch: pytest.MonkeyP
     with pytest.raises(InvalidRequest) as refusal:
         Timing(12.0)
     assert str(refusal.value) == (
-        "renew interval 4 s + answer timeout 3 s + grace 1 s + margin 6 s must be less than the time-to-live of 12 s"
+        "renew interval 4 s + call timeout 5 s + grace 1 s + margin 6 s must be less than the time-to-live of 12 s"
     )
 
 

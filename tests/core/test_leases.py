@@ -92,3 +92,19 @@ def test_the_empty_table_has_no_deadline() -> None:
     """Nothing can end, so nobody has to look."""
     assert LeaseTable().next_deadline() is None
     assert LeaseTable().expire(1.0) == []
+
+
+def test_the_longest_time_to_live_is_that_of_an_open_session() -> None:
+    """However sessions come and go: for so long anybody may have to wait for the end of another."""
+    table = LeaseTable()
+    assert table.longest_ttl_s == 0.0
+    for number, ttl_s in enumerate((2.0, 6.0, 6.0, 4.0)):
+        table.grant(SessionId("n", str(number), number), ttl_s, 0.0)
+    assert table.longest_ttl_s == 6.0
+    table.end(SessionId("n", "1", 1))
+    table.end(SessionId("n", "1", 1))
+    assert table.longest_ttl_s == 6.0
+    assert table.expire(6.0) == [SessionId("n", str(number), number) for number in (0, 3, 2)]
+    assert table.longest_ttl_s == 0.0
+    table.grant(SessionId("n", "9", 9), 1.0, 6.0)
+    assert table.longest_ttl_s == 1.0

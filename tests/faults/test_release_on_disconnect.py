@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from atomix_election import ElectionServer
+from atomix_election.rpc import client_connection
 from atomix_election.rpc import server as rpc_server
 from atomix_election.rpc.http2 import configuration
 from tests.faults.diary import SLACK_S
@@ -101,6 +102,21 @@ async def test_a_ping_that_is_not_answered_ends_no_session(stage: Stage, monkeyp
     await stage.queue(observer)
     assert now() - opened >= TTL_S
     await stage.diary.wait("a", "end")
+
+
+async def test_a_client_does_not_close_its_connection_over_a_ping(
+    stage: Stage, server: Server, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That would let the next one lead while its work goes on. Renewals tell when to give up, and it closes last."""
+    monkeypatch.setattr(client_connection, "PING_INTERVAL_S", 0.1)
+    a = await stage.actor(proxy.target, "a", session_ttl=LONG_TTL_S, release_on_disconnect=True)
+    begun = await stage.diary.wait("a", "begin")
+    proxy.stall()
+    await anyio.sleep(1.0)  # ten of the intervals, and no renewal
+    proxy.resume()
+    await stage.diary.wait("a", "write", since=now())
+    assert a.election.is_leader
+    assert stage.diary.find("a", "end", since=begun.at) is None
 
 
 async def test_a_client_gives_no_connection_up_while_its_work_goes_on(stage: Stage, server: Server) -> None:

@@ -1,6 +1,8 @@
 """``handle_signals=True``: SIGTERM makes a leader step down and leave before the process dies of it."""
 
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -70,6 +72,39 @@ async def test_on_trio_too(stage: Stage) -> None:
     a.process.send_signal(signal.SIGTERM)
     assert await a.process.wait() == -signal.SIGTERM
     assert (await stage.diary.wait("a", "end")).at - stage.diary.last("a", "stopping").at >= DRAIN_S
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_every_block_that_handles_it_is_cancelled(backend: str) -> None:
+    """Each drains, also one that begins after the signal, and the process dies of it when the last one has ended."""
+    code = f"""
+import os, signal, anyio
+from atomix_election import LeaderElection
+
+async def lead(name, drain_s):
+    async with LeaderElection(name, candidate_id="a", handle_signals=True) as election, election.lead():
+        print(name, "leads", flush=True)
+        try:
+            await anyio.sleep(60)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(drain_s)
+            print(name, "drained", flush=True)
+
+async def main():
+    async with anyio.create_task_group() as tasks:
+        for name, drain_s in (("x", 0.1), ("y", 0.4)):
+            tasks.start_soon(lead, name, drain_s)
+        await anyio.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await anyio.sleep(0.2)
+        await lead("late", 0)
+
+anyio.run(main, backend={backend!r})
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=WAIT_S, check=False)
+    assert sorted(ended.stdout.split("\n")) == ["", "x drained", "x leads", "y drained", "y leads"]
+    assert ended.returncode == -signal.SIGTERM
 
 
 @pytest.fixture(params=["asyncio", "trio"])

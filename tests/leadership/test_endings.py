@@ -124,6 +124,48 @@ async def test_a_task_group_in_the_body() -> None:
                 await operator.evict("a")
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+async def test_a_task_group_of_asyncio_in_the_body() -> None:
+    """Its tasks are cancelled and waited for, and the loss comes out bare."""
+    async with elections() as (election, operator):
+        cleaned_up = False
+
+        async def clean_up() -> None:
+            nonlocal cleaned_up
+            try:
+                await asyncio.sleep(5)
+            except asyncio.CancelledError:
+                await asyncio.sleep(0.01)
+                assert not election.is_leader
+                cleaned_up = True
+                raise
+
+        with pytest.raises(LeadershipLost) as raised:  # noqa: PT012 - a block is what is tested
+            async with election.lead(), asyncio.TaskGroup() as tasks:
+                tasks.create_task(clean_up())
+                await asyncio.sleep(0)
+                await operator.evict("a")
+        assert raised.value.reason is LossReason.EVICTED
+        assert cleaned_up
+        await nothing_stays(election)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+async def test_an_error_in_a_task_group_of_asyncio_in_the_body() -> None:
+    """It comes out in the group that asyncio has made of it, and the lead is given up."""
+    async with elections() as (election, _):
+
+        async def fail() -> None:
+            raise ValueError("mine")
+
+        with pytest.raises(ExceptionGroup) as raised:  # noqa: PT012 - a block is what is tested
+            async with election.lead(), asyncio.TaskGroup() as tasks:
+                tasks.create_task(fail())
+                await asyncio.sleep(60)
+        assert raised.group_contains(ValueError, match="mine", depth=1)
+        await nothing_stays(election)
+
+
 async def test_the_loss_of_another_election_is_an_ordinary_error() -> None:
     """It comes out of the inner and the outer block as it is, and ``run`` does not take it for its own."""
     async with connect("memory://") as client:

@@ -10,13 +10,14 @@ from anyio.abc import TaskGroup
 
 from atomix_election import Client, LeaderElection, Term
 from atomix_election.client import client_of
+from atomix_election.clock import Clock
 from atomix_election.engine import Connection, Engine, SessionLimits
 from atomix_election.errors import Unavailable
 from atomix_election.leadership import Candidates, SessionKeeper
 from atomix_election.service import Call, ElectionService
 from atomix_election.stores.memory import MemoryStore
 from atomix_election.testing import VirtualClock
-from atomix_election.testing.network import FaultyService
+from tests.leadership.held import HeldService
 
 TTL_S = 10.0
 MARGIN_S = 0.25
@@ -28,7 +29,7 @@ LATE_S = 0.1
 class Replica:
     """One process with one candidate in the election "e"."""
 
-    def __init__(self, client: Client, keeper: SessionKeeper, service: FaultyService, name: str) -> None:
+    def __init__(self, client: Client, keeper: SessionKeeper, service: HeldService, name: str) -> None:
         self.keeper = keeper
         self.service = service
         self.client = client
@@ -62,18 +63,21 @@ class World:
         return Connection(self.engine)
 
     @asynccontextmanager
-    async def replica(self, name: str) -> AsyncGenerator[Replica]:
-        """Connect a client."""
-        service = FaultyService(self.server, self.network, self._chance)
+    async def replica(
+        self, name: str, *, chance: random.Random | None = None, clock: Clock | None = None
+    ) -> AsyncGenerator[Replica]:
+        """Connect a client, with a chance and a clock of its own if need be."""
+        chance = chance or self._chance
+        service = HeldService(self.server, self.network, chance)
         process = next(self._names)
         ids = count()
         keeper = SessionKeeper(
             service,
             "default",
-            clock=VirtualClock(),
+            clock=clock or VirtualClock(),
             ttl_s=TTL_S,
             new_session_id=lambda: f"{name}.{process}.{next(ids)}",
-            chance=self._chance.random,
+            chance=chance.random,
         )
         async with client_of(keeper) as client:
             yield Replica(client, keeper, service, name)

@@ -9,11 +9,13 @@ import anyio
 import pytest
 
 from atomix_election.client import connect
+from atomix_election.errors import Unavailable
 from atomix_election.model import Event, EventType
 from atomix_election.rpc.client import RpcClient
 from atomix_election.server import ElectionServer
 from atomix_election.service import Call
 from tests.rpc.conftest import Served
+from tests.rpc.fake import answering, listening, silent
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quiet")]
 
@@ -143,3 +145,23 @@ async def come_and_go() -> None:
                 async with election.events() as events:
                     await anext(events)
                     assert (await election.get_term()).leader == "a"
+
+
+async def test_a_target_that_says_nothing_does_not_use_up_a_short_session(served: Served) -> None:
+    """The granted time-to-live bounds what one target may take, and what one call may; a longer one relaxes nothing."""
+    async with listening(silent) as mute, RpcClient([mute, served.endpoint]) as client:
+        client.session_granted(1.0)
+        client.session_granted(300.0)
+        began = anyio.current_time()
+        assert (await client.get_term(Call("granted"))).number == 0
+        assert 0.25 <= anyio.current_time() - began < 0.5
+
+
+async def test_a_call_that_hangs_does_not_use_up_a_short_session() -> None:
+    """It is given up after half of the granted time-to-live."""
+    async with listening(answering(lambda *_: None)) as mute, RpcClient([mute]) as client:
+        client.session_granted(0.4)
+        began = anyio.current_time()
+        with pytest.raises(Unavailable):
+            await client.get_term(Call("granted"))
+        assert 0.2 <= anyio.current_time() - began < 0.4
