@@ -404,6 +404,21 @@ class LeaderElection:
         client = self._connected
         return await client.write(self._name, lambda call: client.service.evict(call, candidate_id))
 
+    async def forget(self) -> Term:
+        """Remove what is kept of the election, which is no longer used, and return the term that it goes on from.
+
+        Should it be entered again, its tokens and revisions go on above that, as do those of all elections of its
+        namespace that are new or forgotten. Watchers may stay, and see that nobody leads.
+
+        Raises:
+            InvalidRequest: it is in use: it has candidates, open sessions have created it or written to it (the one of
+                this client too), or a leader from whom the lead was taken is waited for.
+            Unavailable: the service could not be reached.
+            OutcomeUnknown: it may or may not have been done; to do it again does no harm.
+        """
+        client = self._connected
+        return await client.service.forget(client.call(self._name))
+
     @asynccontextmanager
     async def events(self, *, buffer: int = WATCH_BUFFER) -> AsyncGenerator[AsyncIterator[Event]]:
         """Watch the election: ``async with election.events() as events: async for event in events:``.

@@ -89,7 +89,7 @@ class KeepAlive(Protocol):
 
 
 class ElectionService(Protocol):
-    """The nine methods of ``atomix.election.v1.LeaderElection``, and what keeps sessions alive.
+    """The nine methods of ``atomix.election.v1.LeaderElection``, what keeps sessions alive, and what clears up.
 
     Each may also raise Unavailable and StoreError.
     """
@@ -161,6 +161,15 @@ class ElectionService(Protocol):
 
         Raises:
             NotACandidate: there is none of that id.
+        """
+        ...
+
+    async def forget(self, call: Call) -> Term:
+        """Remove what is kept of an election that nobody uses, and return the term that it goes on from.
+
+        Raises:
+            InvalidRequest: it has candidates, open sessions have created it or written to it, or a leader from whom the
+                lead was taken is waited for.
         """
         ...
 

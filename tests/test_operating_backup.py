@@ -76,3 +76,10 @@ def test_the_commands_in_order(tmp_path: Path) -> None:
     with serving(serve, tmp_path) as target:
         assert f"term      {1 << 40}" in run(f"atomix-election term e --target {target}", tmp_path)
     assert "above 5000000000000;" in run(restore_again, tmp_path)
+
+
+def test_the_command_that_forgets(tmp_path: Path) -> None:
+    """With nothing but the target added."""
+    (forget,) = commands("Elections that are no longer used")
+    with serving("atomix-election serve", tmp_path) as target:
+        assert run(f"{forget} --target {target}", tmp_path).startswith("forgot nightly-report;")

@@ -34,6 +34,7 @@ ROLE_OF_METHOD: Mapping[str, Role] = MappingProxyType(
         "Anoint": Role.ADMINISTER,
         "Promote": Role.ADMINISTER,
         "Evict": Role.ADMINISTER,
+        "Forget": Role.ADMINISTER,
     }
 )
 """The least role that a method needs. One that is not here needs the highest."""

@@ -114,6 +114,11 @@ class Connection:
         """See ``ElectionService.evict``."""
         return await self._submit(call, Evict(check_candidate_id(candidate_id)), self._session_if_open(call))
 
+    async def forget(self, call: Call) -> Term:
+        """See ``ElectionService.forget``."""
+        self._check_connected()
+        return await self._engine.forget(call.election_id)
+
     async def get_term(self, call: Call) -> Term:
         """See ``ElectionService.get_term``."""
         self._check_connected()

@@ -21,7 +21,7 @@ from atomix_election.rpc.call import STORE_KEY, metadata_of, session_metadata
 from atomix_election.rpc.client_call import ClientCall, Duplex
 from atomix_election.rpc.client_connection import ClientConnection, Endpoint
 from atomix_election.rpc.convert import answer_of, event_of, renewal_message, term_of
-from atomix_election.rpc.methods import ELECTION_METHODS, SESSION_METHODS
+from atomix_election.rpc.methods import ADMINISTRATION_METHODS, ELECTION_METHODS, SESSION_METHODS
 from atomix_election.service import WATCH_BUFFER, Call, Renewal
 from atomix_election.tasks import LONGEST_PAUSE_S, Background, Pauses, background_tasks
 from atomix_election.tls import ClientTls
@@ -138,6 +138,11 @@ class RpcClient:
     async def evict(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.evict``."""
         return term_of((await self._call(call, v1.EvictRequest(candidate_id), v1.EvictResponse)).term)
+
+    async def forget(self, call: Call) -> Term:
+        """See ``ElectionService.forget``."""
+        left = await self._call(call, sessions_v1.ForgetRequest(), sessions_v1.ForgetResponse)
+        return Term((), left.number, left.revision)
 
     async def get_term(self, call: Call) -> Term:
         """See ``ElectionService.get_term``."""
@@ -302,7 +307,7 @@ class _RpcKeepAlive:
         self._connection.give_up()
 
 
-_METHOD_OF = {method.request: method for method in ELECTION_METHODS.values()}
+_METHOD_OF = {method.request: method for method in (*ELECTION_METHODS.values(), *ADMINISTRATION_METHODS.values())}
 
 
 def _closed() -> Unavailable:

@@ -39,3 +39,5 @@ ELECTION_METHODS = _read_methods(v1.LeaderElectionBase())
 """Each method of ``atomix.election.v1.LeaderElection`` by its name."""
 SESSION_METHODS = _read_methods(sessions_v1.SessionsBase())
 """Each method of ``atomix_election.v1.Sessions`` by its name."""
+ADMINISTRATION_METHODS = _read_methods(sessions_v1.AdministrationBase())
+"""Each method of ``atomix_election.v1.Administration`` by its name."""

@@ -23,7 +23,7 @@ from atomix_election.rpc.convert import answer_message, event_message, renewal_o
 from atomix_election.rpc.gate import Gate
 from atomix_election.rpc.handshake import Handshakes
 from atomix_election.rpc.http2 import Headers, Http2Protocol, configuration
-from atomix_election.rpc.methods import ELECTION_METHODS, SESSION_METHODS, Method
+from atomix_election.rpc.methods import ADMINISTRATION_METHODS, ELECTION_METHODS, SESSION_METHODS, Method
 from atomix_election.rpc.protocol import agree, is_ours
 from atomix_election.rpc.status import Failure, Rejected, deadline_exceeded, failure_of, unimplemented
 from atomix_election.service import Call, ElectionService
@@ -401,6 +401,11 @@ async def _get_term(service: ElectionService, call: Call, _: Any) -> betterproto
     return v1.GetTermResponse(term=term_message(await service.get_term(call)))
 
 
+async def _forget(service: ElectionService, call: Call, _: Any) -> betterproto2.Message:
+    term = await service.forget(call)
+    return sessions_v1.ForgetResponse(number=term.number, revision=term.revision)
+
+
 _UNARY: dict[str, Callable[[ElectionService, Call, Any], Awaitable[betterproto2.Message]]] = {
     "Create": _create,
     "Close": _close,
@@ -409,9 +414,11 @@ _UNARY: dict[str, Callable[[ElectionService, Call, Any], Awaitable[betterproto2.
     "Anoint": _anoint,
     "Promote": _promote,
     "Evict": _evict,
+    "Forget": _forget,
     "GetTerm": _get_term,
 }
 _WRITES = _UNARY.keys() - {"GetTerm"}
 _STREAMS = {"Events", "KeepAlive"}
 """What goes on for long, so that the caller's right to it may end meanwhile."""
-_BY_PATH = {method.path: method for method in (*ELECTION_METHODS.values(), *SESSION_METHODS.values())}
+_SERVICES = (ELECTION_METHODS, SESSION_METHODS, ADMINISTRATION_METHODS)
+_BY_PATH = {method.path: method for service in _SERVICES for method in service.values()}

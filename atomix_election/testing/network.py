@@ -174,6 +174,10 @@ class FaultyService:
         """See ``ElectionService.evict``."""
         return await self._write(call, lambda service: service.evict(call, candidate_id))
 
+    async def forget(self, call: Call) -> Term:
+        """See ``ElectionService.forget``."""
+        return await self._write(call, lambda service: service.forget(call))
+
     async def get_term(self, call: Call) -> Term:
         """See ``ElectionService.get_term``."""
         term = await self._call(lambda service: service.get_term(call), repeatable=False, write=False)

@@ -217,3 +217,31 @@ async def test_a_client_is_a_client(target: str) -> None:
     async with connect(target) as client:
         assert isinstance(client, Client)
         assert isinstance(client.election("e"), LeaderElection)
+
+
+async def test_a_forgotten_election_goes_on_above_what_it_had(target: str) -> None:
+    """Its term and its revision never fall, for whoever looks and watches."""
+    async with connect(target, session_ttl=1.0) as operator:
+        election = operator.election("e", candidate_id="b")
+        async with connect(target, session_ttl=1.0) as client:
+            await client.election("e", candidate_id="a").enter()
+            with pytest.raises(InvalidRequest, match="in use and cannot be forgotten: it has 1 candidates"):
+                await election.forget()
+        async with election.events() as events:
+            assert (await anext(events)).term == Term((), 1, 2)
+            assert await election.forget() == await election.forget() == await election.get_term() == Term((), 1, 2)
+            assert await election.enter() == Term(("b",), 2, 3)
+            assert (await anext(events)).term == Term(("b",), 2, 3)
+
+
+async def test_an_election_that_an_open_session_wrote_to_is_in_use(target: str) -> None:
+    """Also one's own, until it ends: a late duplicate of a write would be taken for a new one."""
+    async with connect(target, session_ttl=1.0) as client:
+        election = client.election("e", candidate_id="a")
+        await election.enter()
+        await election.withdraw()
+        with pytest.raises(InvalidRequest, match="1 open sessions have created it or written to it"):
+            await election.forget()
+    async with connect(target, session_ttl=1.0) as client:
+        assert await client.election("e").forget() == Term((), 1, 2)
+        assert await client.election("never-entered").forget() == Term((), 1, 2)

@@ -106,6 +106,10 @@ class Peer:
         """Make a call of any method as far as its first response."""
         return next(self.events(**options)) if method == "Events" else self.call(method, **options)
 
+    def bare(self, path: str) -> bytes:
+        """Make a unary call of another service, with an empty request, and return the bytes of its response."""
+        return self.channel.unary_unary(path)(b"", metadata=self.metadata, timeout=WAIT_S)
+
     def _request(self, method: str, candidate_id: str) -> Any:
         kind = getattr(self._messages, f"{method}Request")
         if method == "Create":

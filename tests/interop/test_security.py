@@ -55,6 +55,9 @@ def test_a_token_and_a_certificate(published: Published, secured: Secured) -> No
         assert refusal(lambda: observer.call("Create")) == ("PERMISSION_DENIED", "PermissionDenied")
         assert refusal(lambda: member.call("Anoint", "b")) == ("PERMISSION_DENIED", "PermissionDenied")
         assert operator.call("Anoint", "b").term.leader_id == "b"
+        forget = "/atomix_election.v1.Administration/Forget"
+        assert refusal(lambda: member.bare(forget)) == ("PERMISSION_DENIED", "PermissionDenied")
+        assert refusal(lambda: operator.bare(forget)) == ("INVALID_ARGUMENT", "InvalidRequest")
         operator.session = member.session
         assert refusal(lambda: operator.call("Withdraw", "b")) == ("PERMISSION_DENIED", "PermissionDenied")
 

@@ -10,7 +10,7 @@ import pytest
 from atomix_election.errors import InvalidRequest
 from atomix_election.rpc import protocol
 from atomix_election.rpc.client import RpcClient
-from atomix_election.rpc.methods import ELECTION_METHODS, SESSION_METHODS
+from atomix_election.rpc.methods import ADMINISTRATION_METHODS, ELECTION_METHODS, SESSION_METHODS
 from atomix_election.rpc.protocol import SPOKEN, Versions, agree, check_agreed, is_ours
 from atomix_election.service import Call, Renewal
 from tests.rpc.conftest import Served
@@ -84,7 +84,7 @@ def test_a_client_takes_only_an_answer_in_one_version_of_its_own(monkeypatch: py
 
 def test_only_our_own_services_have_versions() -> None:
     """Published clients and servers know nothing of them."""
-    assert all(is_ours(method) for method in SESSION_METHODS.values())
+    assert all(is_ours(method) for method in (*SESSION_METHODS.values(), *ADMINISTRATION_METHODS.values()))
     assert not any(is_ours(method) for method in ELECTION_METHODS.values())
     assert Versions(1, 1) == SPOKEN
 
@@ -222,6 +222,8 @@ async def test_a_client_says_that_a_server_is_too_old_for_a_method() -> None:
     async with client_of(refusing(UNIMPLEMENTED, "there is no method x")) as client:
         with pytest.raises(InvalidRequest, match=r"the server 127.* is too old for this, .*: there is no method x"):
             await client.end_session("default", "s")
+        with pytest.raises(InvalidRequest, match=r"the server 127.* is too old for this, .*: there is no method x"):
+            await client.forget(Call("e"))
         with pytest.raises(InvalidRequest, match=r"^there is no method x$"):
             await client.get_term(Call("e"))
 

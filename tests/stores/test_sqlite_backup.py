@@ -74,6 +74,7 @@ def test_a_backup_has_what_the_store_had_in_one_file_for_its_user_alone(paths: t
     back_up(source, backup)
     assert elections_in(backup) == elections_in(source)
     assert files_in(source) == before | {"backup.db"}
+    assert Path(backup).read_bytes()[18:20] == b"\1\1", "it needs a log to be read"
     assert Path(backup).stat().st_mode & 0o777 == 0o600
 
 
