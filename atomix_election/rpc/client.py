@@ -101,7 +101,9 @@ class RpcClient:
         """See ``ElectionService.session_granted``."""
         timing = Timing(ttl_s)
         self._call_timeout_s = min(self._call_timeout_s, timing.call_timeout_s)
-        self._connection.connect_timeout_s = min(self._connection.connect_timeout_s, timing.connect_timeout_s)
+        # One target that does not answer must leave time for another, within one try of a call.
+        longest_connect_s = min(timing.connect_timeout_s, self._call_timeout_s / self._tries / 2)
+        self._connection.connect_timeout_s = min(self._connection.connect_timeout_s, longest_connect_s)
         self._pauses.limit(timing.longest_pause_s)
 
     async def end_session(self, namespace: str, session: str) -> None:
