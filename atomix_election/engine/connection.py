@@ -117,6 +117,7 @@ class Connection:
     async def forget(self, call: Call) -> Term:
         """See ``ElectionService.forget``."""
         self._check_connected()
+        self._session_if_open(call)
         return await self._engine.forget(call.election_id)
 
     async def get_term(self, call: Call) -> Term:

@@ -93,6 +93,11 @@ async def own_session(client: RpcClient, call: Call) -> None:
     await client.create(Call("prepared", call.namespace, call.session))
 
 
+async def forget(client: RpcClient, call: Call) -> None:
+    """Forget an election that nobody uses."""
+    await client.forget(Call("unused", call.namespace, call.session))
+
+
 ATTEMPTS: dict[str, Callable[[RpcClient, Call], Awaitable[object]]] = {
     "GetTerm": lambda client, call: client.get_term(call),
     "Events": watch,
@@ -105,6 +110,7 @@ ATTEMPTS: dict[str, Callable[[RpcClient, Call], Awaitable[object]]] = {
     "Anoint": lambda client, call: client.anoint(call, "candidate"),
     "Promote": lambda client, call: client.promote(call, "candidate"),
     "Evict": lambda client, call: client.evict(call, "candidate"),
+    "Forget": forget,
 }
 
 
