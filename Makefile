@@ -22,7 +22,7 @@ demo: $(VENV)/installed ## watch a leadership move from one replica to the next
 	@$(RUN) -m atomix_election demo
 
 test: $(VENV)/installed-test ## run the tests
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 check: $(VENV)/installed-check ## lint, formatting, types, layers
 	$(RUN) -m ruff check
