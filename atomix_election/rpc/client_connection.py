@@ -94,6 +94,8 @@ class ClientConnection:
             for endpoint in list(self._endpoints):
                 try:
                     self._protocol = await self._connect(endpoint)
+                    if self._handler.closed:  # lost with the first bytes, and so before anybody could use it
+                        raise ConnectionResetError("the connection was closed at once")
                 except (OSError, UnicodeError, TimeoutError) as error:
                     failures.append(f"{endpoint}: {error or 'no answer'}")
                 else:
