@@ -7,7 +7,8 @@ import json
 import logging
 import random
 import sys
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ BUSY = ("busy-0", "busy-1")
 """Candidates enter and withdraw, and operators are at work."""
 CALM = frozenset({LASTING, SHORT})
 ELECTIONS = (LASTING, SHORT, CONTESTED, *BUSY)
+OPERATIONS = ("anoint", "promote", "evict", "get_term")
 LOOK_S = 0.02
 """Between two looks of a leader at its deadline."""
 
@@ -92,7 +94,7 @@ class LoadClient:
         self._settings = settings
         self._record = record
         self._chance = random.Random(f"{settings.seed} {who}")
-        self._known: set[str] = {who}
+        self._known: dict[str, set[str]] = defaultdict(set)
         self._watches = 0
 
     async def work(self) -> None:
@@ -101,7 +103,8 @@ class LoadClient:
             tasks.start_soon(self._lead, LASTING, anyio.sleep_forever)
             tasks.start_soon(self._lead, SHORT, self._for_a_moment)
             tasks.start_soon(self._lead, CONTESTED, self._for_a_moment)
-            tasks.start_soon(self._command)
+            tasks.start_soon(self._command, BUSY, ["enter", "enter", "withdraw", *OPERATIONS])
+            tasks.start_soon(self._command, [CONTESTED], OPERATIONS)
             tasks.start_soon(self._watch)
 
     def _election(self, name: str) -> LeaderElection:
@@ -138,17 +141,14 @@ class LoadClient:
             if led is not None:
                 self._record(replace(led, lost=lost))
 
-    async def _command(self) -> None:
+    async def _command(self, names: Sequence[str], what: Sequence[str]) -> None:
         while True:
-            name = self._chance.choice([*BUSY, CONTESTED])
-            own = ["enter", "enter", "withdraw"] if name in BUSY else []
-            what = self._chance.choice([*own, "anoint", "promote", "evict", "get_term"])
-            await self._call(what, name)
+            await self._call(self._chance.choice(what), self._chance.choice(names))
             await anyio.sleep(self._chance.uniform(0.0, self._settings.pause_s))
 
     async def _call(self, what: str, name: str) -> None:
         election = self._election(name)
-        candidate = self._chance.choice(sorted(self._known))
+        candidate = self._chance.choice([self._who, *sorted(self._known[name])])
         calls: dict[str, Callable[[], Awaitable[Term]]] = {
             "enter": election.enter,
             "withdraw": election.withdraw,
@@ -165,7 +165,7 @@ class LoadClient:
             self._record(Answered(self._who, what, name, named, begun, now(), type(error).__name__))
         else:
             self._record(Answered(self._who, what, name, named, begun, now(), DONE, term))
-            self._known = {*term.candidates, self._who}
+            self._known[name] = set(term.candidates)
 
     async def _watch(self) -> None:
         while True:

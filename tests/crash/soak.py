@@ -181,9 +181,12 @@ class Run:
             return self._start(["-m", "tests.crash.load", settings.to_json()], stderr=log.fileno()), who
 
     def audit(self) -> None:
-        """When all have gone, nobody is left in the queues, and the file is whole."""
-        latest = now() + MORTAL_TTL_S + PROMISES.expiry_slack_s
+        """When all have gone, nobody is left in the queues, no session in the file, and the file is whole."""
+        latest = now() + TTL_S + PROMISES.expiry_slack_s
         anyio.run(self._wait_empty, latest + 0.1)
+        while self._sessions() and now() < latest:
+            self._sleep(0.1)  # a file tells nobody that it has changed
+        assert not self._sessions()
         self.end_server()
         with closing(sqlite3.connect(self.store)) as file:
             assert file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -193,6 +196,10 @@ class Run:
     def history(self) -> list[Entry]:
         """Return all records."""
         return read_history(sorted(self.directory.glob("*.records")))
+
+    def _sessions(self) -> int:
+        with closing(sqlite3.connect(self.store)) as file:
+            return file.execute("SELECT count(*) FROM session").fetchone()[0]
 
     async def _wait_empty(self, latest: float) -> None:
         async with connect(self.target) as client:

@@ -29,7 +29,7 @@ from atomix_election.stores.sqlite_file import SqliteFile
 from atomix_election.stores.sqlite_rows import EndSession, OpenSession, ReadElection, WriteElection, read_sessions
 
 ONE, OTHER = ElectionId("default", "one"), ElectionId("default", "other")
-SAMPLE = 60
+SAMPLE = 40
 """Steps at which a process is killed, of some thousands, chosen anew in each run."""
 CHANGES = 4
 STORES = str(Path(stores.__path__[0]))
@@ -153,11 +153,16 @@ def check_after(path: Path, said: list[Any], before: int, identity: str | None =
     assert all(each.incarnation < newest for each in sessions)
 
 
+def seeded() -> random.Random:
+    """Return chance, whose seed is shown when a test fails."""
+    seed = time.time_ns() % 10**9
+    print(f"seed {seed}")  # noqa: T201
+    return random.Random(seed)
+
+
 def steps_to_try(total: int) -> list[int]:
     """Return steps at which to kill, as many near the beginning as elsewhere."""
-    seed = time.time_ns() % 10**9
-    print(f"seed {seed}")  # noqa: T201 - shown when the test fails
-    chance = random.Random(seed)
+    chance = seeded()
     return sorted(chance.randrange(part * total // SAMPLE, (part + 1) * total // SAMPLE) + 1 for part in range(SAMPLE))
 
 
@@ -204,6 +209,7 @@ def test_a_commit_that_is_broken_off_within_a_write_did_not_take_place(tmp_path:
     """The end comes after any byte of any page that a commit adds to the log."""
     path = tmp_path / "store.db"
     grown = 12 * CHANGES
+    offset = part * FRAME_BYTES // 2 + seeded().randrange(FRAME_BYTES // 2)
 
     def act(say: Callable[[Any], None]) -> None:
         file = SqliteFile(str(path))
@@ -213,8 +219,7 @@ def test_a_commit_that_is_broken_off_within_a_write_did_not_take_place(tmp_path:
         say(size)
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        limit = size + part * FRAME_BYTES // 2 + random.randrange(FRAME_BYTES // 2)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + offset, size + offset))
         work(file, grown + 1, say)
 
     (size, *said), ended_by = in_child(act)
