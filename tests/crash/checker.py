@@ -3,6 +3,7 @@
 Unknown outcomes are fine either way; what was told must be explained by one sequence of terms for each election.
 """
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -228,11 +229,11 @@ def _could_renew(lost: Led, servers: list[Up], promises: Promises) -> bool:
 def _left_behind(history: Sequence[Entry], promises: Promises) -> Iterator[str]:
     """The candidates of a client that has gone follow it, one time-to-live later or after the last restart."""
     gone = {each.who: each for each in history if isinstance(each, Gone)}
-    starts = sorted(each.begun for each in history if isinstance(each, Up))
+    starts = [-inf, *sorted(each.begun for each in history if isinstance(each, Up))]
     for each in history:
         if not isinstance(each, Answered) or each.outcome != DONE:
             continue
-        started = max((start for start in starts if start < each.begun), default=-inf)
+        started = starts[bisect_left(starts, each.begun) - 1]
         for candidate in each.term.candidates:
             left = gone.get(candidate) or gone.get(candidate.rpartition(".")[0])
             if left and each.begun > max(left.at, started) + left.ttl_s + promises.expiry_slack_s:

@@ -7,6 +7,7 @@ import argparse
 import os
 import random
 import select
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -41,6 +42,8 @@ QUIET_S = 1.7
 """How long the server is left alone after each round, so that all clients can renew."""
 LONGEST_START_S = 20.0
 """How long a server may take to be ready, on a busy machine."""
+PORTS = range(20_000, 32_000)
+"""None that systems give to connections: while the server is dead, its port must stay free."""
 PROMISES = Promises(calm=CALM)
 
 
@@ -106,8 +109,7 @@ class Run:
         self._chance = random.Random(seed)
         self._names = count()
         self._record = processes.enter_context(Recorder(directory / "run.records"))
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = next(port for port in self._chance.sample(PORTS, 100) if _is_free(port))
         self.target = f"grpc://127.0.0.1:{self.port}"
         self._server: subprocess.Popen[bytes] | None = None
         self._ready_at: float | None = None
@@ -119,8 +121,7 @@ class Run:
             self.kill_server_after(self._moment())
             self.start_server()
         self.wait_ready(LONGEST_START_S)
-        mortal.kill()
-        mortal.wait()
+        _kill(mortal)
         self._record(Gone(who, MORTAL_TTL_S, now()))
         self._sleep(QUIET_S)
 
@@ -164,10 +165,10 @@ class Run:
     def end_server(self) -> None:
         """Kill it now."""
         assert self._server is not None
-        self._server.kill()
+        until = now()
+        _kill(self._server)
         if self._ready_at is not None:
-            self._record(Up(self._ready_at, now()))
-        self._server.wait()
+            self._record(Up(self._ready_at, until))
         assert self._server.returncode == -9, f"the server ended itself; see {self.directory}/server.log"
         self._ready_at = None
         self.kills += 1
@@ -226,7 +227,7 @@ class Run:
             stdout=subprocess.PIPE,
             stderr=stderr,
         )
-        self._processes.callback(_end, process)
+        self._processes.callback(_kill, process)
         return process
 
     def _sleep(self, seconds: float) -> None:
@@ -234,9 +235,18 @@ class Run:
         time.sleep(max(seconds, 0.0))
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.communicate()
+def _is_free(port: int) -> bool:
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return True
+    except OSError:
+        return False
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill it, and wait until it is gone; nothing happens if that was done before."""
+    with process:
+        process.kill()
 
 
 @contextmanager
@@ -244,12 +254,11 @@ def _running(seed: int, directory: Path) -> Generator[Run]:
     with ExitStack() as processes:
         run = Run(seed, directory, processes)
         stayers = [run.start_load("stayer", TTL_S, CLIENTS)[0] for _ in range(PROCESSES)]
-        run.start_server()
-        run.wait_ready(LONGEST_START_S)
+        run.start_server()  # it may be killed while it makes the file
         yield run
         for each in stayers:
             assert each.poll() is None, f"a process of clients has ended; see {directory}/load.log"
-            each.communicate(timeout=LONGEST_START_S)
+            each.communicate(timeout=LONGEST_START_S)  # closes stdin, at which it leaves
         run.audit()
 
 
@@ -271,12 +280,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**9, help="of the plan")
     parser.add_argument("--minutes", type=float, default=1.0, help="how long to go on")
     given = parser.parse_args()
-    sys.stdout.write(f"seed {given.seed}\n")
+    directory = Path(tempfile.mkdtemp(prefix="soak-"))
+    sys.stdout.write(f"seed {given.seed}, records in {directory} until nothing was found\n")
     sys.stdout.flush()
-    with tempfile.TemporaryDirectory() as directory:
-        report = soak(given.seed, Path(directory), seconds=given.minutes * 60)
+    report = soak(given.seed, directory, seconds=given.minutes * 60)
     sys.stdout.write(f"{report}\n")
-    return 1 if report.violations else 0
+    if report.violations:
+        return 1
+    shutil.rmtree(directory)
+    return 0
 
 
 if __name__ == "__main__":

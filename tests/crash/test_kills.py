@@ -11,7 +11,9 @@ ROUNDS = 3
 
 def test_what_clients_were_told_outlives_any_number_of_kills(tmp_path: Path) -> None:
     """Acknowledged changes, tokens, sessions and leaderships; ``make soak`` goes on for longer."""
-    report = soak(time.time_ns() % 10**9, tmp_path, rounds=ROUNDS)
+    seed = time.time_ns() % 10**9
+    print(f"seed {seed}")  # noqa: T201 - shown when it fails
+    report = soak(seed, tmp_path, rounds=ROUNDS)
     assert not report.violations, f"{report}; the records are in {tmp_path}"
     assert report.kills == ROUNDS * KILLS + 1
     assert report.kept() > 0
