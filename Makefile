@@ -13,7 +13,7 @@ unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
 # All installations go into one environment, so that they cannot run side by side.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check simulate proto clean
+.PHONY: help demo test check simulate soak proto clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
@@ -22,7 +22,7 @@ demo: $(VENV)/installed ## watch a leadership move from one replica to the next
 	@$(RUN) -m atomix_election demo
 
 test: $(VENV)/installed-test ## run the tests
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 check: $(VENV)/installed-check ## lint, formatting, types, layers
 	$(RUN) -m ruff check
@@ -32,6 +32,9 @@ check: $(VENV)/installed-check ## lint, formatting, types, layers
 
 simulate: $(VENV)/installed-test ## search for interleavings that break a rule; SEED=n replays, MINUTES=m searches
 	@$(RUN) -m tests.simulation.search $(if $(SEED),--seed $(SEED),$(if $(MINUTES),--minutes $(MINUTES)))
+
+soak: $(VENV)/installed-test ## kill a server under load for MINUTES=m, and check what its clients were told
+	@$(RUN) -m tests.crash.soak $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 proto: $(VENV)/installed-test ## regenerate the message classes from proto/
 	$(RUN) proto/generate.py

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Generator
+from pathlib import Path
 from types import FrameType
 
 import pytest
@@ -9,6 +10,18 @@ import pytest
 from tests.certificates import Authority
 
 LONGEST_TEST_S = 60.0
+TESTS = Path(__file__).parent
+PROCESSES = {"cli", "crash", "faults", "interop", "rpc"}
+"""Folders whose tests run real servers against the clock, and mostly wait. ``make test`` runs them one after the other,
+beside all others."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests of real processes together, so that they do not disturb each other."""
+    for item in items:
+        place = item.path.relative_to(TESTS)
+        if place.parts[0] in PROCESSES or len(place.parts) == 1:
+            item.add_marker(pytest.mark.xdist_group("processes"))
 
 
 class Hung(BaseException):

@@ -174,6 +174,8 @@ class ClientConnection:
             for endpoint in list(self._endpoints):
                 try:
                     self._protocol = await self._connect(endpoint)
+                    if self._handler.closed:  # lost with the first bytes, and so before anybody could use it
+                        raise ConnectionResetError("the connection was closed at once")
                 except (OSError, UnicodeError, InvalidRequest) as error:
                     failures.append(f"{endpoint}: {self._explain(error, endpoint)}")
                 else:

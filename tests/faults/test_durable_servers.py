@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.stage import Server, Stage
+from tests.faults.stage import TTL_S, Server, Stage
+from tests.faults.worker import now
 
 pytestmark = pytest.mark.anyio
 
@@ -35,6 +36,25 @@ async def test_a_restart_within_the_lease_is_a_non_event(stage: Stage, tmp_path:
     assert stage.diary.find("b", "begin") is None
     await a.leave()
     assert (await stage.diary.wait("b", "begin")).token == begun.token + 1
+
+
+async def test_a_displaced_leader_is_waited_for_after_a_restart_too(stage: Stage, tmp_path: Path) -> None:
+    """It was stopped when an operator took the lead from it, and knows nothing: the wait for it begins anew."""
+    store = ("--store", f"sqlite:///{tmp_path}/store.db")
+    server = await stage.server("127.0.0.1:0", *store)
+    a = await stage.candidate(server.target, "a")
+    begun = await stage.diary.wait("a", "begin")
+    await stage.actor(server.target, "b")
+    observer = await stage.observer(server.target)
+    await stage.queue(observer, "a", "b")
+    a.pause()
+    assert (await observer.anoint("b")).number == begun.token + 1
+    await server.kill()
+    restarted = now()
+    await stage.server(server.target.removeprefix("grpc://"), *store)
+    taken_over = await stage.diary.wait("b", "begin")
+    assert taken_over.at - restarted > TTL_S
+    assert taken_over.token == begun.token + 1
 
 
 async def renewed(stage: Stage, server: Server) -> None:

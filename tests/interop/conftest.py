@@ -100,6 +100,6 @@ class Local:
 def local() -> Iterator[Local]:
     """One whose inside can be looked at."""
     with start_blocking_portal("asyncio") as portal:
-        server = ElectionServer(session_ttl=TTL_S)
+        server = ElectionServer("memory://looked-into", session_ttl=TTL_S)
         with portal.wrap_async_context_manager(server):
             yield Local(server.target, portal)

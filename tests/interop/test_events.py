@@ -1,11 +1,11 @@
 """Watching: the snapshot at once, one event per change, and nobody is held up by who does not read."""
 
-import gc
 import time
 from collections.abc import Callable
 
 import grpc
 
+from atomix_election import targets
 from atomix_election.broadcast import Subscription
 from atomix_election.service import WATCH_BUFFER
 from tests.interop.conftest import Local
@@ -18,9 +18,8 @@ def subscriptions(local: Local) -> list[Subscription]:
     """Return the watchers that the server holds."""
 
     def find() -> list[Subscription]:
-        gc.collect()
-        found = [each for each in gc.get_objects() if type(each) is Subscription]
-        return [each for each in found if each in each._broadcast._subscriptions]
+        (engine,) = [each.engine for each in targets._shared.values() if each.engine is not None]
+        return [each for lane in engine._lanes.values() for each in lane.watchers._subscriptions]
 
     return local.portal.call(find)
 
@@ -29,6 +28,7 @@ def wait_for_watchers(local: Local, count: int) -> None:
     """Wait until the server holds so many."""
     deadline = time.monotonic() + WAIT_S
     while len(subscriptions(local)) != count:
+        time.sleep(0.005)  # nothing tells a client what the server has forgotten
         assert time.monotonic() < deadline, f"{len(subscriptions(local))} watchers, not {count}"
 
 

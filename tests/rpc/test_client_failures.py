@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+import struct
 from collections.abc import Awaitable
 
 import anyio
@@ -13,10 +14,14 @@ from atomix_election.errors import ElectionError, OutcomeUnknown, Unavailable
 from atomix_election.model import EventType
 from atomix_election.rpc.client import RpcClient
 from atomix_election.rpc.client_connection import Endpoint
+from atomix_election.rpc.http2 import Http2Protocol
 from tests.rpc import fake
 from tests.rpc.attempts import CALL, SOON_S, TIMEOUT_S, outcomes, watch
 from tests.rpc.conftest import Served
 from tests.rpc.fake import Script, Speaker, listening
+
+RST = struct.pack("ii", 1, 0)
+"""How long to linger: what is closed so ends like the connection of a dead process."""
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quiet")]
 
@@ -92,6 +97,24 @@ async def test_a_server_that_goes_away_in_the_middle() -> None:
         "write": OutcomeUnknown,
         "watch": Unavailable,
     }
+
+
+async def test_a_server_that_dies_before_the_first_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection is made and lost before anybody can use it: a server that is not there, like any other."""
+    made = Http2Protocol.connection_made
+    with socket.create_server(("127.0.0.1", 0)) as dying:
+
+        def hang_up_and_go_on(protocol: Http2Protocol, transport: asyncio.BaseTransport) -> None:
+            accepted, _ = dying.accept()
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
+            accepted.close()
+            made(protocol, transport)
+
+        monkeypatch.setattr(Http2Protocol, "connection_made", hang_up_and_go_on)
+        async with RpcClient([Endpoint(*dying.getsockname())], call_timeout_s=TIMEOUT_S) as client:
+            for error in await outcomes(client):
+                assert type(error) is Unavailable
+                assert str(dying.getsockname()[1]) in str(error)
 
 
 async def test_a_watcher_outlives_its_server(served: Served) -> None:

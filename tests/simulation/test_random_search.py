@@ -15,7 +15,7 @@ from atomix_election.engine.engine import Engine
 from atomix_election.testing.simulation import Outcome
 from tests.simulation.search import replay_command, search
 
-SEEDS = 60
+SEEDS = 30
 """Runs of a search in this suite, each with some ten virtual seconds of faults and what comes after them."""
 MOST_SEEDS = 150
 """Within so many a planted bug is found."""
@@ -30,7 +30,7 @@ def _search(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=_environment("0"), timeout=55, check=False)
 
 
-@pytest.mark.parametrize("first", [0, 1000, 2000])
+@pytest.mark.parametrize("first", [0, 1000, 2000, 3000, 4000, 5000, 6000])
 def test_no_seed_breaks_a_rule(first: int) -> None:
     """A failure names the seed and the command that replays it."""
     found = _search("--first", str(first), "--seeds", str(SEEDS))

@@ -1,0 +1,207 @@
+"""A process of clients under load: ``python -m tests.crash.load SETTINGS``, a JSON object, until its stdin is closed.
+
+Each client leads, commands and watches, and all that it is told is recorded.
+"""
+
+import json
+import logging
+import random
+import sys
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import anyio
+
+from atomix_election import Client, ElectionError, EventType, LeaderElection, Leadership, LeadershipLost, Term, connect
+from tests.crash.history import DONE, Answered, Gone, Led, Recorder, Seen, now
+
+LASTING = "lasting"
+"""Who leads here does so for as long as it can."""
+SHORT = "short"
+"""Leaders here leave after a moment."""
+CONTESTED = "contested"
+"""Operators are at work among those who lead."""
+BUSY = ("busy-0", "busy-1")
+"""Candidates enter and withdraw, and operators are at work."""
+CALM = frozenset({LASTING, SHORT})
+ELECTIONS = (LASTING, SHORT, CONTESTED, *BUSY)
+OPERATIONS = ("anoint", "promote", "evict", "get_term")
+LOOK_S = 0.02
+"""Between two looks of a leader at its deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a process of clients is to do.
+
+    Args:
+        target: the server.
+        who: its name; its clients have it with a dot and a number.
+        path: the file of its records.
+        seed: of its choices.
+        ttl_s: time-to-live of its sessions.
+        clients: how many there are.
+        pause_s: the longest time between two commands of a client.
+    """
+
+    target: str
+    who: str
+    path: str
+    seed: int
+    ttl_s: float
+    clients: int
+    pause_s: float = 0.03
+
+    def to_json(self) -> str:
+        """Return it as an argument of the process."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return what ``to_json`` made text of."""
+        return cls(**json.loads(text))
+
+
+class View:
+    """What a leader knows of its own leadership."""
+
+    def __init__(self, leadership: Leadership) -> None:
+        self._leadership = leadership
+        self._deadline = 0.0
+
+    async def look(self) -> None:
+        """Look at the deadline, again and again."""
+        while True:
+            at = now()  # before what is left, so that the deadline is no later than it was
+            self._deadline = max(self._deadline, at + self._leadership.remaining)
+            await anyio.sleep(LOOK_S)
+
+    def end(self) -> float:
+        """Return when the leadership ended: past its deadline it is over, whenever its block gets to know."""
+        return now() if self._leadership.remaining else min(now(), self._deadline)
+
+
+class LoadClient:
+    """One client, with its candidate in each election."""
+
+    def __init__(self, client: Client, who: str, settings: Settings, record: Recorder) -> None:
+        self._client = client
+        self._who = who
+        self._settings = settings
+        self._record = record
+        self._chance = random.Random(f"{settings.seed} {who}")
+        self._known: dict[str, set[str]] = defaultdict(set)
+        self._watches = 0
+
+    async def work(self) -> None:
+        """Do all at the same time, for ever."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._lead, LASTING, anyio.sleep_forever)
+            tasks.start_soon(self._lead, SHORT, self._for_a_moment)
+            tasks.start_soon(self._lead, CONTESTED, self._for_a_moment)
+            tasks.start_soon(self._command, BUSY, ["enter", "enter", "withdraw", *OPERATIONS])
+            tasks.start_soon(self._command, [CONTESTED], OPERATIONS)
+            tasks.start_soon(self._watch)
+
+    def _election(self, name: str) -> LeaderElection:
+        return self._client.election(name, candidate_id=self._who)
+
+    async def _for_a_moment(self) -> None:
+        await anyio.sleep(self._chance.uniform(0.0, 0.5))
+
+    async def _lead(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            with suppress(ElectionError):
+                await self._lead_once(name, work)
+            await anyio.sleep(self._chance.uniform(0.0, self._settings.pause_s))
+
+    async def _lead_once(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        led: Led | None = None
+        lost = ""
+        try:
+            async with self._election(name).lead() as leadership:
+                led = Led(self._who, name, self._who, leadership.token, self._settings.ttl_s, now())
+                self._record(led)
+                view = View(leadership)
+                try:
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(view.look)
+                        await work()
+                        tasks.cancel_scope.cancel()
+                finally:
+                    led = replace(led, until=view.end())
+        except LeadershipLost as error:
+            lost = error.reason.name
+            raise
+        finally:
+            if led is not None:
+                self._record(replace(led, lost=lost))
+
+    async def _command(self, names: Sequence[str], what: Sequence[str]) -> None:
+        while True:
+            await self._call(self._chance.choice(what), self._chance.choice(names))
+            await anyio.sleep(self._chance.uniform(0.0, self._settings.pause_s))
+
+    async def _call(self, what: str, name: str) -> None:
+        election = self._election(name)
+        candidate = self._chance.choice([self._who, *sorted(self._known[name])])
+        calls: dict[str, Callable[[], Awaitable[Term]]] = {
+            "enter": election.enter,
+            "withdraw": election.withdraw,
+            "get_term": election.get_term,
+            "anoint": lambda: election.anoint(candidate),
+            "promote": lambda: election.promote(candidate),
+            "evict": lambda: election.evict(candidate),
+        }
+        named = candidate if what in ("anoint", "promote", "evict") else self._who
+        begun = now()
+        try:
+            term = await calls[what]()
+        except ElectionError as error:
+            self._record(Answered(self._who, what, name, named, begun, now(), type(error).__name__))
+        else:
+            self._record(Answered(self._who, what, name, named, begun, now(), DONE, term))
+            self._known[name] = set(term.candidates)
+
+    async def _watch(self) -> None:
+        while True:
+            with suppress(ElectionError), anyio.move_on_after(self._chance.uniform(0.5, 10.0)):
+                await self._watch_once(self._chance.choice(ELECTIONS))
+            await anyio.sleep(self._settings.pause_s)
+
+    async def _watch_once(self, name: str) -> None:
+        self._watches += 1
+        watch, begun = f"{self._who} {self._watches}", now()
+        async with self._election(name).events() as events:
+            async for event in events:
+                snapshot = event.type is EventType.NONE
+                self._record(Seen(watch, name, begun, now(), event.term, snapshot, event.skipped))
+
+
+async def run(settings: Settings) -> None:
+    """Run the clients until stdin is closed, and let them leave."""
+    with Recorder(Path(settings.path)) as record:
+
+        async def act(who: str) -> None:
+            async with connect(settings.target, session_ttl=settings.ttl_s) as client:
+                with anyio.CancelScope() as scope:
+                    scopes.append(scope)
+                    await LoadClient(client, who, settings, record).work()
+
+        scopes: list[anyio.CancelScope] = []
+        async with anyio.create_task_group() as tasks:
+            for number in range(settings.clients):
+                tasks.start_soon(act, f"{settings.who}.{number}")
+            await anyio.wait_readable(sys.stdin)
+            for scope in scopes:
+                scope.cancel()
+        record(Gone(settings.who, settings.ttl_s, now()))
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    anyio.run(run, Settings.from_json(sys.argv[1]))

@@ -1,0 +1,44 @@
+"""What was recorded is read again, also after the process that recorded it was killed in the middle."""
+
+from pathlib import Path
+
+from atomix_election import Term
+from tests.crash.history import DONE, Answered, Entry, Gone, Led, Recorder, Seen, Up, read_history
+
+LED = Led("a", "e", "a", 1, 2.0, 3.0)
+ENTRIES: list[Entry] = [
+    Answered("a", "enter", "e", "a", 1.0, 2.0, DONE, Term(("a", "b"), 1, 2)),
+    Answered("a", "evict", "e", "b", 1.0, 2.0, "OutcomeUnknown"),
+    Seen("a 1", "e", 1.0, 2.0, Term(("a",), 1, 1), snapshot=True),
+    LED,
+    Gone("a", 2.0, 5.0),
+    Up(1.0, 2.0),
+]
+
+
+def test_records_come_back(tmp_path: Path) -> None:
+    """All kinds, in order, of several files; what a process was killed in the middle of is left out."""
+    for number, entries in enumerate((ENTRIES[:2], ENTRIES[2:])):
+        with Recorder(tmp_path / f"{number}") as record:
+            for each in entries:
+                record(each)
+    with (tmp_path / "1").open("a") as file:
+        file.write('["Up", {"begun": 1.')
+    assert read_history(sorted(tmp_path.iterdir())) == ENTRIES
+
+
+def test_the_end_of_a_leadership_replaces_its_beginning(tmp_path: Path) -> None:
+    """Who has been killed has only begun."""
+    ended = Led("a", "e", "a", 1, 2.0, 3.0, 4.0, "EXPIRED")
+    with Recorder(tmp_path / "records") as record:
+        for each in (LED, Led("b", "e", "b", 2, 2.0, 5.0), ended):
+            record(each)
+    assert read_history([tmp_path / "records"]) == [ended, Led("b", "e", "b", 2, 2.0, 5.0)]
+
+
+def test_a_client_is_known_by_its_process() -> None:
+    """Names that begin alike are not taken for each other."""
+    gone = Gone("p1", 2.0, 5.0)
+    assert gone.is_of("p1")
+    assert gone.is_of("p1.0")
+    assert not gone.is_of("p12.0")
