@@ -1,5 +1,6 @@
 """An election server: an engine, and gRPC in front of it."""
 
+import socket
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -8,6 +9,7 @@ from atomix_election.clock import Clock, SystemClock
 from atomix_election.engine import Connection, SessionLimits
 from atomix_election.errors import InvalidRequest, Unavailable
 from atomix_election.model import DEFAULT_SESSION_TTL_S, MAX_SESSION_TTL_S, MIN_SESSION_TTL_S
+from atomix_election.observer import Observer
 from atomix_election.rpc.server import RpcServer
 from atomix_election.targets import open_engine, require_asyncio
 
@@ -25,6 +27,9 @@ class ElectionServer:
         min_session_ttl: the least that a client of this package gets, in seconds; by default 1 s, or session_ttl where
             that is less.
         max_session_ttl: the most that it gets, in seconds; by default 300 s, or session_ttl where that is more.
+        listener: a socket that listens already, as a process manager may hand it over, instead of host and port. It is
+            closed with the server.
+        observer: is told what can be counted, see ``atomix_election.metrics``; of a shared store the first user's is.
         clock: what time it is.
 
     Raises:
@@ -42,6 +47,8 @@ class ElectionServer:
         session_ttl: float = DEFAULT_SESSION_TTL_S,
         min_session_ttl: float | None = None,
         max_session_ttl: float | None = None,
+        listener: socket.socket | None = None,
+        observer: Observer | None = None,
         clock: Clock | None = None,
     ) -> None:
         if not 0 <= port < 1 << 16:
@@ -49,6 +56,8 @@ class ElectionServer:
         least_s = min(MIN_SESSION_TTL_S, session_ttl) if min_session_ttl is None else min_session_ttl
         most_s = max(MAX_SESSION_TTL_S, session_ttl) if max_session_ttl is None else max_session_ttl
         self._limits = SessionLimits(least_s, session_ttl, most_s)
+        self._listener = listener
+        self._observer = observer
         self._clock = clock or SystemClock()
         self._store = store
         self._host = host
@@ -72,11 +81,13 @@ class ElectionServer:
         if self._target is not None:
             raise InvalidRequest("this ElectionServer is running already")
         async with AsyncExitStack() as starting:
-            engine = await starting.enter_async_context(open_engine(self._store, self._limits, self._clock))
-            rpc = RpcServer(lambda: Connection(engine))
+            engine = await starting.enter_async_context(
+                open_engine(self._store, self._limits, self._clock, self._observer)
+            )
+            rpc = RpcServer(lambda peer: Connection(engine, peer=peer), self._observer)
             starting.push_async_callback(rpc.close)
             try:
-                host, port = await rpc.start(self._host, self._port)
+                host, port = await rpc.start(self._host, self._port, listener=self._listener)
             except (OSError, UnicodeError) as error:
                 raise Unavailable(f"cannot listen on {self._host}:{self._port}: {error}") from error
             self._target = f"grpc://[{host}]:{port}" if ":" in host else f"grpc://{host}:{port}"

@@ -14,10 +14,11 @@ from atomix_election.service import Renewal
 class EngineKeepAlive:
     """Takes renewals of one session, and has an answer whenever there is something to say."""
 
-    def __init__(self, engine: Engine, namespace: str, session_id: str) -> None:
+    def __init__(self, engine: Engine, namespace: str, session_id: str, peer: str) -> None:
         self._engine = engine
         self._namespace = namespace
         self._session_id = session_id
+        self._peer = peer
         self._session: Session | None = None
         self._renewal = 0
         self._ended = False
@@ -52,6 +53,7 @@ class EngineKeepAlive:
             self._ended = True
         else:
             self._engine.sessions.renew(session)
+            self._engine.report.observer.renewed()
             self._confirm(session, renewal)
         self.wake()
 
@@ -93,8 +95,9 @@ class EngineKeepAlive:
             session = await sessions.open(self._namespace, self._session_id, kept_alive_ttl_s=ttl_s)
         if session is not None:
             if not session.kept_alive:
-                raise InvalidRequest(f"session {self._session_id!r} was opened by Create, and is kept by connections")
+                raise InvalidRequest(f"session {session.id.digest} was opened by Create, and is kept by connections")
             session.watchers[self] = None
             session.stream = self
+            session.peer = self._peer
         self._session = session
         return session

@@ -6,12 +6,14 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from atomix_election.broadcast import Broadcast
+from atomix_election.clock import Clock
 from atomix_election.core.commands import Command, Create, Enter, Operation
 from atomix_election.core.election import Election, Transition, apply
+from atomix_election.engine.report import Report
 from atomix_election.engine.sessions import Sessions
 from atomix_election.errors import ElectionError, LimitExceeded, OutcomeUnknown, SessionEnded, StoreError, Unavailable
 from atomix_election.model import ElectionId, Event, EventType, Term
-from atomix_election.stores.base import Store
+from atomix_election.stores.base import Record, Store
 
 MAX_WAITING_COMMANDS = 10_000
 """Commands that may wait for one election; the next one is refused."""
@@ -46,12 +48,19 @@ class Lane:
         store: Store,
         sessions: Sessions,
         on_committed: Callable[[ElectionId, Election, Election], None],
+        *,
+        report: Report,
+        clock: Clock,
+        wall_clock_s: Callable[[], float],
     ) -> None:
         self.watchers = Broadcast()
         self._election_id = election_id
         self._store = store
         self._sessions = sessions
         self._on_committed = on_committed
+        self._report = report
+        self._clock = clock
+        self._wall_clock_s = wall_clock_s
         self._waiting: list[_Waiting] = []
         self._working = False
 
@@ -67,7 +76,11 @@ class Lane:
             LimitExceeded: MAX_WAITING_COMMANDS are waiting already.
         """
         if len(self._waiting) >= MAX_WAITING_COMMANDS:
-            raise LimitExceeded(f"{MAX_WAITING_COMMANDS} commands are waiting for {self._election_id}: try again later")
+            error = LimitExceeded(
+                f"{MAX_WAITING_COMMANDS} commands are waiting for {self._election_id}: try again later"
+            )
+            self._report.refused(command, error)
+            raise error
         waiting = _Waiting(command, operation)
         self._waiting.append(waiting)
         return waiting
@@ -98,31 +111,38 @@ class Lane:
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         try:
-            before, transitions = await self._store_all(batch)
+            record, transitions = await self._store_all(batch)
         except StoreError as error:
             for waiting in batch:
+                self._report.refused(waiting.command, error)
                 waiting.answer(StoreError(str(error)))
             return
         except BaseException:
             for waiting in batch:
                 waiting.answer(OutcomeUnknown("the engine ended while the command was being committed"))
             raise
+        before = record.election
         if transitions[-1].election is not before:
             self._on_committed(self._election_id, before, transitions[-1].election)
-        revision = before.revision
+            if not record.version:
+                self._report.created()
         for waiting, transition in zip(batch, transitions, strict=True):
-            term = transition.election.term
-            if term.revision != revision:
-                revision = term.revision
+            after = transition.election
+            term = after.term
+            if after.revision != before.revision:
                 self.watchers.publish(Event(EventType.CHANGED, term))
-            waiting.answer(transition.refusal or self._ended_meanwhile(waiting.command) or term)
+            outcome = transition.refusal or self._ended_meanwhile(waiting.command) or term
+            waiting.answer(outcome)
+            self._report.answered(self._election_id, waiting.command, before, after, outcome)
+            before = after
 
-    async def _store_all(self, batch: list[_Waiting]) -> tuple[Election, list[Transition]]:
-        """Return the state before the batch, and the transition of each command; they are committed by then."""
+    async def _store_all(self, batch: list[_Waiting]) -> tuple[Record, list[Transition]]:
+        """Return what was stored before the batch, and the transition of each command; they are committed by then."""
         while True:
             record = await self._store.read(self._election_id)
             transitions: list[Transition] = []
             election = record.election
+            at = self._wall_clock_s()
             for waiting in batch:
                 transition = apply(
                     election,
@@ -131,15 +151,19 @@ class Lane:
                     confirms=self._sessions.is_kept_alive,
                     floor=record.floor,
                     operation=waiting.operation,
+                    at=at,
                 )
                 election = transition.election
                 transitions.append(transition)
-            unchanged = election is record.election
-            if unchanged or await self._store.write(self._election_id, election, expected=record.version):
-                return record.election, transitions
+            if election is record.election:
+                return record, transitions
+            began = self._clock.now()
+            if await self._store.write(self._election_id, election, expected=record.version):
+                self._report.observer.committed(self._clock.now() - began)
+                return record, transitions
 
     def _ended_meanwhile(self, command: Command) -> SessionEnded | None:
         """A session that ended while its entry was committed must not hear that it is in the queue."""
         if isinstance(command, Create | Enter) and not self._sessions.is_open(command.session):
-            return SessionEnded(f"session {command.session.id!r} ended while the command was being committed")
+            return SessionEnded(f"session {command.session.digest} ended while the command was being committed")
         return None

@@ -30,7 +30,7 @@ from atomix_election.errors import (
     SessionEnded,
     Unavailable,
 )
-from atomix_election.model import Term
+from atomix_election.model import Term, session_digest
 from atomix_election.service import Call, ElectionService, KeepAlive, Renewal
 from atomix_election.tasks import FIRST_PAUSE_S, Background, Pauses, background_tasks, shielded
 
@@ -184,7 +184,8 @@ class SessionKeeper:
                 if self._was_sent and not was_over:
                     await self.service.end_session(self.namespace, session_id)
         except (ElectionError, TimeoutError) as error:
-            log.warning("session %s could not be ended, it ends with its time-to-live: %s", session_id, error)
+            digest = session_digest(self.namespace, session_id)
+            log.warning("session %s could not be ended, it ends with its time-to-live: %s", digest, error)
         finally:
             ended.set()
 
@@ -378,7 +379,8 @@ class SessionKeeper:
                 self._stalled.give_up()
                 self._stalled = None
             if not self._closing and self._campaign.over is not None:
-                log.warning("session %s is over: %s; opening another", self._session_id, self._campaign.over.value)
+                digest = session_digest(self.namespace, self._session_id)
+                log.warning("session %s is over: %s; opening another", digest, self._campaign.over.value)
 
     async def _keep_session(self) -> None:
         self._attempt = 0

@@ -71,7 +71,7 @@ def call_of(headers: Headers) -> Call:
         raise InvalidRequest(f"metadata {OPERATION_KEY} {operation!a} is not a number")
     return Call(
         election=election,
-        namespace=_single(headers, NAMESPACE_KEY) or DEFAULT_NAMESPACE,
+        namespace=namespace_of(headers),
         session=_single(headers, SESSION_KEY),
         operation=int(operation) if operation else None,
     )
@@ -86,7 +86,21 @@ def session_of(headers: Headers) -> tuple[str, str]:
     session = _single(headers, SESSION_KEY)
     if not session:
         raise InvalidRequest(f"the call names no session: it needs metadata {SESSION_KEY}")
-    return _single(headers, NAMESPACE_KEY) or DEFAULT_NAMESPACE, session
+    return namespace_of(headers), session
+
+
+def namespace_of(headers: Headers) -> str:
+    """Return the namespace that a call is about.
+
+    Raises:
+        InvalidRequest: it is given twice.
+    """
+    return _single(headers, NAMESPACE_KEY) or DEFAULT_NAMESPACE
+
+
+def namespace_metadata(namespace: str) -> Headers:
+    """Return the header that names a namespace."""
+    return [(NAMESPACE_KEY, namespace)]
 
 
 def session_metadata(namespace: str, session: str) -> Headers:

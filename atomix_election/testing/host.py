@@ -81,7 +81,8 @@ class Host:
     async def serve(self) -> None:
         """Run an engine until ``stop``."""
         self._gone = anyio.Event()
-        engine = Engine(self.store, clock=self._clock, limits=SessionLimits(min_ttl_s=0.1))
+        limits = SessionLimits(min_ttl_s=0.1)
+        engine = Engine(self.store, clock=self._clock, limits=limits, wall_clock=self._clock.now)
         with anyio.CancelScope() as self._scope:
             try:
                 async with engine.running():

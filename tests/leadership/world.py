@@ -72,7 +72,7 @@ class World:
                 chance=self._chance.random,
             )
             try:
-                yield Replica(Client(keeper, tasks), keeper, service, name)
+                yield Replica(Client(keeper, tasks, Connection(self.engine)), keeper, service, name)
             finally:
                 await keeper.end()
 
