@@ -3,14 +3,21 @@
 import argparse
 import logging
 import signal
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import anyio
 
+from atomix_election import systemd
+from atomix_election.cli.logs import FORMATS, LEVELS, configure_logging
 from atomix_election.cli.options import Commands, add_command, seconds
 from atomix_election.errors import InvalidRequest
 from atomix_election.model import DEFAULT_SESSION_TTL_S, MAX_SESSION_TTL_S, MIN_SESSION_TTL_S
+from atomix_election.rpc.client_connection import Endpoint
 from atomix_election.server import ElectionServer
 from atomix_election.targets import DEFAULT_PORT, parse_endpoints
+from atomix_election.tasks import background_tasks
+
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 
 log = logging.getLogger(__name__)
 
@@ -37,34 +44,80 @@ def add_to(commands: Commands) -> None:
     parser.add_argument("--min-session-ttl", metavar="SECONDS", type=seconds, help=f"default {MIN_SESSION_TTL_S:g}")
     parser.add_argument("--max-session-ttl", metavar="SECONDS", type=seconds, help=f"default {MAX_SESSION_TTL_S:g}")
 
+    parser.add_argument(
+        "--metrics", metavar="HOST:PORT", help="serve metrics for Prometheus there, over plain HTTP; default: nowhere"
+    )
+    parser.add_argument("--log-format", choices=FORMATS, default="text", help="default %(default)s")
+    parser.add_argument("--log-level", choices=LEVELS, default="info", help="default %(default)s")
+
 
 def _run(options: argparse.Namespace) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    endpoints = parse_endpoints(options.listen, options.listen, lowest_port=0)
-    if len(endpoints) != 1:
-        raise InvalidRequest(f"--listen {options.listen!r} names more than one address")
+    configure_logging(options.log_format, options.log_level)
+    endpoint = _endpoint("--listen", options.listen)
+    metrics = _Metrics(_endpoint("--metrics", options.metrics)) if options.metrics is not None else None
     server = ElectionServer(
         options.store,
-        host=endpoints[0].host,
-        port=endpoints[0].port,
+        host=endpoint.host,
+        port=endpoint.port,
+        listener=systemd.inherited_socket(),
+        observer=metrics.observer if metrics else None,
         session_ttl=options.session_ttl,
         min_session_ttl=options.min_session_ttl,
         max_session_ttl=options.max_session_ttl,
     )
-    anyio.run(_serve, server, options.store)
+    anyio.run(_serve, server, options.store, metrics)
     return 0
 
 
-async def _serve(server: ElectionServer, store: str) -> None:
+def _endpoint(option: str, text: str) -> Endpoint:
+    endpoints = parse_endpoints(text, text, lowest_port=0)
+    if len(endpoints) != 1:
+        raise InvalidRequest(f"{option} {text!r} names more than one address")
+    return endpoints[0]
+
+
+class _Metrics:
+    """Who counts, and where it is shown. Made only when metrics are asked for, as they need an extra."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        from atomix_election.metrics import PrometheusObserver, serve_metrics
+
+        self.observer = PrometheusObserver()
+        self._endpoint = endpoint
+        self._serve = serve_metrics
+
+    def serving(self) -> AbstractAsyncContextManager[str]:
+        """Serve them for the length of a block, and give the URL."""
+        return self._serve(self.observer, self._endpoint.host, self._endpoint.port)
+
+
+async def _serve(server: ElectionServer, store: str, metrics: _Metrics | None) -> None:
     if store.startswith("memory://"):
         log.warning(
             "the store %s keeps nothing: elections and their tokens start anew with this process, "
             "and a leader of the former one may act until its lease ends",
             store,
         )
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with server:
+    with anyio.open_signal_receiver(*_ENDING) as signals:
+        async with AsyncExitStack() as running:
+            if metrics is not None:
+                log.info("metrics are at %s", await running.enter_async_context(metrics.serving()))
+            await running.enter_async_context(server)
+            tasks = await running.enter_async_context(background_tasks())
+            tasks.start_soon(_feed_watchdog)
             print(f"listening on {server.target}", flush=True)
+            systemd.notify(systemd.READY)
             async for number in signals:
-                log.info("%s received, shutting down", signal.Signals(number).name)
+                log.info("%s received, shutting down; once more ends it at once", signal.Signals(number).name)
+                for each in _ENDING:
+                    signal.signal(each, signal.SIG_DFL)
+                systemd.notify(systemd.STOPPING)
                 return
+
+
+async def _feed_watchdog() -> None:
+    """Tell the service manager that the event loop is alive, twice as often as it wants to hear it."""
+    interval_s = systemd.watchdog_interval_s()
+    while interval_s is not None:
+        systemd.notify(systemd.WATCHDOG)
+        await anyio.sleep(interval_s / 2)
