@@ -11,6 +11,7 @@ and UTC, by the server's wall clock; null when nobody leads, or it is not known.
 
 import argparse
 import json
+import sys
 from collections.abc import Iterable
 
 import anyio
@@ -55,6 +56,7 @@ def _print(page: Iterable[ElectionSummary], table: "_Table", *, as_json: bool) -
             print(_json(each))
     else:
         table.add([_row(each) for each in page])
+    sys.stdout.flush()
 
 
 def _json(summary: ElectionSummary) -> str:

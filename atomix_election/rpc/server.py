@@ -229,11 +229,14 @@ class _ServerConnection(AbstractHandler):
                 failure = await self._answer(call, running)
                 if failure is not None:
                     self._shared.observer.rejected(failure.error)
+            unheard = scope.cancelled_caught and not (self._shutting_down and stream in self._calls)
             if scope.cancelled_caught:
                 failure = shutting_down(may_have_been_applied=running.writes)
-            self._count(running, scope, failure, began)
-            if scope.cancelled_caught and not (self._shutting_down and stream in self._calls):
-                return  # nobody is there to hear an answer
+            if not running.endless:
+                status = Status.CANCELLED if unheard else failure.status if failure else Status.OK
+                self._shared.observer.answered(running.path, status.name, asyncio.get_running_loop().time() - began)
+            if unheard:
+                return
             with anyio.move_on_after(CLOSE_TIMEOUT_S):
                 await call.finish(failure)
         except ProtocolError as error:
@@ -241,13 +244,6 @@ class _ServerConnection(AbstractHandler):
         finally:
             self._calls.pop(stream, None)
             release_stream()
-
-    def _count(self, running: "_Running", scope: anyio.CancelScope, failure: Failure | None, began: float) -> None:
-        if running.endless:
-            return
-        status = Status.CANCELLED if scope.cancelled_caught else failure.status if failure else Status.OK
-        duration_s = asyncio.get_running_loop().time() - began
-        self._shared.observer.answered(running.path, status.name, duration_s)
 
     def _served(self, call: ServerCall) -> ServedMethod:
         headers = dict(call.headers)
