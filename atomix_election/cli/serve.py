@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import re
 import signal
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
@@ -53,13 +54,14 @@ def add_to(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     configure_logging(options.log_format, options.log_level)
-    endpoint = _endpoint("--listen", options.listen)
-    metrics = _Metrics(_endpoint("--metrics", options.metrics)) if options.metrics is not None else None
+    listener = systemd.inherited_socket()
+    endpoint = Endpoint(*listener.getsockname()[:2]) if listener else _endpoint("--listen", options.listen)
+    metrics = None if options.metrics is None else _Metrics(_metrics_endpoint(options.metrics))
     server = ElectionServer(
         options.store,
         host=endpoint.host,
         port=endpoint.port,
-        listener=systemd.inherited_socket(),
+        listener=listener,
         observer=metrics.observer if metrics else None,
         session_ttl=options.session_ttl,
         min_session_ttl=options.min_session_ttl,
@@ -74,6 +76,12 @@ def _endpoint(option: str, text: str) -> Endpoint:
     if len(endpoints) != 1:
         raise InvalidRequest(f"{option} {text!r} names more than one address")
     return endpoints[0]
+
+
+def _metrics_endpoint(text: str) -> Endpoint:
+    if not re.search(r":[0-9]+$", text):
+        raise InvalidRequest(f"--metrics {text!r} names no port, and metrics have none by default: give HOST:PORT")
+    return _endpoint("--metrics", text)
 
 
 class _Metrics:
