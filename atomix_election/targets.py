@@ -16,9 +16,10 @@ from atomix_election.clock import Clock
 from atomix_election.engine import Connection, Engine, SessionLimits
 from atomix_election.errors import InvalidRequest
 from atomix_election.model import DEFAULT_SESSION_TTL_S
+from atomix_election.observer import Observer
 from atomix_election.rpc.client import CALL_TIMEOUT_S, RpcClient
 from atomix_election.rpc.client_connection import Endpoint
-from atomix_election.service import ElectionService
+from atomix_election.service import Service
 from atomix_election.stores.base import Store
 from atomix_election.stores.memory import MemoryStore
 from atomix_election.tasks import LONGEST_PAUSE_S, see_through
@@ -58,7 +59,7 @@ def check_target(target: str, tls: ClientTls | None = None, token: Token | None 
 @asynccontextmanager
 async def open_service(
     target: str, *, session_ttl_s: float, clock: Clock, tls: ClientTls | None = None, token: Token | None = None
-) -> AsyncGenerator[ElectionService]:
+) -> AsyncGenerator[Service]:
     """Connect to the service that a target names.
 
     Args:
@@ -105,7 +106,9 @@ async def open_service(
 
 
 @asynccontextmanager
-async def open_engine(target: str, limits: SessionLimits, clock: Clock) -> AsyncGenerator[Engine]:
+async def open_engine(
+    target: str, limits: SessionLimits, clock: Clock, observer: Observer | None = None
+) -> AsyncGenerator[Engine]:
     """Run the elections of a store in this process.
 
     Args:
@@ -113,6 +116,7 @@ async def open_engine(target: str, limits: SessionLimits, clock: Clock) -> Async
             a file, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
         limits: time-to-lives of sessions; of a shared store the first user's hold.
         clock: what time it is; of a shared store the first user's holds.
+        observer: is told what can be counted; of a shared store the first user's is.
 
     Raises:
         InvalidRequest: the target names no store, or the store is in use by another event loop.
@@ -123,11 +127,11 @@ async def open_engine(target: str, limits: SessionLimits, clock: Clock) -> Async
         raise _unknown(target)
     found = _STORES[scheme](target, rest)
     if found.shared_as is not None:
-        async with _shared_engine(target, found.shared_as, found.open, limits, clock) as engine:
+        async with _shared_engine(target, found.shared_as, found.open, limits, clock, observer) as engine:
             yield engine
     else:
         async with found.open() as store:
-            engine = Engine(store, limits=limits, clock=clock)
+            engine = Engine(store, limits=limits, clock=clock, observer=observer)
             async with engine.running():
                 yield engine
 
@@ -268,9 +272,11 @@ class _Shared:
             _shared.pop(key, None)
 
     @contextmanager
-    def using_engine(self, store: Store, limits: SessionLimits, clock: Clock) -> Generator[Engine]:
+    def using_engine(
+        self, store: Store, limits: SessionLimits, clock: Clock, observer: Observer | None
+    ) -> Generator[Engine]:
         """Give the engine; who comes after the last one has left gets another."""
-        self.engine = self.engine or Engine(store, limits=limits, clock=clock)
+        self.engine = self.engine or Engine(store, limits=limits, clock=clock, observer=observer)
         self._engine_users += 1
         try:
             yield self.engine
@@ -286,7 +292,7 @@ _event_loop: RunVar[object] = RunVar("atomix_election_event_loop")
 
 @asynccontextmanager
 async def _shared_engine(
-    target: str, key: str, open_store: _OpenStore, limits: SessionLimits, clock: Clock
+    target: str, key: str, open_store: _OpenStore, limits: SessionLimits, clock: Clock, observer: Observer | None
 ) -> AsyncGenerator[Engine]:
     event_loop = _current_event_loop()
     shared = _shared.setdefault(key, _Shared(event_loop))
@@ -294,7 +300,7 @@ async def _shared_engine(
         raise InvalidRequest(f"{target} is in use by another event loop: run an ElectionServer and connect to it")
     async with shared.using_store(key, open_store) as store:
         with ExitStack() as using:
-            engine = using.enter_context(shared.using_engine(store, limits, clock))
+            engine = using.enter_context(shared.using_engine(store, limits, clock, observer))
             async with engine.running():
                 try:
                     yield engine

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -33,9 +34,10 @@ def add_command(commands: Commands, name: str, what: str, run: Run) -> argparse.
     return parser
 
 
-def add_client_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which election is meant."""
-    parser.add_argument("election", metavar="ELECTION", help="name of the election")
+def add_client_options(parser: argparse.ArgumentParser, *, election: bool = True) -> None:
+    """Add the options that say which election is meant, or, without one, where elections are."""
+    if election:
+        parser.add_argument("election", metavar="ELECTION", help="name of the election")
     parser.add_argument(
         "--target",
         default=os.environ.get("ATOMIX_ELECTION_TARGET", DEFAULT_TARGET),
@@ -85,6 +87,16 @@ def seconds(text: str) -> float:
     if not 0 < value < float("inf"):
         raise ValueError
     return value
+
+
+def utc_time(when: datetime | None) -> str | None:
+    """Return a point in time for a program, in ISO 8601 and UTC, to the millisecond."""
+    return None if when is None else when.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def local_time(when: datetime | None) -> str:
+    """Return a point in time for a person, in the time zone of this machine."""
+    return "-" if when is None else when.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def term_json(election: str, term: Term, **more: str) -> str:

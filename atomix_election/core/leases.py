@@ -60,6 +60,11 @@ class LeaseTable:
         """Close a session now; one that is not open stays so."""
         self._leases.pop(session, None)
 
+    def left_s(self, session: SessionId, now: float) -> float | None:
+        """Return how long an open session lasts unless something keeps it; None as long as something holds it."""
+        lease = self._leases[session]
+        return None if lease.holds else max(lease.deadline - now, 0.0)
+
     def expire(self, now: float) -> list[SessionId]:
         """Close the sessions whose deadline has passed, and return them."""
         ended: list[SessionId] = []

@@ -120,6 +120,11 @@ def token_metadata(token: str) -> Headers:
     return [(AUTHORIZATION_KEY, f"Bearer {token}")]
 
 
+def namespace_metadata(namespace: str) -> Headers:
+    """Return the header that names a namespace."""
+    return [(NAMESPACE_KEY, namespace)]
+
+
 def session_metadata(namespace: str, session: str) -> Headers:
     """Return the headers that name a session."""
     return [(NAMESPACE_KEY, namespace), (SESSION_KEY, session)]

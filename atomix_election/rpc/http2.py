@@ -155,6 +155,15 @@ class Http2Protocol(H2Protocol):
         self.processor = EventsProcessor(self.handler, self.connection)
         self._on_made()
 
+    @property
+    def peer(self) -> str:
+        """Address and port at the other end, "" where there is no such thing."""
+        name = None if self._transport is None else self._transport.get_extra_info("peername")
+        if not isinstance(name, tuple):
+            return ""
+        host, port = cast("tuple[str, int]", name)[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
     def data_received(self, data: bytes) -> None:
         """Hand on what came in. A peer that breaks the protocol loses its connection, and nothing else happens."""
         try:

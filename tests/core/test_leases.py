@@ -92,3 +92,16 @@ def test_the_empty_table_has_no_deadline() -> None:
     """Nothing can end, so nobody has to look."""
     assert LeaseTable().next_deadline() is None
     assert LeaseTable().expire(1.0) == []
+
+
+def test_what_is_left_of_a_lease() -> None:
+    """Until its deadline, never less than nothing; a held one has no end to come."""
+    table = opened()
+    assert table.left_s(SESSION, 4.0) == 6.0
+    table.renew(SESSION, 4.0)
+    assert table.left_s(SESSION, 4.0) == 10.0
+    assert table.left_s(SESSION, 20.0) == 0.0
+    table.hold(SESSION)
+    assert table.left_s(SESSION, 4.0) is None
+    table.release(SESSION, 5.0)
+    assert table.left_s(SESSION, 5.0) == 10.0

@@ -13,7 +13,7 @@ import pytest
 from atomix_election.rpc.client_connection import Endpoint
 from atomix_election.rpc.server import RpcServer
 from atomix_election.server import ElectionServer
-from atomix_election.service import ElectionService
+from atomix_election.service import Service
 from tests.rpc.raw import RawConnection, about, eventually, headers_of
 
 SESSION_TTL_S = 1.0
@@ -39,9 +39,9 @@ class Served:
         return self.endpoint.port
 
     @cached_property
-    def inside(self) -> ElectionService:
+    def inside(self) -> Service:
         """A connection without a network."""
-        return self.rpc.connect()
+        return self.rpc._shared.connect()
 
     @property
     def calls(self) -> int:
