@@ -10,6 +10,7 @@ token (``Term.number``), checked by the resource that it writes to.
 from atomix_election.client import Client as Client
 from atomix_election.client import LeaderElection as LeaderElection
 from atomix_election.client import connect as connect
+from atomix_election.engine import ElectionLimits as ElectionLimits
 from atomix_election.errors import CandidateTaken as CandidateTaken
 from atomix_election.errors import ElectionError as ElectionError
 from atomix_election.errors import InvalidRequest as InvalidRequest
@@ -29,12 +30,15 @@ from atomix_election.leadership import Leadership as Leadership
 from atomix_election.model import Event as Event
 from atomix_election.model import EventType as EventType
 from atomix_election.model import Term as Term
+from atomix_election.rpc.limits import ConnectionLimits as ConnectionLimits
 from atomix_election.server import ElectionServer as ElectionServer
 
 __all__ = [
     "CandidateTaken",
     "Client",
+    "ConnectionLimits",
     "ElectionError",
+    "ElectionLimits",
     "ElectionServer",
     "Event",
     "EventType",

@@ -5,9 +5,10 @@ from types import TracebackType
 from typing import Self
 
 from atomix_election.clock import Clock, SystemClock
-from atomix_election.engine import Connection, SessionLimits
+from atomix_election.engine import Connection, ElectionLimits, SessionLimits
 from atomix_election.errors import InvalidRequest, Unavailable
 from atomix_election.model import DEFAULT_SESSION_TTL_S, MAX_SESSION_TTL_S, MIN_SESSION_TTL_S
+from atomix_election.rpc.limits import ConnectionLimits
 from atomix_election.rpc.server import RpcServer
 from atomix_election.targets import open_engine, require_asyncio
 
@@ -25,6 +26,8 @@ class ElectionServer:
         min_session_ttl: the least that a client of this package gets, in seconds; by default 1 s, or session_ttl where
             that is less.
         max_session_ttl: the most that it gets, in seconds; by default 300 s, or session_ttl where that is more.
+        limits: how many sessions, elections, candidates and watchers there may be.
+        connection_limits: what connections and the calls on them may cost.
         clock: what time it is.
 
     Raises:
@@ -42,13 +45,17 @@ class ElectionServer:
         session_ttl: float = DEFAULT_SESSION_TTL_S,
         min_session_ttl: float | None = None,
         max_session_ttl: float | None = None,
+        limits: ElectionLimits | None = None,
+        connection_limits: ConnectionLimits | None = None,
         clock: Clock | None = None,
     ) -> None:
         if not 0 <= port < 1 << 16:
             raise InvalidRequest(f"port {port} is not between 0 and 65535")
         least_s = min(MIN_SESSION_TTL_S, session_ttl) if min_session_ttl is None else min_session_ttl
         most_s = max(MAX_SESSION_TTL_S, session_ttl) if max_session_ttl is None else max_session_ttl
-        self._limits = SessionLimits(least_s, session_ttl, most_s)
+        self._session_limits = SessionLimits(least_s, session_ttl, most_s)
+        self._limits = limits or ElectionLimits()
+        self._connection_limits = connection_limits or ConnectionLimits()
         self._clock = clock or SystemClock()
         self._store = store
         self._host = host
@@ -72,8 +79,9 @@ class ElectionServer:
         if self._target is not None:
             raise InvalidRequest("this ElectionServer is running already")
         async with AsyncExitStack() as starting:
-            engine = await starting.enter_async_context(open_engine(self._store, self._limits, self._clock))
-            rpc = RpcServer(lambda: Connection(engine))
+            opening = open_engine(self._store, self._session_limits, self._clock, election_limits=self._limits)
+            engine = await starting.enter_async_context(opening)
+            rpc = RpcServer(lambda: Connection(engine), self._connection_limits)
             starting.push_async_callback(rpc.close)
             try:
                 host, port = await rpc.start(self._host, self._port)

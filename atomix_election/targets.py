@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from anyio.lowlevel import RunVar
 
 from atomix_election.clock import Clock
-from atomix_election.engine import Connection, Engine, SessionLimits
+from atomix_election.engine import Connection, ElectionLimits, Engine, SessionLimits
+from atomix_election.engine.limits import NO_LIMITS
 from atomix_election.errors import InvalidRequest
 from atomix_election.model import DEFAULT_SESSION_TTL_S
 from atomix_election.rpc.client import CALL_TIMEOUT_S, RpcClient
@@ -73,13 +74,16 @@ async def open_service(target: str, *, session_ttl_s: float, clock: Clock) -> As
 
 
 @asynccontextmanager
-async def open_engine(target: str, limits: SessionLimits, clock: Clock) -> AsyncGenerator[Engine]:
+async def open_engine(
+    target: str, limits: SessionLimits, clock: Clock, *, election_limits: ElectionLimits = NO_LIMITS
+) -> AsyncGenerator[Engine]:
     """Run the elections of a store in this process.
 
     Args:
         target: ``memory://`` for a store of its own, ``memory://name`` for one that is shared within the process.
         limits: time-to-lives of sessions; of a shared store the first user's hold.
         clock: what time it is; of a shared store the first user's holds.
+        election_limits: how much is kept; of a shared store the first user's hold.
 
     Raises:
         InvalidRequest: the target names no store, or the store is in use by another event loop.
@@ -88,10 +92,10 @@ async def open_engine(target: str, limits: SessionLimits, clock: Clock) -> Async
     if scheme != "memory":
         raise _unknown(target)
     if name:
-        async with _shared_engine(name, limits, clock) as engine:
+        async with _shared_engine(name, limits, clock, election_limits) as engine:
             yield engine
     else:
-        engine = Engine(MemoryStore(), limits=limits, clock=clock)
+        engine = Engine(MemoryStore(), limits=limits, clock=clock, election_limits=election_limits)
         async with engine.running():
             yield engine
 
@@ -163,7 +167,9 @@ _event_loop: RunVar[object] = RunVar("atomix_election_event_loop")
 
 
 @asynccontextmanager
-async def _shared_engine(name: str, limits: SessionLimits, clock: Clock) -> AsyncGenerator[Engine]:
+async def _shared_engine(
+    name: str, limits: SessionLimits, clock: Clock, election_limits: ElectionLimits
+) -> AsyncGenerator[Engine]:
     memory = _shared.setdefault(name, _SharedMemory())
     event_loop = _current_event_loop()
     if memory.users and memory.event_loop is not event_loop:
@@ -171,7 +177,7 @@ async def _shared_engine(name: str, limits: SessionLimits, clock: Clock) -> Asyn
             f"memory://{name} is in use by another event loop: run an ElectionServer and connect to it"
         )
     if memory.engine is None:
-        memory.engine = Engine(memory.store, limits=limits, clock=clock)
+        memory.engine = Engine(memory.store, limits=limits, clock=clock, election_limits=election_limits)
         memory.event_loop = event_loop
     engine = memory.engine
     memory.users += 1

@@ -12,7 +12,7 @@ from atomix_election.core.commands import Close as CloseElection
 from atomix_election.core.commands import Command, Create, ExpireSession, Operation, SteppedDown
 from atomix_election.core.election import Displaced, Election
 from atomix_election.engine.lanes import Lane
-from atomix_election.engine.limits import SessionLimits
+from atomix_election.engine.limits import NO_LIMITS, ElectionCount, ElectionLimits, SessionLimits, check_room
 from atomix_election.engine.sessions import Session, Sessions
 from atomix_election.errors import LimitExceeded, StoreError, Unavailable
 from atomix_election.model import ElectionId, SessionId, Term
@@ -34,13 +34,24 @@ class Engine:
         store: where elections and sessions are kept. This engine must be its only user.
         clock: what time it is.
         limits: time-to-lives of sessions.
+        election_limits: how much it keeps; without them any number of everything.
     """
 
-    def __init__(self, store: Store, *, clock: Clock | None = None, limits: SessionLimits | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock | None = None,
+        limits: SessionLimits | None = None,
+        election_limits: ElectionLimits = NO_LIMITS,
+    ) -> None:
         self._store = store
         self._clock = clock or SystemClock()
         self.limits = limits or SessionLimits()
-        self.sessions = Sessions(store, self._clock, self.limits.default_ttl_s)
+        self._election_limits = election_limits
+        self._start_anew()
+        self._count = ElectionCount(election_limits)
+        self._watchers = 0
         self._lanes: dict[ElectionId, Lane] = {}
         self._waits: dict[tuple[ElectionId, Displaced], anyio.CancelScope] = {}
         self._lent: list[Background] = []
@@ -83,8 +94,12 @@ class Engine:
             lane.fail(_closed())
         self._lanes.clear()
         self._waits.clear()
-        self.sessions = Sessions(self._store, self._clock, self.limits.default_ttl_s)
+        self._start_anew()
         self._restored = False
+
+    def _start_anew(self) -> None:
+        most = self._election_limits.max_sessions
+        self.sessions = Sessions(self._store, self._clock, self.limits.default_ttl_s, max_sessions=most)
 
     async def submit(self, election_id: ElectionId, command: Command, operation: Operation | None = None) -> Term:
         """Apply a command after those that wait already, and return the term after it once it is committed.
@@ -105,13 +120,20 @@ class Engine:
 
     @asynccontextmanager
     async def watch(self, election_id: ElectionId, buffer: int) -> AsyncGenerator[Subscription]:
-        """Watch an election. The subscription is made before the snapshot is read, so that nothing is missed."""
+        """Watch an election. The subscription is made before the snapshot is read, so that nothing is missed.
+
+        Raises:
+            LimitExceeded: it would be one watcher too many.
+        """
+        check_room("max_watchers", self._election_limits.max_watchers, self._watchers, "watchers")
         lane = self._lane(election_id)
+        self._watchers += 1
         try:
             with lane.watchers.subscribe(buffer) as subscription:
-                subscription.begin(await self.read(election_id))
+                subscription.begin(lane.share(await self.read(election_id)))
                 yield subscription
         finally:
+            self._watchers -= 1
             self._drop_if_idle(election_id, lane)
 
     async def create(self, session: Session, election_id: ElectionId, operation: Operation | None) -> None:
@@ -165,7 +187,14 @@ class Engine:
         self._spawner()
         lane = self._lanes.get(election_id)
         if lane is None:
-            lane = self._lanes[election_id] = Lane(election_id, self._store, self.sessions, self._committed)
+            lane = self._lanes[election_id] = Lane(
+                election_id,
+                self._store,
+                self.sessions,
+                self._committed,
+                count=self._count,
+                max_candidates=self._election_limits.max_candidates,
+            )
         return lane
 
     async def _work(self, election_id: ElectionId, lane: Lane) -> None:
@@ -182,9 +211,11 @@ class Engine:
 
     async def _restore(self) -> None:
         """Take up what the store has, and sweep what ended sessions left in it."""
+        self._count = ElectionCount(self._election_limits)
         for ended in await self.sessions.restore():
             self._start(self._store.end_session, ended.id)
         async for election_id, election in self._store.elections():
+            self._count.restore(election_id.namespace)
             for identity in election.sessions():
                 session = self.sessions.find(identity.namespace, identity.id)
                 if session is None or session.id != identity:

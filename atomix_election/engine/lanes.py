@@ -6,12 +6,13 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from atomix_election.broadcast import Broadcast
-from atomix_election.core.commands import Command, Create, Enter, Operation
+from atomix_election.core.commands import Close, Command, Create, Enter, Operation, Withdraw
 from atomix_election.core.election import Election, Transition, apply
+from atomix_election.engine.limits import ElectionCount
 from atomix_election.engine.sessions import Sessions
 from atomix_election.errors import ElectionError, LimitExceeded, OutcomeUnknown, SessionEnded, StoreError, Unavailable
-from atomix_election.model import ElectionId, Event, EventType, Term
-from atomix_election.stores.base import Store
+from atomix_election.model import ElectionId, Event, EventType, SessionId, Term
+from atomix_election.stores.base import Record, Store
 
 MAX_WAITING_COMMANDS = 10_000
 """Commands that may wait for one election; the next one is refused."""
@@ -23,6 +24,7 @@ class _Waiting:
     def __init__(self, command: Command, operation: Operation | None) -> None:
         self.command = command
         self.operation = operation
+        self.session = _session_of(command, operation)
         self._answered = anyio.Event()
         self._outcome: Term | ElectionError = OutcomeUnknown("the command was not answered")
 
@@ -37,6 +39,13 @@ class _Waiting:
         return self._outcome
 
 
+def _session_of(command: Command, operation: Operation | None) -> SessionId | None:
+    """Return the session that asks for a command, where it is one's."""
+    if operation is not None:
+        return operation.session
+    return command.session if isinstance(command, Create | Close | Enter | Withdraw) else None
+
+
 class Lane:
     """One election at work. It exists as long as somebody waits for it or watches it."""
 
@@ -46,14 +55,20 @@ class Lane:
         store: Store,
         sessions: Sessions,
         on_committed: Callable[[ElectionId, Election, Election], None],
+        *,
+        count: ElectionCount,
+        max_candidates: int | None,
     ) -> None:
         self.watchers = Broadcast()
         self._election_id = election_id
         self._store = store
         self._sessions = sessions
         self._on_committed = on_committed
+        self._count = count
+        self._max_candidates = max_candidates
         self._waiting: list[_Waiting] = []
         self._working = False
+        self._shown: Term | None = None
 
     @property
     def idle(self) -> bool:
@@ -71,6 +86,12 @@ class Lane:
         waiting = _Waiting(command, operation)
         self._waiting.append(waiting)
         return waiting
+
+    def share(self, term: Term) -> Term:
+        """Return the same object for equal terms, of which many watchers who do not read may hold one each."""
+        if self._shown is None or term != self._shown:
+            self._shown = term
+        return self._shown
 
     def claim(self) -> bool:
         """Return whether the caller has to see to it that ``work`` runs."""
@@ -109,6 +130,7 @@ class Lane:
             raise
         if transitions[-1].election is not before:
             self._on_committed(self._election_id, before, transitions[-1].election)
+        self._forget_who_left_nothing(batch, transitions)
         revision = before.revision
         for waiting, transition in zip(batch, transitions, strict=True):
             term = transition.election.term
@@ -131,12 +153,48 @@ class Lane:
                     confirms=self._sessions.is_kept_alive,
                     floor=record.floor,
                     operation=waiting.operation,
+                    max_candidates=self._max_candidates,
                 )
                 election = transition.election
                 transitions.append(transition)
-            unchanged = election is record.election
-            if unchanged or await self._store.write(self._election_id, election, expected=record.version):
+            if election is record.election:
                 return record.election, transitions
+            try:
+                if await self._write(record, election):
+                    return record.election, transitions
+            except LimitExceeded as error:
+                return record.election, [
+                    each if each.election is record.election else Transition(record.election, LimitExceeded(str(error)))
+                    for each in transitions
+                ]
+
+    async def _write(self, record: Record, election: Election) -> bool:
+        """Write the new state, and return whether it was still the newest.
+
+        Raises:
+            LimitExceeded: it would be the first one of one election too many.
+        """
+        if record.version == 0:
+            self._count.add(self._election_id.namespace)
+        try:
+            return await self._store.write(self._election_id, election, expected=record.version) is not None
+        except StoreError:
+            if record.version == 0:
+                self._count.remove(self._election_id.namespace)
+            raise
+
+    def _forget_who_left_nothing(self, batch: list[_Waiting], transitions: list[Transition]) -> None:
+        """Sessions whose commands had no effect are not kept in mind with this election: such have no limit."""
+        outcomes = zip(batch, transitions, strict=True)
+        doubtful = {
+            waiting.session
+            for waiting, transition in outcomes
+            if waiting.session is not None and (transition.refusal or not isinstance(waiting.command, Create | Enter))
+        }
+        if doubtful:
+            present = transitions[-1].election.sessions() | {waiting.session for waiting in self._waiting}
+            for session in doubtful - present:
+                self._sessions.left_nothing(session, self._election_id)
 
     def _ended_meanwhile(self, command: Command) -> SessionEnded | None:
         """A session that ended while its entry was committed must not hear that it is in the queue."""

@@ -10,6 +10,7 @@ from atomix_election.clock import Clock
 from atomix_election.core.campaign import Granted, Revoked
 from atomix_election.core.election import Election
 from atomix_election.core.leases import LeaseTable
+from atomix_election.engine.limits import check_room
 from atomix_election.errors import SessionEnded
 from atomix_election.model import ElectionId, SessionId
 from atomix_election.stores.base import Store
@@ -93,7 +94,8 @@ class Holder:
 class Sessions:
     """All open sessions. A session that is not here has ended, whatever the store still holds of it."""
 
-    def __init__(self, store: Store, clock: Clock, ttl_s: float) -> None:
+    def __init__(self, store: Store, clock: Clock, ttl_s: float, *, max_sessions: int | None = None) -> None:
+        self._max_sessions = max_sessions
         self._store = store
         self._clock = clock
         self._ttl_s = ttl_s
@@ -152,6 +154,9 @@ class Sessions:
             session_id: its id.
             kept_alive_ttl_s: how long a renewal is good for, where renewals are to keep it open; None where
                 connections are.
+
+        Raises:
+            LimitExceeded: it would be one session too many.
         """
         async with self._opening:
             return self.find(namespace, session_id) or await self._add_new(namespace, session_id, kept_alive_ttl_s)
@@ -174,6 +179,12 @@ class Sessions:
             self._leases.release(session.id, self._clock.now())
         holder.sessions.clear()
         self._wake_if_earlier()
+
+    def left_nothing(self, session: SessionId, election_id: ElectionId) -> None:
+        """An election has no trace of a session, so that its end need not look there."""
+        found = self.find(session.namespace, session.id)
+        if found is not None and found.id == session:
+            found.elections.pop(election_id, None)
 
     def end(self, session: Session) -> bool:
         """End a session here and now, and return whether it was still open. There is no way back."""
@@ -202,6 +213,7 @@ class Sessions:
                 await self._clock.sleep_until(self._clock.now() + OVERSLEPT_S)
 
     async def _add_new(self, namespace: str, session_id: str, kept_alive_ttl_s: float | None) -> Session:
+        check_room("max_sessions", self._max_sessions, len(self._open), "open sessions")
         kept_alive = kept_alive_ttl_s is not None
         ttl_s = kept_alive_ttl_s if kept_alive_ttl_s is not None else self._ttl_s
         opening = self._store.open_session(namespace, session_id, ttl_s=ttl_s, kept_alive=kept_alive)

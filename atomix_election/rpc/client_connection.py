@@ -126,7 +126,7 @@ class ClientConnection:
         with anyio.fail_after(CONNECT_TIMEOUT_S):
             _, protocol = await asyncio.get_running_loop().create_connection(
                 lambda: Http2Protocol(
-                    handler, _CONFIG, client=True, max_streams=_MAX_STREAMS, on_made=lambda: None, on_lost=lost.set
+                    handler, _CONFIG, max_streams=_MAX_STREAMS, on_made=lambda: None, on_lost=lost.set
                 ),
                 endpoint.host,
                 endpoint.port,

@@ -1,6 +1,7 @@
 """The server: connections and calls on one side, a service for each connection on the other."""
 
 import asyncio
+import functools
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
@@ -13,28 +14,40 @@ from grpclib.protocol import AbstractHandler, Stream
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 
-from atomix_election.errors import ElectionError
+from atomix_election.errors import ElectionError, LimitExceeded
 from atomix_election.rpc._generated.atomix.election import v1
 from atomix_election.rpc._generated.atomix_election import v1 as sessions_v1
-from atomix_election.rpc.call import STORE_KEY, ServerCall, call_of, session_of, timeout_s
+from atomix_election.rpc.call import STORE_KEY, ServerCall, call_of, refusal_headers, session_of, timeout_s
 from atomix_election.rpc.convert import answer_message, event_message, renewal_of, term_message
-from atomix_election.rpc.http2 import Headers, Http2Protocol, configuration
+from atomix_election.rpc.http2 import (
+    MIN_READ_BYTES,
+    READ_BYTES,
+    TURN_BYTES,
+    Headers,
+    Http2Protocol,
+    Refusing,
+    Serving,
+    configuration,
+    refuse,
+    reset,
+)
+from atomix_election.rpc.limits import RESERVED_CALLS, ConnectionLimits, Outbox, Shared, reached
 from atomix_election.rpc.methods import ELECTION_METHODS, SESSION_METHODS, Method
+from atomix_election.rpc.notices import Notices
 from atomix_election.rpc.status import Failure, Rejected, deadline_exceeded, failure_of, unimplemented
 from atomix_election.service import Call, ElectionService
 from atomix_election.tasks import background_tasks
 
-MAX_MESSAGE_BYTES = 64 * 1024
-"""The largest request; a larger one is refused before it is read."""
-MAX_STREAMS_PER_CONNECTION = 4096
-"""Calls and watches that one connection may have open at a time."""
 CLOSE_TIMEOUT_S = 2.0
 """How long a closing server waits for its last answers to be sent."""
 
 PING_INTERVAL_S = 10.0
 """A silent client is pinged this often, and has as long to answer before its connection is closed."""
 
-_CONFIG = configuration(connection_window=1024 * 1024, stream_window=64 * 1024, ping_interval_s=PING_INTERVAL_S)
+SWEEP_INTERVAL_S = 1.0
+"""How often the limits of time are looked after; more often where one of them is short."""
+
+_CONFIG = configuration(connection_window=256 * 1024, stream_window=64 * 1024, ping_interval_s=PING_INTERVAL_S)
 _SHUTTING_DOWN = Failure(Status.UNAVAILABLE, "the server is shutting down", "Unavailable")
 
 log = logging.getLogger(__name__)
@@ -58,12 +71,16 @@ class RpcServer:
 
     Args:
         connect: makes the service of each new connection.
+        limits: what connections may cost.
     """
 
-    def __init__(self, connect: Callable[[], ServedConnection]) -> None:
+    def __init__(self, connect: Callable[[], ServedConnection], limits: ConnectionLimits | None = None) -> None:
         self._connect = connect
+        self._limits = limits or ConnectionLimits()
+        self._shared = Shared(self._limits, Notices(log, logging.INFO))
         self._connections: set[_ServerConnection] = set()
         self._listener: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
 
     async def start(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
         """Begin to listen, and return the address and port that a client is to use.
@@ -73,6 +90,7 @@ class RpcServer:
         """
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(self._accept, host, port, ssl=tls)
+        self._sweep()
         address: tuple[str, int] = self._listener.sockets[0].getsockname()[:2]
         return address
 
@@ -80,6 +98,8 @@ class RpcServer:
         """Stop listening, end every call with UNAVAILABLE, and close the connections."""
         if self._listener is not None:
             self._listener.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         connections = list(self._connections)
         for connection in connections:
             connection.shut_down()
@@ -99,24 +119,41 @@ class RpcServer:
         if self._listener is not None:
             await self._listener.wait_closed()
 
-    def _accept(self) -> Http2Protocol:
-        return _ServerConnection(self._connect, self._connections).protocol
+    def _accept(self) -> asyncio.BaseProtocol:
+        refusal = _too_many(len(self._connections) + 1, self._limits.max_connections)
+        if refusal is not None:
+            self._shared.notices.write(refusal, now=asyncio.get_running_loop().time())
+            return Refusing(refusal)
+        return _ServerConnection(self._connect, self._connections, self._shared).protocol
+
+    def _sweep(self) -> None:
+        """Look after the limits of time."""
+        loop = asyncio.get_running_loop()
+        for connection in list(self._connections):
+            connection.sweep(loop.time())
+        limits = self._limits
+        shortest_s = min(limits.header_timeout_s, limits.request_timeout_s, limits.send_timeout_s)
+        self._sweeper = loop.call_later(min(SWEEP_INTERVAL_S, shortest_s / 4), self._sweep)
 
 
 class _ServerConnection(AbstractHandler):
     """One connection and its calls. A call is cancelled through a scope, so that shields hold."""
 
-    def __init__(self, connect: Callable[[], ServedConnection], connections: "set[_ServerConnection]") -> None:
+    def __init__(
+        self, connect: Callable[[], ServedConnection], connections: "set[_ServerConnection]", shared: Shared
+    ) -> None:
         self.protocol = Http2Protocol(
             self,
             _CONFIG,
-            client=False,
-            max_streams=MAX_STREAMS_PER_CONNECTION,
+            max_streams=shared.limits.max_calls_per_connection,
             on_made=self._made,
             on_lost=self._lost,
+            serving=Serving(shared.limits, self._read_bytes, self._give_up),
         )
         self._connect = connect
         self._connections = connections
+        self._shared = shared
+        self._outbox: Outbox
         self._service: ServedConnection
         self._calls: dict[Stream, _Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -125,14 +162,54 @@ class _ServerConnection(AbstractHandler):
 
     def accept(self, stream: Stream, headers: Headers, release_stream: Callable[[], None]) -> None:
         """Begin a call. Called by grpclib."""
-        if len(self._calls) >= MAX_STREAMS_PER_CONNECTION:
-            stream.reset_nowait(ErrorCodes.REFUSED_STREAM)
+        refusal = self._refusal()
+        if refusal is not None:
+            refuse(stream, refusal_headers(failure_of(LimitExceeded(refusal))))
             release_stream()
             return
-        running = self._calls[stream] = _Running()
-        task = asyncio.get_running_loop().create_task(self._serve(stream, headers, release_stream, running))
+        call = ServerCall(stream, headers, self._shared, self._outbox)
+        running = self._calls[stream] = _Running(call)
+        task = asyncio.get_running_loop().create_task(self._serve(stream, release_stream, running))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._shared.calls += 1
+        task.add_done_callback(self._ended)
+
+    def _refusal(self) -> str | None:
+        """Return why one more call is too much. Calls count until their tasks have ended."""
+        limits, own = self._shared.limits, len(self._tasks)
+        if own >= limits.max_calls_per_connection:
+            return reached("max_calls_per_connection", limits.max_calls_per_connection, "open calls of a connection")
+        if own >= RESERVED_CALLS and self._shared.calls >= limits.max_calls:
+            return reached("max_calls", limits.max_calls, "open calls of all connections")
+        return None
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._shared.calls -= 1
+
+    def sweep(self, now: float) -> None:
+        """Close the connection, or end the calls, of a peer that takes too long."""
+        limits = self._shared.limits
+        since = self.protocol.unfinished_since
+        if since is not None and now >= since + limits.header_timeout_s:
+            self._give_up(reached("header_timeout_s", limits.header_timeout_s, "seconds for headers, or any one frame"))
+            return
+        since = self.protocol.paused_since
+        if since is not None and now >= since + limits.send_timeout_s:
+            self._give_up(reached("send_timeout_s", limits.send_timeout_s, "seconds for answers to be read"))
+            return
+        for running in self._calls.values():
+            overdue = running.call.overdue(now)
+            if overdue is not None:
+                running.refuse(failure_of(LimitExceeded(overdue)))
+
+    def _give_up(self, why: str) -> None:
+        if not self.protocol.connection.is_closing():
+            self._shared.notices.write(f"connection closed: {why}", now=asyncio.get_running_loop().time())
+            self.protocol.go_away(ErrorCodes.ENHANCE_YOUR_CALM, why)
+
+    def _read_bytes(self) -> int:
+        return max(MIN_READ_BYTES, min(READ_BYTES, TURN_BYTES // (len(self._connections) or 1)))
 
     def cancel(self, stream: Stream) -> None:
         """End a call that the peer has cancelled. Called by grpclib."""
@@ -163,25 +240,32 @@ class _ServerConnection(AbstractHandler):
 
     def _made(self) -> None:
         self._service = self._connect()
+        self._outbox = self._shared.outboxes.open(self._give_up)
         self._connections.add(self)
+        refusal = _too_many(len(self._connections), self._shared.limits.max_connections)
+        if refusal is not None:  # several were accepted at a time
+            self._give_up(refusal)
 
     def _lost(self) -> None:
         self._connections.discard(self)
+        self._outbox.close()
         self._service.disconnect(by_peer=self.protocol.closed_by_peer)
         self._gone.set()
 
-    async def _serve(
-        self, stream: Stream, headers: Headers, release_stream: Callable[[], None], running: "_Running"
-    ) -> None:
-        call = ServerCall(stream, headers, MAX_MESSAGE_BYTES)
+    async def _serve(self, stream: Stream, release_stream: Callable[[], None], running: "_Running") -> None:
+        call = running.call
         try:
             failure: Failure | None = _SHUTTING_DOWN
             with running.scope() as scope:
                 failure = await self._answer(call)
-            if scope.cancelled_caught and not (self._shutting_down and stream in self._calls):
+            if scope.cancelled_caught and running.refusal is not None:
+                failure = running.refusal
+            elif scope.cancelled_caught and not (self._shutting_down and stream in self._calls):
                 return  # nobody is there to hear an answer
-            with anyio.move_on_after(CLOSE_TIMEOUT_S):
+            with anyio.move_on_after(CLOSE_TIMEOUT_S) as unread:
                 await call.finish(failure)
+            if unread.cancelled_caught:
+                reset(stream)
         except ProtocolError as error:
             log.debug("call ended, its stream is closed: %s", error)
         finally:
@@ -214,7 +298,9 @@ class _ServerConnection(AbstractHandler):
 class _Running:
     """A call that can be cancelled, also before its task has begun."""
 
-    def __init__(self) -> None:
+    def __init__(self, call: ServerCall) -> None:
+        self.call = call
+        self.refusal: Failure | None = None
         self._cancelled = False
         self._scope: anyio.CancelScope | None = None
 
@@ -223,12 +309,22 @@ class _Running:
         if self._scope is not None:
             self._scope.cancel()
 
+    def refuse(self, refusal: Failure) -> None:
+        """Cancel the call, and answer it with a failure."""
+        self.refusal = refusal
+        self.cancel()
+
     def scope(self) -> anyio.CancelScope:
         """Return the scope to run in. Made by the call's own task, as anyio demands."""
         self._scope = anyio.CancelScope()
         if self._cancelled:
             self._scope.cancel()
         return self._scope
+
+
+def _too_many(connections: int, limit: int) -> str | None:
+    """Return why that many connections are too many, or None."""
+    return reached("max_connections", limit, "connections") if connections > limit else None
 
 
 def _method_of(call: ServerCall) -> Method:
@@ -250,7 +346,7 @@ async def _serve_method(method: Method, service: ServedConnection, call: ServerC
     if method is SESSION_METHODS["End"]:
         await call.read(method.request)
         await service.end_session(*session_of(call.headers))
-        await call.send(sessions_v1.EndResponse())
+        await call.send(sessions_v1.EndResponse)
         return
     about = call_of(call.headers)
     request = await call.read(method.request)
@@ -258,9 +354,10 @@ async def _serve_method(method: Method, service: ServedConnection, call: ServerC
         call.add_header(STORE_KEY, service.store_id)
         async with service.events(about) as events:
             async for event in events:
-                await call.send(event_message(event))
+                await call.send(functools.partial(event_message, event))
     else:
-        await call.send(await _UNARY[method.name](service, about, request))
+        answer = await _UNARY[method.name](service, about, request)
+        await call.send(lambda: answer)
 
 
 async def _keep_alive(service: ElectionService, call: ServerCall) -> None:
@@ -281,7 +378,7 @@ async def _keep_alive(service: ElectionService, call: ServerCall) -> None:
         ended = False
         while not ended:
             answer = await stream.receive()
-            await call.send(answer_message(answer))
+            await call.send(functools.partial(answer_message, answer))
             ended = answer.ended
     if fault is not None:
         raise fault

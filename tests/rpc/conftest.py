@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from atomix_election.rpc.client_connection import Endpoint
+from atomix_election.rpc.limits import ConnectionLimits
 from atomix_election.rpc.server import RpcServer
 from atomix_election.server import ElectionServer
 from atomix_election.service import ElectionService
@@ -63,8 +64,9 @@ class Served:
 
 
 @pytest.fixture
-async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Served]:
-    """A server that leaves nothing behind when it is closed."""
+async def served(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Served]:
+    """A server that leaves nothing behind when it is closed. Its parameter are the limits of its connections."""
+    limits: ConnectionLimits | None = getattr(request, "param", None)
     made: list[RpcServer] = []
 
     class Recorded(RpcServer):
@@ -73,7 +75,7 @@ async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Served]:
             made.append(self)
 
     monkeypatch.setattr("atomix_election.server.RpcServer", Recorded)
-    async with ElectionServer(session_ttl=SESSION_TTL_S) as server:
+    async with ElectionServer(session_ttl=SESSION_TTL_S, connection_limits=limits) as server:
         (rpc,) = made
         host, _, port = server.target.removeprefix("grpc://").rpartition(":")
         async with RawConnection(int(port)) as honest:
