@@ -38,6 +38,8 @@ TURN_BYTES = 64 * 1024
 """What is read from all clients in a turn, where that leaves enough for each: so a flood delays others little."""
 WRITE_BUFFER_BYTES = 16 * 1024
 """What waits at most to be taken by a client's connection before its calls wait; a frame more can be added to it."""
+UNREAD_BYTES = 256 * 1024
+"""With so much waiting, to which calls do not add, a connection is closed: its client asks on and reads nothing."""
 HEADER_TABLE_BYTES = 4 * 1024
 """How much of its own headers a side remembers for the other, whatever that one offers: HTTP/2's default."""
 
@@ -242,6 +244,14 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
                 self.processor.process(event)
         if not self.connection.is_closing():
             self.connection.flush()
+            self._check_unread()
+
+    def _check_unread(self) -> None:
+        """Close a connection whose client asks for what is answered at once, as pings are, and reads nothing."""
+        if self.paused_since is None or self._serving is None or self._transport is None:
+            return
+        if self._transport.get_write_buffer_size() > UNREAD_BYTES:
+            self._serving.give_up(f"{UNREAD_BYTES} bytes wait that the peer does not read")
 
     def _check(self, data: bytes) -> None:
         """Look at the frames before h2 does."""

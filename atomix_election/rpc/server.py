@@ -46,6 +46,8 @@ PING_INTERVAL_S = 10.0
 
 SWEEP_INTERVAL_S = 1.0
 """How often the limits of time are looked after; more often where one of them is short."""
+OVERSLEPT_S = 0.1
+"""When that comes later than this, the process was stopped: what clients have sent meanwhile is read first."""
 
 _CONFIG = configuration(connection_window=256 * 1024, stream_window=64 * 1024, ping_interval_s=PING_INTERVAL_S)
 _SHUTTING_DOWN = Failure(Status.UNAVAILABLE, "the server is shutting down", "Unavailable")
@@ -81,6 +83,8 @@ class RpcServer:
         self._connections: set[_ServerConnection] = set()
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        shortest_s = min(self._limits.header_timeout_s, self._limits.request_timeout_s, self._limits.send_timeout_s)
+        self._sweep_interval_s = min(SWEEP_INTERVAL_S, shortest_s / 4)
 
     async def start(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
         """Begin to listen, and return the address and port that a client is to use.
@@ -129,11 +133,11 @@ class RpcServer:
     def _sweep(self) -> None:
         """Look after the limits of time."""
         loop = asyncio.get_running_loop()
-        for connection in list(self._connections):
-            connection.sweep(loop.time())
-        limits = self._limits
-        shortest_s = min(limits.header_timeout_s, limits.request_timeout_s, limits.send_timeout_s)
-        self._sweeper = loop.call_later(min(SWEEP_INTERVAL_S, shortest_s / 4), self._sweep)
+        now = loop.time()
+        if self._sweeper is None or now <= self._sweeper.when() + OVERSLEPT_S:
+            for connection in list(self._connections):
+                connection.sweep(now)
+        self._sweeper = loop.call_at(now + self._sweep_interval_s, self._sweep)
 
 
 class _ServerConnection(AbstractHandler):

@@ -1,6 +1,9 @@
 """The limits of connections and of the calls on them: what each refuses, and what it leaves alone."""
 
 import asyncio
+import socket
+import time
+from contextlib import suppress
 
 import pytest
 from h2.settings import SettingCodes
@@ -8,7 +11,7 @@ from h2.settings import SettingCodes
 from atomix_election import ConnectionLimits
 from atomix_election.rpc.limits import RESERVED_CALLS, SMALL_REQUEST_BYTES
 from atomix_election.service import Call
-from tests.rpc.attacks import GREETING, HEADERS, OPEN_WINDOWS, PREFACE, http2_frame, settings
+from tests.rpc.attacks import DATA, GREETING, HEADERS, OPEN_WINDOWS, PREFACE, http2_frame, settings
 from tests.rpc.conftest import Served
 from tests.rpc.raw import WAIT_S, Answer, RawConnection, about, eventually, headers_of, message
 
@@ -269,3 +272,53 @@ async def test_answers_that_cannot_be_sent_are_bounded(served: Served) -> None:
         assert 0 < served.rpc._shared.outboxes.taken_bytes < 100_000
     await served.until_idle()
     assert served.rpc._shared.outboxes.taken_bytes == 0
+
+
+@limited(max_calls_per_connection=1)
+async def test_who_asks_on_and_reads_nothing_is_closed(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is answered without a call, such as a refusal, must not pile up either."""
+    monkeypatch.setattr("atomix_election.rpc.http2.UNREAD_BYTES", 20_000)
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(("127.0.0.1", served.port))
+        await eventually(lambda: len(served.rpc._connections) == 2)
+        (connection,) = [each for each in served.rpc._connections if _is_of(each, deaf)]
+        transport = connection.protocol._transport
+        assert transport is not None
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        deaf.setblocking(False)
+        most = 0
+        asking = b"".join(http2_frame(HEADERS, 5, stream, b"\x83") for stream in range(1, 200_001, 2))
+        waiting = GREETING + asking
+        async with asyncio.timeout(WAIT_S):
+            while connection in served.rpc._connections and not transport.is_closing():
+                with suppress(OSError):
+                    waiting = waiting[deaf.send(waiting[: 1 << 16]) :]
+                most = max(most, transport.get_write_buffer_size())
+                await asyncio.sleep(0)
+        assert waiting
+        assert 0 < most < 40_000
+    await served.until_idle()
+    await served.check_serves()
+
+
+@limited(header_timeout_s=SHORT_S)
+async def test_a_server_that_was_stopped_reads_before_it_judges(served: Served) -> None:
+    """A client cannot help it that nobody read what it sent."""
+    async with RawConnection(served.port) as raw:
+        await served.check_serves(raw)
+        stream = raw.begin(headers_of("Enter", *about(session="s")))
+        body = http2_frame(DATA, 0, stream, message(b"\x0a\x01a" + b"\x12\xff\x74" + bytes(15_000 - 129)))
+        raw.send_bytes(body[:100])
+        await asyncio.sleep(SHORT_S / 4)
+        raw.send_bytes(body[100:])
+        time.sleep(2 * SHORT_S)  # noqa: ASYNC251 - the process is stopped
+        raw.send_bytes(http2_frame(DATA, 1, stream))
+        answer = await raw.ended(stream)
+        assert answer.status is not None
+        assert "the limit of" not in answer.headers["grpc-message"]
+        await served.check_serves(raw)
+
+
+def _is_of(connection: object, client: socket.socket) -> bool:
+    return connection.protocol._transport.get_extra_info("peername") == client.getsockname()  # type: ignore[attr-defined]
