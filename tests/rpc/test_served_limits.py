@@ -9,6 +9,7 @@ import pytest
 from h2.settings import SettingCodes
 
 from atomix_election import ConnectionLimits
+from atomix_election.rpc.http2 import MIN_READ_BYTES, READ_BYTES, TURN_BYTES, _WriteReady
 from atomix_election.rpc.limits import RESERVED_CALLS, SMALL_REQUEST_BYTES
 from atomix_election.service import Call
 from tests.rpc.attacks import DATA, GREETING, HEADERS, OPEN_WINDOWS, PREFACE, http2_frame, settings
@@ -250,6 +251,74 @@ async def test_streams_that_have_ended_are_forgotten(served: Served) -> None:
     (connection,) = served.rpc._connections
     assert len(connection.protocol._h2._closed_streams) <= 256
     await served.check_serves()
+
+
+@limited(max_header_bytes=2000)
+async def test_headers_are_limited_before_the_client_has_agreed(served: Served) -> None:
+    """One that does not acknowledge the server's settings gets no larger headers through."""
+    entry = b"\x40\x01x\x7f\x85\x06" + b"v" * 900  # goes into the table; each 0xbe after it stands for all of it
+    await last_words(served, GREETING + http2_frame(HEADERS, 5, 1, entry + b"\xbe" * 10))
+    await served.until_idle()
+    assert served.rpc._shared.calls == 0
+    await served.check_serves()
+
+
+async def test_settings_that_nobody_knows_are_not_kept(served: Served) -> None:
+    """However slowly they come."""
+    heard = await last_words(served, GREETING, *(settings(*((n, 1) for n in range(m, m + 20))) for m in (100, 200)))
+    assert b"more than 32 settings" in heard
+    await served.check_serves()
+
+
+async def test_the_more_connections_there_are_the_less_is_read_from_each_at_a_time(served: Served) -> None:
+    """So that a turn of the event loop is short, and nobody is starved."""
+    (first,) = served.rpc._connections
+    assert len(first.protocol.get_buffer(-1)) == READ_BYTES
+    many = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(150)]
+    await eventually(lambda: len(served.rpc._connections) == 151)
+    assert len(first.protocol.get_buffer(-1)) == MIN_READ_BYTES
+    for _, writer in many[31:]:
+        writer.transport.abort()
+    await eventually(lambda: len(served.rpc._connections) == 32)
+    assert sum(len(each.protocol.get_buffer(-1)) for each in served.rpc._connections) == TURN_BYTES
+    for _, writer in many:
+        writer.transport.abort()
+    await served.until_idle()
+
+
+async def test_nothing_is_encoded_for_who_does_not_read(served: Served) -> None:
+    """An event waits as it is, which many watchers share."""
+    async with RawConnection(served.port) as raw:
+        raw.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        raw.flush()
+        watch = raw.begin(headers_of("Events", *about()))
+        raw.send(watch, message(b""), end=True)
+        await raw.until(lambda: bool(raw.answers[watch].headers))
+        await served.check_serves()
+        assert served.rpc._shared.outboxes.taken_bytes == 0
+        raw.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 100})
+        raw.flush()
+        await raw.until(lambda: len(raw.answers[watch].messages) == 1)
+
+
+async def test_who_wakes_first_may_fill_the_buffer_again() -> None:
+    """Then the others wait on, or all of them would write at once."""
+    ready, woken = _WriteReady(), list[int]()
+
+    async def write(number: int) -> None:
+        await ready.wait()
+        woken.append(number)
+        ready.clear()
+
+    tasks = [asyncio.create_task(write(number)) for number in range(3)]
+    for expected in ([0], [0, 1], [0, 1, 2]):
+        await asyncio.sleep(0)
+        ready.set()
+        await eventually(lambda expected=expected: len(woken) >= len(expected))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert sorted(woken) == expected
+    await asyncio.wait(tasks)
 
 
 @limited(max_unsent_bytes=100_000)
