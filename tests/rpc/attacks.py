@@ -15,7 +15,9 @@ LENGTH_S = 0.3
 LATE_S = 5.0
 """How much longer it may take until the limit is reached that is to stop it."""
 HOLD_S = 0.2
-"""How long it goes on at least once everything is there."""
+"""How long what was built up is held."""
+LONG_S = 2.0
+"""How long a server is given to take thousands of calls."""
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 8, 9
 END_STREAM, END_HEADERS = 1, 4
@@ -88,9 +90,9 @@ class Attacker:
         """The limits that the server named."""
         self._end = time.monotonic() + LENGTH_S
 
-    def take_time(self) -> None:
-        """Go on for longer, as there is much to be sent."""
-        self._end += LATE_S / 2
+    def take_time(self, length_s: float) -> None:
+        """Go on for so long from now, as there is much to be sent."""
+        self._end = time.monotonic() + length_s
 
     def __enter__(self) -> "Attacker":
         return self
@@ -160,9 +162,9 @@ class Attacker:
             while self._read(connection):
                 pass
 
-    def hold(self, reads: bool = False) -> None:
-        """Keep the connections as they are until the time is over."""
-        self._end = max(self._end, time.monotonic() + HOLD_S)
+    def hold(self, length_s: float = HOLD_S, *, reads: bool = False) -> None:
+        """Keep the connections as they are for a while."""
+        self._end = time.monotonic() + length_s
         while self.goes_on:
             for each in _ready(self._sockets, select.POLLIN) if reads else []:
                 gone = True
@@ -347,18 +349,18 @@ def large_messages(attacker: Attacker) -> None:
 
 def open_calls(attacker: Attacker) -> None:
     """More calls than there may be, on several connections, whose requests never come."""
-    attacker.take_time()
-    for _ in range(5):
-        attacker.send(attacker.connect(), GREETING, (call(stream, body=None) for stream in range(1, 5001, 2)))
-    attacker.hold(reads=True)
+    attacker.take_time(LATE_S)
+    for _ in range(3):
+        attacker.send(attacker.connect(), GREETING, (call(stream, body=None) for stream in range(1, 2401, 2)))
+    attacker.hold(LONG_S, reads=True)
 
 
 def watches(attacker: Attacker) -> None:
     """As many watches as there may be, of a large election, on which nothing is read."""
-    attacker.take_time()
+    attacker.take_time(LATE_S)
     for _ in range(2):
-        attacker.send(attacker.connect(), OPEN_WINDOWS, (call(n, WATCH) for n in range(1, 4001, 2)), reads=False)
-    attacker.hold()
+        attacker.send(attacker.connect(), OPEN_WINDOWS, (call(n, WATCH) for n in range(1, 3201, 2)), reads=False)
+    attacker.hold(LONG_S)
 
 
 def narrow_windows(attacker: Attacker) -> None:
@@ -371,7 +373,7 @@ def narrow_windows(attacker: Attacker) -> None:
 
 def unread_answers(attacker: Attacker) -> None:
     """Calls without end, whose answers are not read."""
-    attacker.take_time()
+    attacker.take_time(LONG_S)
     attacker.flood(
         OPEN_WINDOWS, each_stream(lambda stream: call(stream, block(headers_of("GetTerm", *about("big"))))), reads=False
     )
@@ -416,3 +418,6 @@ HOARDS: dict[Attack, str | None] = {
     unread_answers: None,
 }
 """What costs memory."""
+
+OF_A_LARGE_ELECTION = {watches, narrow_windows, unread_answers}
+"""They ask for one with the name "big"."""
