@@ -10,6 +10,7 @@ token (``Term.number``), checked by the resource that it writes to.
 from atomix_election.client import Client as Client
 from atomix_election.client import LeaderElection as LeaderElection
 from atomix_election.client import connect as connect
+from atomix_election.engine import ElectionLimits as ElectionLimits
 from atomix_election.errors import CandidateTaken as CandidateTaken
 from atomix_election.errors import ElectionError as ElectionError
 from atomix_election.errors import InvalidRequest as InvalidRequest
@@ -35,6 +36,7 @@ from atomix_election.model import EventType as EventType
 from atomix_election.model import SessionDescription as SessionDescription
 from atomix_election.model import SessionKind as SessionKind
 from atomix_election.model import Term as Term
+from atomix_election.rpc.limits import ConnectionLimits as ConnectionLimits
 from atomix_election.server import ElectionServer as ElectionServer
 from atomix_election.tls import ClientTls as ClientTls
 from atomix_election.tls import ServerTls as ServerTls
@@ -44,9 +46,11 @@ __all__ = [
     "CandidateTaken",
     "Client",
     "ClientTls",
+    "ConnectionLimits",
     "DisplacedDescription",
     "ElectionDescription",
     "ElectionError",
+    "ElectionLimits",
     "ElectionServer",
     "ElectionSummary",
     "Event",

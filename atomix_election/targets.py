@@ -13,7 +13,8 @@ import anyio
 from anyio.lowlevel import RunVar
 
 from atomix_election.clock import Clock
-from atomix_election.engine import Connection, Engine, SessionLimits
+from atomix_election.engine import Connection, ElectionLimits, Engine, SessionLimits
+from atomix_election.engine.limits import NO_LIMITS
 from atomix_election.errors import InvalidRequest
 from atomix_election.model import DEFAULT_SESSION_TTL_S
 from atomix_election.observer import Observer
@@ -107,7 +108,12 @@ async def open_service(
 
 @asynccontextmanager
 async def open_engine(
-    target: str, limits: SessionLimits, clock: Clock, observer: Observer | None = None
+    target: str,
+    limits: SessionLimits,
+    clock: Clock,
+    *,
+    observer: Observer | None = None,
+    election_limits: ElectionLimits = NO_LIMITS,
 ) -> AsyncGenerator[Engine]:
     """Run the elections of a store in this process.
 
@@ -117,6 +123,7 @@ async def open_engine(
         limits: time-to-lives of sessions; of a shared store the first user's hold.
         clock: what time it is; of a shared store the first user's holds.
         observer: is told what can be counted; of a shared store the first user's is.
+        election_limits: how much is kept; of a shared store the first user's hold.
 
     Raises:
         InvalidRequest: the target names no store, or the store is in use by another event loop.
@@ -125,13 +132,14 @@ async def open_engine(
     scheme, rest = _split(target)
     if scheme not in _STORES:
         raise _unknown(target)
+    make_engine = partial(Engine, limits=limits, clock=clock, observer=observer, election_limits=election_limits)
     found = _STORES[scheme](target, rest)
     if found.shared_as is not None:
-        async with _shared_engine(target, found.shared_as, found.open, limits, clock, observer) as engine:
+        async with _shared_engine(target, found.shared_as, found.open, make_engine) as engine:
             yield engine
     else:
         async with found.open() as store:
-            engine = Engine(store, limits=limits, clock=clock, observer=observer)
+            engine = make_engine(store)
             async with engine.running():
                 yield engine
 
@@ -272,11 +280,9 @@ class _Shared:
             _shared.pop(key, None)
 
     @contextmanager
-    def using_engine(
-        self, store: Store, limits: SessionLimits, clock: Clock, observer: Observer | None
-    ) -> Generator[Engine]:
+    def using_engine(self, store: Store, make_engine: Callable[[Store], Engine]) -> Generator[Engine]:
         """Give the engine; who comes after the last one has left gets another."""
-        self.engine = self.engine or Engine(store, limits=limits, clock=clock, observer=observer)
+        self.engine = self.engine or make_engine(store)
         self._engine_users += 1
         try:
             yield self.engine
@@ -292,7 +298,7 @@ _event_loop: RunVar[object] = RunVar("atomix_election_event_loop")
 
 @asynccontextmanager
 async def _shared_engine(
-    target: str, key: str, open_store: _OpenStore, limits: SessionLimits, clock: Clock, observer: Observer | None
+    target: str, key: str, open_store: _OpenStore, make_engine: Callable[[Store], Engine]
 ) -> AsyncGenerator[Engine]:
     event_loop = _current_event_loop()
     shared = _shared.setdefault(key, _Shared(event_loop))
@@ -300,7 +306,7 @@ async def _shared_engine(
         raise InvalidRequest(f"{target} is in use by another event loop: run an ElectionServer and connect to it")
     async with shared.using_store(key, open_store) as store:
         with ExitStack() as using:
-            engine = using.enter_context(shared.using_engine(store, limits, clock, observer))
+            engine = using.enter_context(shared.using_engine(store, make_engine))
             async with engine.running():
                 try:
                     yield engine

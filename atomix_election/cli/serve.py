@@ -1,19 +1,24 @@
 """``atomix-election serve``: run a server until SIGTERM or SIGINT."""
 
 import argparse
+import asyncio
 import logging
 import re
 import signal
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any
 
 import anyio
 
 from atomix_election import systemd
 from atomix_election.cli.logs import FORMATS, LEVELS, configure_logging
-from atomix_election.cli.options import Commands, add_command, seconds
+from atomix_election.cli.options import Commands, add_command, add_limit_options, limits_of, seconds
+from atomix_election.engine import ElectionLimits
 from atomix_election.errors import InvalidRequest
 from atomix_election.model import DEFAULT_SESSION_TTL_S, MAX_SESSION_TTL_S, MIN_SESSION_TTL_S
 from atomix_election.rpc.client_connection import Endpoint
+from atomix_election.rpc.limits import ConnectionLimits
+from atomix_election.rpc.notices import Notices
 from atomix_election.server import ElectionServer
 from atomix_election.targets import DEFAULT_PORT, parse_endpoints
 from atomix_election.tasks import background_tasks
@@ -49,6 +54,8 @@ def add_to(commands: Commands) -> None:
     parser.add_argument("--min-session-ttl", metavar="SECONDS", type=seconds, help=f"default {MIN_SESSION_TTL_S:g}")
     parser.add_argument("--max-session-ttl", metavar="SECONDS", type=seconds, help=f"default {MAX_SESSION_TTL_S:g}")
     _add_security_options(parser)
+    add_limit_options(parser, ElectionLimits, "limits of what is kept")
+    add_limit_options(parser, ConnectionLimits, "limits of connections")
     parser.add_argument(
         "--metrics", metavar="HOST:PORT", help="serve metrics for Prometheus there, over plain HTTP; default: nowhere"
     )
@@ -91,6 +98,8 @@ def _run(options: argparse.Namespace) -> int:
         tls=_tls(options),
         access=options.auth,
         insecure=options.insecure,
+        limits=limits_of(options, ElectionLimits),
+        connection_limits=limits_of(options, ConnectionLimits),
     )
     has_files = bool(options.certificate or options.auth)
     anyio.run(_serve, server, options.store, metrics, has_files)
@@ -132,6 +141,7 @@ async def _serve(server: ElectionServer, store: str, metrics: _Metrics | None, h
             "and a leader of the former one may act until its lease ends",
             store,
         )
+    _notice_exhaustion()
     with anyio.open_signal_receiver(*_ENDING, *([signal.SIGHUP] if has_files else [])) as signals:
         async with AsyncExitStack() as running:
             if metrics is not None:
@@ -167,3 +177,23 @@ async def _feed_watchdog() -> None:
     while interval_s is not None:
         systemd.notify(systemd.WATCHDOG)
         await anyio.sleep(interval_s / 2)
+
+
+def _notice_exhaustion() -> None:
+    """Say seldom that no file descriptor is left for a new connection.
+
+    asyncio stops accepting for a second and tries again, but it reports that a hundred times each second.
+    """
+    loop, notices = asyncio.get_running_loop(), Notices(log, logging.WARNING)
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if context.get("message") == "socket.accept() out of system resource":
+            error = context.get("exception")
+            notices.write(
+                f"no connection can be accepted: {error}; raise the limit of open files, or lower --max-connections",
+                now=loop.time(),
+            )
+        else:
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(handle)

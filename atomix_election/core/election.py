@@ -25,6 +25,7 @@ from atomix_election.core.commands import (
 from atomix_election.errors import (
     CandidateTaken,
     ElectionError,
+    LimitExceeded,
     NotACandidate,
     NotOwner,
     OutcomeUnknown,
@@ -120,6 +121,7 @@ def apply(
     floor: int = 0,
     operation: Operation | None = None,
     at: float = 0.0,
+    max_candidates: int | None = None,
 ) -> Transition:
     """Apply one command.
 
@@ -133,6 +135,7 @@ def apply(
         operation: the caller's number for this write. A repeat of the newest is accepted without effect, an older
             one is refused, as it is a late duplicate.
         at: what a wall clock says, to be remembered for people.
+        max_candidates: how many candidates there may be; None for any number. An election that has more keeps them.
     """
     if operation is not None:
         if not is_open(operation.session):
@@ -145,6 +148,9 @@ def apply(
     transition = _RULES[type(command)](election, command, is_open)
     if transition.refusal is not None:
         return transition
+    queue = transition.election.candidates
+    if max_candidates is not None and len(queue) > max(len(election.candidates), max_candidates):
+        return _refuse(election, _full(max_candidates))
     after = _count(election, command, transition.election, floor, at)
     if type(command) in _DISPLACING:
         after = _displace(election, after, lambda session: is_open(session) and confirms(session))
@@ -322,6 +328,13 @@ def _session_ended(session: SessionId) -> SessionEnded:
 
 def _not_a_candidate(candidate_id: str) -> NotACandidate:
     return NotACandidate(f"{candidate_id!r} is not a candidate of this election")
+
+
+def _full(max_candidates: int) -> LimitExceeded:
+    return LimitExceeded(
+        f"the election has {max_candidates} candidates, the limit: try later, or raise max_candidates of the server "
+        "(serve --max-candidates)"
+    )
 
 
 def _late(operation: Operation, newest: int) -> OutcomeUnknown:

@@ -14,7 +14,7 @@ from atomix_election.core.election import Displaced, Election
 from atomix_election.core.granting import waits_until
 from atomix_election.engine import inspection
 from atomix_election.engine.lanes import Lane
-from atomix_election.engine.limits import SessionLimits
+from atomix_election.engine.limits import NO_LIMITS, ElectionCount, ElectionLimits, SessionLimits, check_room
 from atomix_election.engine.report import DISCONNECTED, ENDED, Report
 from atomix_election.engine.sessions import Session, Sessions
 from atomix_election.errors import LimitExceeded, OutcomeUnknown, StoreError, Unavailable
@@ -38,6 +38,7 @@ class Engine:
         store: where elections and sessions are kept. This engine must be its only user.
         clock: what time it is.
         limits: time-to-lives of sessions.
+        election_limits: how much it keeps; without them any number of everything.
         observer: is told what can be counted.
         wall_clock: what time it is for people: when candidates entered, when terms began.
     """
@@ -48,6 +49,7 @@ class Engine:
         *,
         clock: Clock | None = None,
         limits: SessionLimits | None = None,
+        election_limits: ElectionLimits = NO_LIMITS,
         observer: Observer | None = None,
         wall_clock: Callable[[], float] = wall_clock_s,
     ) -> None:
@@ -56,7 +58,10 @@ class Engine:
         self._wall_clock = wall_clock
         self.limits = limits or SessionLimits()
         self.report = Report(observer or NoObserver())
-        self.sessions = Sessions(store, self._clock, self.limits.default_ttl_s, self.report)
+        self._election_limits = election_limits
+        self._start_anew()
+        self._count = ElectionCount(election_limits)
+        self._watchers = 0
         self._lanes: dict[ElectionId, Lane] = {}
         self._waits: dict[tuple[ElectionId, Displaced], anyio.CancelScope] = {}
         self._lent: list[Background] = []
@@ -99,8 +104,13 @@ class Engine:
             lane.fail(_closed())
         self._lanes.clear()
         self._waits.clear()
-        self.sessions = Sessions(self._store, self._clock, self.limits.default_ttl_s, self.report)
+        self._start_anew()
         self._restored = False
+
+    def _start_anew(self) -> None:
+        most = self._election_limits.max_sessions
+        ttl_s = self.limits.default_ttl_s
+        self.sessions = Sessions(self._store, self._clock, ttl_s, self.report, max_sessions=most)
 
     async def submit(self, election_id: ElectionId, command: Command, operation: Operation | None = None) -> Term:
         """Apply a command after those that wait already, and return the term after it once it is committed.
@@ -131,14 +141,21 @@ class Engine:
 
     @asynccontextmanager
     async def watch(self, election_id: ElectionId, buffer: int) -> AsyncGenerator[Subscription]:
-        """Watch an election. The subscription is made before the snapshot is read, so that nothing is missed."""
+        """Watch an election. The subscription is made before the snapshot is read, so that nothing is missed.
+
+        Raises:
+            LimitExceeded: it would be one watcher too many.
+        """
+        check_room("max_watchers", self._election_limits.max_watchers, self._watchers, "watchers")
         lane = self._lane(election_id)
+        self._watchers += 1
         self.report.watching(+1)
         try:
             with lane.watchers.subscribe(buffer) as subscription:
-                subscription.begin(await self.read(election_id))
+                subscription.begin(lane.share(await self.read(election_id)))
                 yield subscription
         finally:
+            self._watchers -= 1
             self.report.watching(-1)
             self._drop_if_idle(election_id, lane)
 
@@ -201,6 +218,8 @@ class Engine:
                 report=self.report,
                 clock=self._clock,
                 wall_clock_s=self._wall_clock,
+                count=self._count,
+                max_candidates=self._election_limits.max_candidates,
             )
         return lane
 
@@ -219,9 +238,11 @@ class Engine:
     async def _restore(self) -> None:
         """Take up what the store has, and sweep what ended sessions left in it."""
         self.report.restart()
+        self._count = ElectionCount(self._election_limits)
         for ended in await self.sessions.restore():
             self._start(self._sweep, ended, anyio.Event())
         async for election_id, election in self._store.elections():
+            self._count.restore(election_id.namespace)
             for identity in election.sessions():
                 session = self.sessions.find(identity.namespace, identity.id)
                 if session is None or session.id != identity:

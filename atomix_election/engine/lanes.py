@@ -7,13 +7,14 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from atomix_election.broadcast import Broadcast
 from atomix_election.clock import Clock
-from atomix_election.core.commands import Command, Operation
+from atomix_election.core.commands import Close, Command, Create, Enter, Operation, Withdraw
 from atomix_election.core.election import Election, Transition, apply
 from atomix_election.core.granting import ended_meanwhile
+from atomix_election.engine.limits import ElectionCount
 from atomix_election.engine.report import Report
 from atomix_election.engine.sessions import Sessions
 from atomix_election.errors import ElectionError, LimitExceeded, OutcomeUnknown, StoreError, Unavailable
-from atomix_election.model import ElectionId, Event, EventType, Term
+from atomix_election.model import ElectionId, Event, EventType, SessionId, Term
 from atomix_election.stores.base import Record, Store
 
 MAX_WAITING_COMMANDS = 10_000
@@ -28,6 +29,7 @@ class _Waiting:
     def __init__(self, command: Command, operation: Operation | None) -> None:
         self.command = command
         self.operation = operation
+        self.session = _session_of(command, operation)
         self._answered = anyio.Event()
         self._outcome: Term | ElectionError = OutcomeUnknown("the command was not answered")
 
@@ -40,6 +42,13 @@ class _Waiting:
         if isinstance(self._outcome, ElectionError):
             raise self._outcome
         return self._outcome
+
+
+def _session_of(command: Command, operation: Operation | None) -> SessionId | None:
+    """Return the session that asks for a command, where it is one's."""
+    if operation is not None:
+        return operation.session
+    return command.session if isinstance(command, Create | Close | Enter | Withdraw) else None
 
 
 class Lane:
@@ -55,12 +64,16 @@ class Lane:
         report: Report,
         clock: Clock,
         wall_clock_s: Callable[[], float],
+        count: ElectionCount,
+        max_candidates: int | None,
     ) -> None:
         self.watchers = Broadcast()
         self._election_id = election_id
         self._store = store
         self._sessions = sessions
         self._on_committed = on_committed
+        self._count = count
+        self._max_candidates = max_candidates
         self._report = report
         self._clock = clock
         self._wall_clock_s = wall_clock_s
@@ -68,6 +81,7 @@ class Lane:
         self._working = False
         self._last_known: Record | None = None
         """What was stored before a write whose outcome is not known: watchers and sessions have seen this one."""
+        self._shown: Term | None = None
 
     @property
     def idle(self) -> bool:
@@ -89,6 +103,12 @@ class Lane:
         waiting = _Waiting(command, operation)
         self._waiting.append(waiting)
         return waiting
+
+    def share(self, term: Term) -> Term:
+        """Return the same object for equal terms, of which many watchers who do not read may hold one each."""
+        if self._shown is None or term != self._shown:
+            self._shown = term
+        return self._shown
 
     def claim(self) -> bool:
         """Return whether the caller has to see to it that ``work`` runs."""
@@ -133,6 +153,7 @@ class Lane:
             self._on_committed(self._election_id, before, transitions[-1].election)
             if not record.version:
                 self._report.created()
+        self._forget_who_left_nothing(batch, transitions)
         for waiting, transition in zip(batch, transitions, strict=True):
             after = transition.election
             term = after.term
@@ -160,25 +181,64 @@ class Lane:
                     floor=record.floor,
                     operation=waiting.operation,
                     at=at,
+                    max_candidates=self._max_candidates,
                 )
                 election = transition.election
                 transitions.append(transition)
             if election is record.election:
                 return record, transitions
-            began = self._clock.now()
             try:
-                written = await self._store.write(self._election_id, election, expected=record.version)
-            except OutcomeUnknown:
-                self._last_known = record
-                raise
-            if written:
-                self._report.observer.committed(self._clock.now() - began)
-                return record, transitions
+                if await self._write(record, election):
+                    return record, transitions
+            except LimitExceeded as error:
+                return record, [
+                    each if each.election is record.election else Transition(record.election, LimitExceeded(str(error)))
+                    for each in transitions
+                ]
+
+    async def _write(self, record: Record, election: Election) -> bool:
+        """Write the new state, and return whether it was still the newest.
+
+        Raises:
+            LimitExceeded: it would be the first one of one election too many.
+        """
+        if not record.version:
+            self._count.add(self._election_id.namespace)
+        began = self._clock.now()
+        try:
+            written = await self._store.write(self._election_id, election, expected=record.version)
+        except OutcomeUnknown:
+            self._last_known = record
+            raise
+        except StoreError:
+            if not record.version:
+                self._count.remove(self._election_id.namespace)
+            raise
+        if written is not None:
+            self._report.observer.committed(self._clock.now() - began)
+        return written is not None
+
+    def _forget_who_left_nothing(self, batch: list[_Waiting], transitions: list[Transition]) -> None:
+        """Sessions whose commands had no effect are not kept in mind with this election: such have no limit."""
+        outcomes = zip(batch, transitions, strict=True)
+        doubtful = {
+            waiting.session
+            for waiting, transition in outcomes
+            if waiting.session is not None and (transition.refusal or not isinstance(waiting.command, Create | Enter))
+        }
+        if doubtful:
+            present = transitions[-1].election.sessions() | {waiting.session for waiting in self._waiting}
+            for session in doubtful - present:
+                self._sessions.left_nothing(session, self._election_id)
 
     def _catch_up(self, record: Record) -> None:
         """Announce what a write did whose outcome was not known."""
         last_known, self._last_known = self._last_known, None
-        if last_known is None or record.version == last_known.version:
+        if last_known is None:
+            return
+        if record.version == last_known.version:
+            if not record.version:
+                self._count.remove(self._election_id.namespace)
             return
         before, after = last_known.election, record.election
         self._on_committed(self._election_id, before, after)

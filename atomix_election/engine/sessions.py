@@ -11,6 +11,7 @@ from atomix_election.core.campaign import Granted, Revoked
 from atomix_election.core.election import Election
 from atomix_election.core.granting import leadership_of, revoked_from
 from atomix_election.core.leases import LeaseTable
+from atomix_election.engine.limits import check_room
 from atomix_election.engine.report import EXPIRED, Report
 from atomix_election.errors import PermissionDenied, SessionEnded
 from atomix_election.model import ElectionId, SessionId, session_digest
@@ -113,7 +114,10 @@ class Holder:
 class Sessions:
     """All open sessions. A session that is not here has ended, whatever the store still holds of it."""
 
-    def __init__(self, store: Store, clock: Clock, ttl_s: float, report: Report) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, ttl_s: float, report: Report, *, max_sessions: int | None = None
+    ) -> None:
+        self._max_sessions = max_sessions
         self._store = store
         self._clock = clock
         self._ttl_s = ttl_s
@@ -180,6 +184,7 @@ class Sessions:
 
         Raises:
             PermissionDenied: it is open, and another principal's.
+            LimitExceeded: it would be one session too many.
         """
         async with self._opening:
             session = self.find(namespace, session_id)
@@ -212,6 +217,12 @@ class Sessions:
         holder.sessions.clear()
         self._wake_if_earlier()
 
+    def left_nothing(self, session: SessionId, election_id: ElectionId) -> None:
+        """An election has no trace of a session, so that its end need not look there."""
+        found = self.find(session.namespace, session.id)
+        if found is not None and found.id == session:
+            found.elections.pop(election_id, None)
+
     def end(self, session: Session, cause: str) -> bool:
         """End a session here and now, and return whether it was still open. There is no way back."""
         self._leases.end(session.id)
@@ -243,6 +254,7 @@ class Sessions:
                 await self._clock.sleep_until(self._clock.now() + OVERSLEPT_S)
 
     async def _add_new(self, namespace: str, session_id: str, kept_alive_ttl_s: float | None, owner: str) -> Session:
+        check_room("max_sessions", self._max_sessions, len(self._open), "open sessions")
         kept_alive = kept_alive_ttl_s is not None
         ttl_s = kept_alive_ttl_s if kept_alive_ttl_s is not None else self._ttl_s
         opening = self._store.open_session(namespace, session_id, ttl_s=ttl_s, kept_alive=kept_alive, owner=owner)

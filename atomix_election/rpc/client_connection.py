@@ -74,7 +74,7 @@ class _ClientProtocol(Http2Protocol):
     """A connection that tells when the server has begun to speak, which HTTP/2 has it do at once."""
 
     def __init__(self, handler: AbstractHandler, on_lost: Callable[[], None], *, tls: bool) -> None:
-        super().__init__(handler, _CONFIG, client=True, max_streams=_MAX_STREAMS, on_made=lambda: None, on_lost=on_lost)
+        super().__init__(handler, _CONFIG, max_streams=_MAX_STREAMS, on_made=lambda: None, on_lost=on_lost)
         self._tls = tls
         self._begun = asyncio.Event()
         self._failure = ""

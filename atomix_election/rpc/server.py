@@ -15,12 +15,25 @@ from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 
 from atomix_election.core.access import Principal
-from atomix_election.errors import ElectionError, PermissionDenied, Unauthenticated
+from atomix_election.errors import ElectionError, LimitExceeded, PermissionDenied, Unauthenticated
 from atomix_election.observer import NoObserver, Observer
-from atomix_election.rpc.call import ServerCall, timeout_s
+from atomix_election.rpc.call import ServerCall, refusal_headers, timeout_s
 from atomix_election.rpc.gate import Gate
 from atomix_election.rpc.handshake import Handshakes
-from atomix_election.rpc.http2 import Headers, Http2Protocol, configuration
+from atomix_election.rpc.http2 import (
+    MIN_READ_BYTES,
+    READ_BYTES,
+    TURN_BYTES,
+    Headers,
+    Http2Protocol,
+    Refusing,
+    Serving,
+    configuration,
+    refuse,
+    reset,
+)
+from atomix_election.rpc.limits import RESERVED_CALLS, ConnectionLimits, Outbox, Shared, reached
+from atomix_election.rpc.notices import Notices
 from atomix_election.rpc.services import elections, inspection, sessions
 from atomix_election.rpc.services.base import ServedConnection, ServedMethod, by_path
 from atomix_election.rpc.services.health import Health
@@ -34,10 +47,6 @@ from atomix_election.rpc.status import (
     unimplemented,
 )
 
-MAX_MESSAGE_BYTES = 64 * 1024
-"""The largest request; a larger one is refused before it is read."""
-MAX_STREAMS_PER_CONNECTION = 4096
-"""Calls and watches that one connection may have open at a time."""
 DRAIN_TIMEOUT_S = 2.0
 """How long a closing server lets calls that it has begun go on; then they end with UNAVAILABLE."""
 CLOSE_TIMEOUT_S = 2.0
@@ -49,10 +58,19 @@ UNKNOWN_METHOD = "unknown"
 PING_INTERVAL_S = 10.0
 """A silent client is pinged this often, and has as long to answer before its connection is closed."""
 
-_CONFIG = configuration(connection_window=1024 * 1024, stream_window=64 * 1024, ping_interval_s=PING_INTERVAL_S)
+SWEEP_INTERVAL_S = 1.0
+"""How often the limits of time are looked after; more often where one of them is short."""
+OVERSLEPT_S = 0.1
+"""When that comes later than this, the process was stopped: what clients have sent meanwhile is read first."""
+
+_CONFIG = configuration(connection_window=256 * 1024, stream_window=64 * 1024, ping_interval_s=PING_INTERVAL_S)
 _OPEN = Gate()
 _OTHER_PRINCIPAL = failure_of(Unauthenticated("the credentials of this stream are those of another principal now"))
-_TOO_MANY_STREAMS = "too many streams on a connection"
+_CALL_LIMITS = {
+    "max_calls_per_connection": "open calls of a connection",
+    "max_calls": "open calls of all connections",
+}
+_MAX_CONNECTIONS = "max_connections"
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +89,10 @@ class Connect(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class _Shared:
+class _Common:
     """What the connections of a server have in common."""
 
+    shared: Shared
     connect: Connect
     gate: Gate
     methods: dict[str, ServedMethod]
@@ -89,18 +108,30 @@ class RpcServer:
         connect: makes the services of each connection, one for each principal that calls on it.
         gate: what is asked of callers.
         observer: is told what can be counted.
+        limits: what connections may cost.
     """
 
-    def __init__(self, connect: Connect, gate: Gate = _OPEN, observer: Observer | None = None) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        gate: Gate = _OPEN,
+        observer: Observer | None = None,
+        limits: ConnectionLimits | None = None,
+    ) -> None:
         methods = by_path(elections.METHODS, sessions.METHODS, inspection.METHODS)
         services = {served.method.service for served in methods.values()}
         self._health = Health(services)
         methods |= by_path(self._health.methods)
         methods |= by_path(Reflection({served.method.service for served in methods.values()}).methods)
-        self._shared = _Shared(connect, gate, methods, observer or NoObserver())
-        self._connections = self._shared.connections
+        self._limits = limits or ConnectionLimits()
+        self._shared = Shared(self._limits, Notices(log, logging.INFO))
+        self._common = _Common(self._shared, connect, gate, methods, observer or NoObserver())
+        self._connections = self._common.connections
         self._listener: asyncio.Server | None = None
         self._handshakes: Handshakes | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        shortest_s = min(self._limits.header_timeout_s, self._limits.request_timeout_s, self._limits.send_timeout_s)
+        self._sweep_interval_s = min(SWEEP_INTERVAL_S, shortest_s / 4)
 
     async def start(
         self, host: str, port: int, *, tls: ssl.SSLContext | None = None, listener: socket.socket | None = None
@@ -117,7 +148,7 @@ class RpcServer:
             OSError: the address cannot be listened on.
         """
         loop = asyncio.get_running_loop()
-        self._shared.closing = False
+        self._common.closing = False
         self._health.start()
         accept: Callable[[], asyncio.Protocol] = self._accept
         if tls is not None:
@@ -127,6 +158,7 @@ class RpcServer:
             self._listener = await loop.create_server(accept, host, port)
         else:
             self._listener = await loop.create_server(accept, sock=listener)
+        self._sweep()
         address: tuple[str, int] = self._listener.sockets[0].getsockname()[:2]
         return address
 
@@ -137,7 +169,7 @@ class RpcServer:
 
     def use_gate(self, gate: Gate) -> None:
         """Ask other things of callers from now on, and end the streams of those that have not got them."""
-        self._shared.gate = gate
+        self._common.gate = gate
         for connection in list(self._connections):
             connection.check_calls()
 
@@ -147,7 +179,7 @@ class RpcServer:
         Every step is bounded in time. Sessions are left as they are: none ends by it.
         """
         self._health.shut_down()
-        self._shared.closing = True
+        self._common.closing = True
         await self._stop_accepting()
         connections = list(self._connections)
         for connection in connections:
@@ -176,27 +208,44 @@ class RpcServer:
     async def _stop_accepting(self) -> None:
         if self._listener is not None:
             self._listener.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         if self._handshakes is not None:
             with anyio.CancelScope(shield=True):
                 await self._handshakes.close()
 
-    def _accept(self) -> Http2Protocol:
-        return _ServerConnection(self._shared).protocol
+    def _accept(self) -> asyncio.Protocol:
+        refusal = _too_many(len(self._connections) + 1, self._limits.max_connections)
+        if refusal is not None:
+            self._common.observer.rejected(_MAX_CONNECTIONS)
+            self._shared.notices.write(refusal, now=_now())
+            return Refusing(refusal)
+        return _ServerConnection(self._common).protocol
+
+    def _sweep(self) -> None:
+        """Look after the limits of time."""
+        now = _now()
+        if self._sweeper is None or now <= self._sweeper.when() + OVERSLEPT_S:
+            for connection in list(self._connections):
+                connection.sweep(now)
+        self._sweeper = asyncio.get_running_loop().call_at(now + self._sweep_interval_s, self._sweep)
 
 
 class _ServerConnection(AbstractHandler):
     """One connection and its calls. A call is cancelled through a scope, so that shields hold."""
 
-    def __init__(self, shared: _Shared) -> None:
+    def __init__(self, common: _Common) -> None:
         self.protocol = Http2Protocol(
             self,
             _CONFIG,
-            client=False,
-            max_streams=MAX_STREAMS_PER_CONNECTION,
+            max_streams=common.shared.limits.max_calls_per_connection,
             on_made=self._made,
             on_lost=self._lost,
+            serving=Serving(common.shared.limits, self._read_bytes, self._give_up),
         )
-        self._shared = shared
+        self._common = common
+        self._shared = common.shared
+        self._outbox: Outbox
         self._services: dict[str, ServedConnection] = {}
         self._calls: dict[Stream, _Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -205,15 +254,56 @@ class _ServerConnection(AbstractHandler):
 
     def accept(self, stream: Stream, headers: Headers, release_stream: Callable[[], None]) -> None:
         """Begin a call. Called by grpclib."""
-        if len(self._calls) >= MAX_STREAMS_PER_CONNECTION:
-            self._shared.observer.rejected(_TOO_MANY_STREAMS)
-            stream.reset_nowait(ErrorCodes.REFUSED_STREAM)
+        limit = self._reached()
+        if limit is not None:
+            self._common.observer.rejected(limit)
+            refusal = LimitExceeded(reached(limit, getattr(self._shared.limits, limit), _CALL_LIMITS[limit]))
+            refuse(stream, refusal_headers(failure_of(refusal)))
             release_stream()
             return
-        running = self._calls[stream] = _Running(late=self._shutting_down)
-        task = asyncio.get_running_loop().create_task(self._serve(stream, headers, release_stream, running))
+        call = ServerCall(stream, headers, self._shared, self._outbox)
+        running = self._calls[stream] = _Running(call, late=self._shutting_down)
+        task = asyncio.get_running_loop().create_task(self._serve(stream, release_stream, running))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._shared.calls += 1
+        task.add_done_callback(self._ended)
+
+    def _reached(self) -> str | None:
+        """Return the name of the limit that one more call would pass. Calls count until their tasks have ended."""
+        limits, own = self._shared.limits, len(self._tasks)
+        if own >= limits.max_calls_per_connection:
+            return "max_calls_per_connection"
+        if own >= RESERVED_CALLS and self._shared.calls >= limits.max_calls:
+            return "max_calls"
+        return None
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._shared.calls -= 1
+
+    def sweep(self, now: float) -> None:
+        """Close the connection, or end the calls, of a peer that takes too long."""
+        limits = self._shared.limits
+        since = self.protocol.unfinished_since
+        if since is not None and now >= since + limits.header_timeout_s:
+            self._give_up(reached("header_timeout_s", limits.header_timeout_s, "seconds for headers, or any one frame"))
+            return
+        since = self.protocol.paused_since
+        if since is not None and now >= since + limits.send_timeout_s:
+            self._give_up(reached("send_timeout_s", limits.send_timeout_s, "seconds for answers to be read"))
+            return
+        for running in self._calls.values():
+            overdue = running.call.overdue(now)
+            if overdue is not None:
+                running.refuse(failure_of(LimitExceeded(overdue)))
+
+    def _give_up(self, why: str) -> None:
+        if not self.protocol.connection.is_closing():
+            self._shared.notices.write(f"connection closed: {why}", now=_now())
+            self.protocol.go_away(ErrorCodes.ENHANCE_YOUR_CALM, why)
+
+    def _read_bytes(self) -> int:
+        return max(MIN_READ_BYTES, min(READ_BYTES, TURN_BYTES // (len(self._common.connections) or 1)))
 
     def cancel(self, stream: Stream) -> None:
         """End a call that the peer has cancelled. Called by grpclib."""
@@ -243,10 +333,10 @@ class _ServerConnection(AbstractHandler):
         """End the streams, and the calls that have only begun, whose credentials would not be accepted any more."""
         for running in self._calls.values():
             admitted = running.admitted
-            if admitted is None or (admitted.call.was_read and not admitted.served.endless):
+            if admitted is None or (running.call.was_read and not admitted.served.endless):
                 continue  # what has been asked for is answered
             try:
-                principal = self._admit(admitted.served, admitted.call)
+                principal = self._admit(admitted.served, running.call)
             except (Unauthenticated, PermissionDenied) as error:
                 running.refuse(failure_of(error))
             else:
@@ -254,12 +344,12 @@ class _ServerConnection(AbstractHandler):
                     running.refuse(_OTHER_PRINCIPAL)
 
     def _admit(self, served: ServedMethod, call: ServerCall) -> Principal:
-        return self._shared.gate.admit(served.method, call.headers, self.protocol.peer_certificate)
+        return self._common.gate.admit(served.method, call.headers, self.protocol.peer_certificate)
 
     def _service_of(self, principal: Principal) -> ServedConnection:
         service = self._services.get(principal.name)
         if service is None:
-            service = self._shared.connect(owner=principal.name, peer=self.protocol.peer)
+            service = self._common.connect(owner=principal.name, peer=self.protocol.peer)
             self._services[principal.name] = service
         return service
 
@@ -273,41 +363,46 @@ class _ServerConnection(AbstractHandler):
         await self._gone.wait()
 
     def _made(self) -> None:
-        self._shared.connections.add(self)
-        self._shared.observer.connections(len(self._shared.connections))
-        if self._shared.closing:  # it was accepted before the end, and made after it
+        self._outbox = self._shared.outboxes.open(self._give_up)
+        self._common.connections.add(self)
+        self._common.observer.connections(len(self._common.connections))
+        refusal = _too_many(len(self._common.connections), self._shared.limits.max_connections)
+        if refusal is not None:  # several were accepted at a time
+            self._common.observer.rejected(_MAX_CONNECTIONS)
+            self._give_up(refusal)
+        if self._common.closing:  # it was accepted before the end, and made after it
             self.protocol.abort()
 
     def _lost(self) -> None:
-        self._shared.connections.discard(self)
-        self._shared.observer.connections(len(self._shared.connections))
+        self._common.connections.discard(self)
+        self._outbox.close()
+        self._common.observer.connections(len(self._common.connections))
         for service in self._services.values():
             service.disconnect(by_peer=self.protocol.closed_by_peer)
         self._gone.set()
 
-    async def _serve(
-        self, stream: Stream, headers: Headers, release_stream: Callable[[], None], running: "_Running"
-    ) -> None:
-        call = ServerCall(stream, headers, MAX_MESSAGE_BYTES)
-        began = asyncio.get_running_loop().time()
+    async def _serve(self, stream: Stream, release_stream: Callable[[], None], running: "_Running") -> None:
+        call, began = running.call, _now()
         try:
             failure: Failure | None = None
             with running.scope() as scope:
                 failure = await self._answer(call, running)
             unheard = scope.cancelled_caught and not (self._shutting_down and stream in self._calls)
-            if running.refusal is not None:
+            if running.refusal is not None and (scope.cancelled_caught or failure is not None):
                 failure, unheard = running.refusal, False
             elif scope.cancelled_caught:
                 failure = shutting_down(may_have_been_applied=running.writes)
-            if failure is not None and (running.refusal or not scope.cancelled_caught):
-                self._shared.observer.rejected(failure.error)
+            if failure is not None and (running.refusal is not None or not scope.cancelled_caught):
+                self._common.observer.rejected(failure.error)
             if not running.endless:
                 status = Status.CANCELLED if unheard else failure.status if failure else Status.OK
-                self._shared.observer.answered(running.path, status.name, asyncio.get_running_loop().time() - began)
+                self._common.observer.answered(running.path, status.name, _now() - began)
             if unheard:
                 return
-            with anyio.move_on_after(CLOSE_TIMEOUT_S):
+            with anyio.move_on_after(CLOSE_TIMEOUT_S) as unread:
                 await call.finish(failure)
+            if unread.cancelled_caught:
+                reset(stream)
         except ProtocolError as error:
             log.debug("call ended, its stream is closed: %s", error)
         finally:
@@ -320,7 +415,7 @@ class _ServerConnection(AbstractHandler):
             raise unimplemented("a gRPC call is a POST request")
         if headers.get("content-type", "").partition(";")[0] not in ("application/grpc", "application/grpc+proto"):
             raise unimplemented("the content-type must be application/grpc or application/grpc+proto")
-        served = self._shared.methods.get(call.path)
+        served = self._common.methods.get(call.path)
         if served is None:
             raise unimplemented(f"there is no method {call.path!a}")
         return served
@@ -333,7 +428,7 @@ class _ServerConnection(AbstractHandler):
             if (running.late and not served.while_closing) or (self._shutting_down and served.endless):
                 return shutting_down(may_have_been_applied=False)
             principal = self._admit(served, call)
-            running.admitted = _Admitted(served, call, principal)
+            running.admitted = _Admitted(served, principal)
             limit_s = timeout_s(call.headers)
             if limit_s == 0:
                 return deadline_exceeded(may_have_been_applied=False)
@@ -358,7 +453,6 @@ class _Admitted:
     """A call that goes on, and by whose right."""
 
     served: ServedMethod
-    call: ServerCall
     principal: Principal
 
 
@@ -366,10 +460,12 @@ class _Running:
     """A call that can be cancelled, also before its task has begun.
 
     Args:
+        call: what it is.
         late: it came when the server was shutting down already.
     """
 
-    def __init__(self, *, late: bool) -> None:
+    def __init__(self, call: ServerCall, *, late: bool) -> None:
+        self.call = call
         self.late = late
         self.path = UNKNOWN_METHOD
         self.endless = False
@@ -395,3 +491,12 @@ class _Running:
         if self._cancelled:
             self._scope.cancel()
         return self._scope
+
+
+def _too_many(connections: int, limit: int) -> str | None:
+    """Return why that many connections are too many, or None."""
+    return reached(_MAX_CONNECTIONS, limit, "connections") if connections > limit else None
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

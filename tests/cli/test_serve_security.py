@@ -115,7 +115,7 @@ def test_options_that_do_not_go_together(capsys: pytest.CaptureFixture[str], tmp
         (["--certificate", str(tmp_path / "c")], "cannot be read"),
         (["--auth", str(tmp_path / "a")], "cannot be read"),
     ):
-        assert main(["serve", "--listen", "127.0.0.1:0", *arguments]) == 2
+        assert main(["serve", "--listen", "127.0.0.1:0", "--store", "memory://", *arguments]) == 2
         assert reason in capsys.readouterr().err
     assert main(["term", "e", "--key", "k", "--target", "grpcs://127.0.0.1:1"]) == 2
     assert "no certificate" in capsys.readouterr().err

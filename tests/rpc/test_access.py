@@ -18,13 +18,13 @@ from atomix_election import (
     connect,
 )
 from atomix_election.core.access import NOBODY, ROLE_OF_METHOD, Role, digest_of, is_open
-from atomix_election.observer import NoObserver
 from atomix_election.rpc.client import RpcClient
 from atomix_election.rpc.gate import Gate
 from atomix_election.rpc.methods import HEALTH_METHODS
 from atomix_election.service import Call, Renewal
 from atomix_election.targets import parse_endpoints
 from tests.certificates import Authority, write_access
+from tests.rpc.conftest import Rejections
 from tests.rpc.raw import RawConnection, about, headers_of
 
 pytestmark = pytest.mark.anyio
@@ -65,17 +65,6 @@ class Secured:
         """Replace a text in the file, and have it read again."""
         self.file.write_text(self.file.read_text().replace(text, by))
         self.server.reload()
-
-
-class Rejections(NoObserver):
-    """Remembers why calls failed."""
-
-    def __init__(self) -> None:
-        self.reasons: list[str] = []
-
-    def rejected(self, reason: str) -> None:
-        """See ``Observer.rejected``."""
-        self.reasons.append(reason)
 
 
 @pytest.fixture

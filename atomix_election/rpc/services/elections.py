@@ -1,6 +1,7 @@
 """The published service, ``atomix.election.v1.LeaderElection``."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import betterproto2
@@ -54,7 +55,7 @@ async def _events(service: ServedConnection, call: ServerCall) -> None:
     call.add_header(STORE_KEY, service.store_id)
     async with service.events(about) as events:
         async for event in events:
-            await call.send(event_message(event))
+            await call.send(partial(event_message, event))
 
 
 _Answer = Callable[[ElectionService, Call, Any], Awaitable[betterproto2.Message]]
@@ -74,7 +75,8 @@ def _unary(method: Method, answer: _Answer) -> ServedMethod:
     async def serve(service: ServedConnection, call: ServerCall) -> None:
         about = call_of(call.headers)
         request = await call.read(method.request)
-        await call.send(await answer(service, about, request))
+        message = await answer(service, about, request)
+        await call.send(lambda: message)
 
     return ServedMethod(method, serve, writes=method.name != "GetTerm")
 

@@ -1,6 +1,7 @@
 """The standard health service, ``grpc.health.v1.Health``: is the server, or one of its services, taking calls?"""
 
 from collections.abc import Iterable
+from functools import partial
 
 import anyio
 from grpclib.const import Status
@@ -50,25 +51,28 @@ class Health:
         statuses = v1.HealthCheckResponseServingStatus
         return statuses.SERVING if self._serving else statuses.NOT_SERVING
 
+    def _response(self) -> v1.HealthCheckResponse:
+        return v1.HealthCheckResponse(status=self._status())
+
     async def _check(self, _: ServedConnection, call: ServerCall) -> None:
         request = await call.read(v1.HealthCheckRequest)
         if request.service not in self._services:
             raise Rejected(Failure(Status.NOT_FOUND, f"there is no service {request.service!a} here"))
-        await call.send(v1.HealthCheckResponse(status=self._status()))
+        await call.send(self._response)
 
     async def _list(self, _: ServedConnection, call: ServerCall) -> None:
         await call.read(v1.HealthListRequest)
-        statuses = {service: v1.HealthCheckResponse(status=self._status()) for service in sorted(self._services)}
-        await call.send(v1.HealthListResponse(statuses=statuses))
+        statuses = {service: self._response() for service in sorted(self._services)}
+        await call.send(lambda: v1.HealthListResponse(statuses=statuses))
 
     async def _watch(self, _: ServedConnection, call: ServerCall) -> None:
         """Say how it is, and how it is then; it ends by itself when the server shuts down."""
         request = await call.read(v1.HealthCheckRequest)
         if request.service not in self._services:
-            await call.send(v1.HealthCheckResponse(status=v1.HealthCheckResponseServingStatus.SERVICE_UNKNOWN))
+            await call.send(partial(v1.HealthCheckResponse, status=v1.HealthCheckResponseServingStatus.SERVICE_UNKNOWN))
         elif self._serving:
-            await call.send(v1.HealthCheckResponse(status=self._status()))
+            await call.send(self._response)
         await self._changed.wait()
         if request.service in self._services:
-            await call.send(v1.HealthCheckResponse(status=self._status()))
+            await call.send(self._response)
         raise Rejected(shutting_down(may_have_been_applied=False))

@@ -1,5 +1,7 @@
 """Our service ``atomix_election.v1.Inspection``: which elections there are, and who stands in one."""
 
+from functools import partial
+
 from atomix_election.rpc._generated.atomix_election import v1
 from atomix_election.rpc.call import ServerCall, call_of, namespace_of
 from atomix_election.rpc.inspection import description_message, page_message
@@ -13,13 +15,13 @@ async def _list(service: ServedConnection, call: ServerCall) -> None:
     request = await call.read(v1.ListRequest)
     size = request.page_size or PAGE_SIZE
     page = await service.list_elections(namespace, page_size=size, page_token=request.page_token)
-    await call.send(page_message(page))
+    await call.send(partial(page_message, page))
 
 
 async def _describe(service: ServedConnection, call: ServerCall) -> None:
     about = call_of(call.headers)
     await call.read(v1.DescribeRequest)
-    await call.send(description_message(await service.describe(about)))
+    await call.send(partial(description_message, await service.describe(about)))
 
 
 METHODS = (

@@ -4,7 +4,7 @@ The descriptions are those of ``proto/``, as ``make proto`` had them from protoc
 """
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any
 
@@ -113,7 +113,7 @@ class Reflection:
     def _served(self, method: Method, messages: Any) -> ServedMethod:
         async def serve(_: ServedConnection, call: ServerCall) -> None:
             while (request := await call.read_next(method.request)) is not None:
-                await call.send(self._answer(request, messages))
+                await call.send(partial(self._answer, request, messages))
 
         return ServedMethod(method, serve, endless=True)
 

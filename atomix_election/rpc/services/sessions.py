@@ -1,5 +1,7 @@
 """Our service ``atomix_election.v1.Sessions``: sessions that their client keeps alive."""
 
+from functools import partial
+
 from atomix_election.errors import ElectionError
 from atomix_election.rpc._generated.atomix_election import v1
 from atomix_election.rpc.call import ServerCall, session_of
@@ -28,7 +30,7 @@ async def _keep_alive(service: ServedConnection, call: ServerCall) -> None:
         ended = False
         while not ended:
             answer = await stream.receive()
-            await call.send(answer_message(answer))
+            await call.send(partial(answer_message, answer))
             ended = answer.ended
     if fault is not None:
         raise fault
@@ -37,7 +39,7 @@ async def _keep_alive(service: ServedConnection, call: ServerCall) -> None:
 async def _end(service: ServedConnection, call: ServerCall) -> None:
     await call.read(v1.EndRequest)
     await service.end_session(*session_of(call.headers))
-    await call.send(v1.EndResponse())
+    await call.send(v1.EndResponse)
 
 
 METHODS = (
