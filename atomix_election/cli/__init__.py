@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from atomix_election.cli import demo, new_token, serve, term, watch
+from atomix_election.cli import demo, describe, list, new_token, serve, term, watch  # noqa: A004 - named as the command
 from atomix_election.errors import ElectionError, InvalidRequest
 
 _INTERRUPTED = 130
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="atomix-election", description="Leader election: serve it, and look at it.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (serve, term, watch, new_token, demo):
+    for command in (serve, list, term, describe, watch, new_token, demo):
         command.add_to(commands)
     options = parser.parse_args(arguments)
     try:

@@ -1,6 +1,8 @@
 """A store that keeps nothing: for tests, and for elections inside one process."""
 
 import secrets
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import AsyncIterator
 
 from atomix_election.core.election import Election
@@ -16,6 +18,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._id = secrets.token_hex(16)
         self._records: dict[ElectionId, Record] = {}
+        self._names: defaultdict[str, _Names] = defaultdict(_Names)
         self._sessions: dict[SessionId, StoredSession] = {}
         self._incarnations = 0
 
@@ -32,6 +35,8 @@ class MemoryStore:
         """See ``Store.write``."""
         if self._records.get(election_id, _NEVER_WRITTEN).version != expected:
             return None
+        if election_id not in self._records:
+            self._names[election_id.namespace].add(election_id.name)
         record = self._records[election_id] = Record(election, version=expected + 1)
         return record
 
@@ -39,6 +44,13 @@ class MemoryStore:
         """See ``Store.elections``."""
         for election_id, record in list(self._records.items()):
             yield election_id, record.election
+
+    async def page(self, namespace: str, *, after: str, limit: int) -> list[tuple[str, Election]]:
+        """See ``Store.page``."""
+        if namespace not in self._names:
+            return []
+        names = self._names[namespace].following(after, limit)
+        return [(name, self._records[ElectionId(namespace, name)].election) for name in names]
 
     async def open_session(
         self, namespace: str, session_id: str, *, ttl_s: float, kept_alive: bool, owner: str = ""
@@ -56,3 +68,24 @@ class MemoryStore:
     async def sessions(self) -> list[StoredSession]:
         """See ``Store.sessions``."""
         return list(self._sessions.values())
+
+
+class _Names:
+    """The names of a namespace's elections. Adding one costs nothing; the next one who asks sorts what is new."""
+
+    def __init__(self) -> None:
+        self._sorted: list[str] = []
+        self._new: list[str] = []
+
+    def add(self, name: str) -> None:
+        """Add a name that is not there yet."""
+        self._new.append(name)
+
+    def following(self, name: str, limit: int) -> list[str]:
+        """Return the next names after one."""
+        if self._new:
+            self._sorted += self._new
+            self._new.clear()
+            self._sorted.sort()  # Python's sort finds the part that is in order already, and merges
+        start = bisect_right(self._sorted, name)
+        return self._sorted[start : start + limit]
