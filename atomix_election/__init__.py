@@ -10,6 +10,7 @@ token (``Term.number``), checked by the resource that it writes to.
 from atomix_election.client import Client as Client
 from atomix_election.client import LeaderElection as LeaderElection
 from atomix_election.client import connect as connect
+from atomix_election.engine import ElectionLimits as ElectionLimits
 from atomix_election.errors import CandidateTaken as CandidateTaken
 from atomix_election.errors import ElectionError as ElectionError
 from atomix_election.errors import InvalidRequest as InvalidRequest
@@ -26,19 +27,32 @@ from atomix_election.errors import StoreError as StoreError
 from atomix_election.errors import Unauthenticated as Unauthenticated
 from atomix_election.errors import Unavailable as Unavailable
 from atomix_election.leadership import Leadership as Leadership
+from atomix_election.model import CandidateDescription as CandidateDescription
+from atomix_election.model import DisplacedDescription as DisplacedDescription
+from atomix_election.model import ElectionDescription as ElectionDescription
+from atomix_election.model import ElectionSummary as ElectionSummary
 from atomix_election.model import Event as Event
 from atomix_election.model import EventType as EventType
+from atomix_election.model import SessionDescription as SessionDescription
+from atomix_election.model import SessionKind as SessionKind
 from atomix_election.model import Term as Term
+from atomix_election.rpc.limits import ConnectionLimits as ConnectionLimits
 from atomix_election.server import ElectionServer as ElectionServer
 from atomix_election.tls import ClientTls as ClientTls
 from atomix_election.tls import ServerTls as ServerTls
 
 __all__ = [
+    "CandidateDescription",
     "CandidateTaken",
     "Client",
     "ClientTls",
+    "ConnectionLimits",
+    "DisplacedDescription",
+    "ElectionDescription",
     "ElectionError",
+    "ElectionLimits",
     "ElectionServer",
+    "ElectionSummary",
     "Event",
     "EventType",
     "InvalidRequest",
@@ -52,7 +66,9 @@ __all__ = [
     "OutcomeUnknown",
     "PermissionDenied",
     "ServerTls",
+    "SessionDescription",
     "SessionEnded",
+    "SessionKind",
     "StaleToken",
     "StoreError",
     "Term",

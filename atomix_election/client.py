@@ -19,12 +19,14 @@ from atomix_election.leadership import Candidates, Leadership, SessionKeeper, is
 from atomix_election.model import (
     DEFAULT_NAMESPACE,
     DEFAULT_SESSION_TTL_S,
+    ElectionDescription,
+    ElectionSummary,
     Event,
     Term,
     check_candidate_id,
     check_metadata_id,
 )
-from atomix_election.service import WATCH_BUFFER, Call, ElectionService
+from atomix_election.service import PAGE_SIZE, WATCH_BUFFER, Call, ElectionService, InspectionService
 from atomix_election.signals import cancelled_by_sigterm
 from atomix_election.targets import check_target, open_service
 from atomix_election.tasks import Background, background_tasks
@@ -88,15 +90,20 @@ async def connect(
             chance=random.random,
             release_on_disconnect=release_on_disconnect,
         )
-        async with client_of(keeper) as client:
+        async with client_of(keeper, inspection=service) as client:
             yield client
 
 
 @asynccontextmanager
-async def client_of(keeper: SessionKeeper) -> AsyncGenerator["Client"]:
-    """Run a client on a session that was made for it, of whatever service; the session ends with the block."""
+async def client_of(keeper: SessionKeeper, *, inspection: InspectionService) -> AsyncGenerator["Client"]:
+    """Run a client on a session that was made for it, of whatever service; the session ends with the block.
+
+    Args:
+        keeper: keeps the session.
+        inspection: what the client looks at elections with.
+    """
     async with background_tasks() as tasks:
-        client = Client(keeper, tasks)
+        client = Client(keeper, tasks, inspection)
         try:
             yield client
         finally:
@@ -107,9 +114,10 @@ async def client_of(keeper: SessionKeeper) -> AsyncGenerator["Client"]:
 class Client:
     """One session and one connection, for any number of elections. Made by ``connect``."""
 
-    def __init__(self, keeper: SessionKeeper, tasks: Background) -> None:
+    def __init__(self, keeper: SessionKeeper, tasks: Background, inspection: InspectionService) -> None:
         self._keeper = keeper
         self._candidates = Candidates(keeper)
+        self._inspection = inspection
         self._tasks = tasks
         self._closed = False
 
@@ -127,6 +135,34 @@ class Client:
         """What the calls go to."""
         self._check()
         return self._keeper.service
+
+    @property
+    def inspection(self) -> InspectionService:
+        """What one looks at elections with."""
+        self._check()
+        return self._inspection
+
+    async def list_elections(self, *, page_size: int = PAGE_SIZE) -> AsyncIterator[ElectionSummary]:
+        """Iterate over the elections of the namespace that were ever entered, in order of their names.
+
+        They are fetched a page at a time while one iterates, each page as it is then: an election that is made
+        meanwhile is found if its name is still to come.
+
+        Args:
+            page_size: the most elections that are asked for at a time, up to MAX_PAGE_SIZE.
+
+        Raises:
+            InvalidRequest: a page has no room.
+            Unavailable: the service could not be reached.
+        """
+        page_token = ""
+        while True:
+            page = await self.inspection.list_elections(self.namespace, page_size=page_size, page_token=page_token)
+            for each in page.elections:
+                yield each
+            page_token = page.next_page_token
+            if not page_token:
+                return
 
     def election(self, name: str, *, candidate_id: str | None = None) -> "LeaderElection":
         """Return an election of this client's namespace.
@@ -370,6 +406,15 @@ class LeaderElection:
         """
         client = self._connected
         return await client.service.get_term(client.call(self._name))
+
+    async def describe(self) -> ElectionDescription:
+        """Ask for all that may be known of the election: candidates with their sessions, and who is waited for.
+
+        Raises:
+            Unavailable: the service could not be reached.
+        """
+        client = self._connected
+        return await client.inspection.describe(client.call(self._name))
 
     async def anoint(self, candidate_id: str) -> Term:
         """Make a candidate the leader, whoever entered it, and return the term after it.

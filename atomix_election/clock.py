@@ -9,6 +9,11 @@ import anyio
 _now_s = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
 
 
+def wall_clock_s() -> float:
+    """Return the seconds since 1970 by the wall clock. For people: it may jump, so nothing is decided by it."""
+    return time.time()
+
+
 class Clock(Protocol):
     """What time it is, in seconds since a point of its own; only differences mean anything."""
 

@@ -1,6 +1,8 @@
 """The values that everything else speaks in: frozen, without I/O, and checked where ids come in."""
 
+import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import NamedTuple
 
@@ -16,6 +18,8 @@ MAX_SESSION_TTL_S = 300.0
 MAX_ID_BYTES = 256
 """Longest name of an election, namespace, session or candidate, in bytes of UTF-8."""
 
+_DIGEST_DIGITS = 16
+
 
 class ElectionId(NamedTuple):
     """Names one election: its namespace and its name within it."""
@@ -30,6 +34,11 @@ class SessionId(NamedTuple):
     namespace: str
     id: str
     incarnation: int
+
+    @property
+    def digest(self) -> str:
+        """What may be shown and logged of a session: its id is a secret, as whoever knows it can act for it."""
+        return session_digest(self.namespace, self.id)
 
 
 class Candidate(NamedTuple):
@@ -83,6 +92,122 @@ class Event:
     type: EventType
     term: Term
     skipped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ElectionSummary:
+    """One election of a list.
+
+    Args:
+        name: the election.
+        leader: its first candidate, or None when there is none.
+        candidate_count: how many stand in it, the leader included.
+        number: the term number.
+        revision: the revision of the term.
+        began_at: when the term began by the server's wall clock; None when nobody leads, or it is not known.
+    """
+
+    name: str
+    leader: str | None
+    candidate_count: int
+    number: int
+    revision: int
+    began_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ElectionPage:
+    """A part of the list of a namespace's elections.
+
+    Args:
+        elections: in order of their names.
+        next_page_token: asks for the page after this one; "" when this is the last one.
+    """
+
+    elections: tuple[ElectionSummary, ...]
+    next_page_token: str = ""
+
+
+class SessionKind(Enum):
+    """What keeps a session open."""
+
+    ENDED = 0
+    """Nothing: it has ended, and what it left behind is being removed."""
+    RENEWALS = 1
+    """Its client renews it, as clients of this package do."""
+    CONNECTIONS = 2
+    """The connections that it was used on, as published clients know nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDescription:
+    """What may be known of a session.
+
+    Args:
+        digest: stands for its id, which is a secret; of the same id always the same.
+        kind: what keeps it open.
+        ttl_s: its time-to-live in seconds; 0 when it has ended.
+        lease_left_s: seconds until it ends unless something keeps it; None when it has ended, or a connection keeps it.
+        peer: the address that its client was last seen at; "" when that is not known.
+    """
+
+    digest: str
+    kind: SessionKind
+    ttl_s: float = 0.0
+    lease_left_s: float | None = None
+    peer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateDescription:
+    """A candidate in the queue of an election.
+
+    Args:
+        id: who stands.
+        session: the session that entered it.
+        entered_at: when, by the server's wall clock; None when it is not known.
+    """
+
+    id: str
+    session: SessionDescription
+    entered_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DisplacedDescription:
+    """A former leader from whom the lead was taken, and whose step-down the leader waits for.
+
+    Args:
+        id: who led.
+        number: the number of the term that it led.
+        session: the session that entered it.
+    """
+
+    id: str
+    number: int
+    session: SessionDescription
+
+
+@dataclass(frozen=True, slots=True)
+class ElectionDescription:
+    """One election, as an operator sees it.
+
+    Args:
+        term: the current term.
+        candidates: in order, the leader first.
+        displaced: whom the leader waits for before it may act.
+        began_at: when the term began by the server's wall clock; None when nobody leads, or it is not known.
+    """
+
+    term: Term
+    candidates: tuple[CandidateDescription, ...] = ()
+    displaced: tuple[DisplacedDescription, ...] = ()
+    began_at: datetime | None = None
+
+
+def session_digest(namespace: str, session_id: str) -> str:
+    """Return what may be shown and logged of a session instead of its id: of the same id always the same."""
+    return hashlib.sha256(f"{namespace}\0{session_id}".encode()).hexdigest()[:_DIGEST_DIGITS]
 
 
 def check_candidate_id(candidate_id: str) -> str:

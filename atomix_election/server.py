@@ -1,7 +1,9 @@
 """An election server: an engine, and gRPC in front of it."""
 
 import os
+import socket
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -9,11 +11,13 @@ from typing import Self
 from atomix_election.clock import Clock, SystemClock
 from atomix_election.core.access import Access
 from atomix_election.core.access_file import parse_access
-from atomix_election.engine import Connection, SessionLimits
+from atomix_election.engine import Connection, ElectionLimits, SessionLimits
 from atomix_election.errors import InvalidRequest, Unavailable
 from atomix_election.model import DEFAULT_SESSION_TTL_S, MAX_SESSION_TTL_S, MIN_SESSION_TTL_S
+from atomix_election.observer import Observer
 from atomix_election.rpc.client_connection import Endpoint
 from atomix_election.rpc.gate import Gate
+from atomix_election.rpc.limits import ConnectionLimits
 from atomix_election.rpc.server import RpcServer
 from atomix_election.targets import open_engine, require_asyncio
 from atomix_election.tls import File, ServerTls
@@ -33,6 +37,11 @@ class ElectionServer:
         min_session_ttl: the least that a client of this package gets, in seconds; by default 1 s, or session_ttl where
             that is less.
         max_session_ttl: the most that it gets, in seconds; by default 300 s, or session_ttl where that is more.
+        limits: how many sessions, elections, candidates and watchers there may be.
+        connection_limits: what connections and the calls on them may cost.
+        listener: a socket that listens already, as a process manager may hand it over, instead of host and port. It is
+            closed with the server.
+        observer: is told what can be counted, see ``atomix_election.metrics``; of a shared store the first user's is.
         tls: certificates, for a ``grpcs://`` target; None for plain text.
         access: the file that says who may do what (see ``docs/operating.md``); None where whoever gets here may do all.
         insecure: listen on an address that other machines reach, without TLS or without asking who calls.
@@ -55,18 +64,28 @@ class ElectionServer:
         session_ttl: float = DEFAULT_SESSION_TTL_S,
         min_session_ttl: float | None = None,
         max_session_ttl: float | None = None,
+        limits: ElectionLimits | None = None,
+        connection_limits: ConnectionLimits | None = None,
         tls: ServerTls | None = None,
         access: File | None = None,
         insecure: bool = False,
+        listener: socket.socket | None = None,
+        observer: Observer | None = None,
         clock: Clock | None = None,
     ) -> None:
         if not 0 <= port < 1 << 16:
             raise InvalidRequest(f"port {port} is not between 0 and 65535")
+        if listener is not None:
+            host, port = listener.getsockname()[:2]
         if not insecure:
             _check_secured(Endpoint(host, port), tls, access)
         least_s = min(MIN_SESSION_TTL_S, session_ttl) if min_session_ttl is None else min_session_ttl
         most_s = max(MAX_SESSION_TTL_S, session_ttl) if max_session_ttl is None else max_session_ttl
-        self._limits = SessionLimits(least_s, session_ttl, most_s)
+        self._session_limits = SessionLimits(least_s, session_ttl, most_s)
+        self._limits = limits or ElectionLimits()
+        self._connection_limits = connection_limits or ConnectionLimits()
+        self._listener = listener
+        self._observer = observer
         self._clock = clock or SystemClock()
         self._store = store
         self._host = host
@@ -123,11 +142,20 @@ class ElectionServer:
         if self._target is not None:
             raise InvalidRequest("this ElectionServer is running already")
         async with AsyncExitStack() as starting:
-            engine = await starting.enter_async_context(open_engine(self._store, self._limits, self._clock))
-            rpc = RpcServer(lambda owner="": Connection(engine, owner), self._gate())
+            opening = open_engine(
+                self._store,
+                self._session_limits,
+                self._clock,
+                observer=self._observer,
+                election_limits=self._limits,
+            )
+            engine = await starting.enter_async_context(opening)
+            rpc = RpcServer(partial(Connection, engine), self._gate(), self._observer, self._connection_limits)
             starting.push_async_callback(rpc.close)
             try:
-                host, port = await rpc.start(self._host, self._port, tls=self._tls and self._tls.context())
+                host, port = await rpc.start(
+                    self._host, self._port, tls=self._tls and self._tls.context(), listener=self._listener
+                )
             except (OSError, UnicodeError) as error:
                 raise Unavailable(f"cannot listen on {self._host}:{self._port}: {error}") from error
             self._target = f"{'grpcs' if self._tls else 'grpc'}://{Endpoint(host, port)}"

@@ -11,10 +11,22 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from atomix_election.core.campaign import Answer, Granted
-from atomix_election.model import DEFAULT_NAMESPACE, ElectionId, Event, Term, check_metadata_id
+from atomix_election.model import (
+    DEFAULT_NAMESPACE,
+    ElectionDescription,
+    ElectionId,
+    ElectionPage,
+    Event,
+    Term,
+    check_metadata_id,
+)
 
 WATCH_BUFFER = 64
 """Events that a watcher may fall behind before those between are skipped."""
+PAGE_SIZE = 100
+"""Elections in one page of a list, unless asked otherwise."""
+MAX_PAGE_SIZE = 1000
+"""The most elections in one page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,3 +197,31 @@ class ElectionService(Protocol):
             buffer: changes that may wait for the reader; beyond it the reader gets the newest and skips the rest.
         """
         ...
+
+
+class InspectionService(Protocol):
+    """What operators ask. No session is needed.
+
+    Each may also raise Unavailable and StoreError.
+    """
+
+    async def list_elections(self, namespace: str, *, page_size: int = PAGE_SIZE, page_token: str = "") -> ElectionPage:
+        """Return some elections of a namespace, in order of their names.
+
+        Args:
+            namespace: where the names live.
+            page_size: the most that are returned; never more than MAX_PAGE_SIZE, whatever is asked for.
+            page_token: the ``next_page_token`` of the page before; "" for the first one.
+
+        Raises:
+            InvalidRequest: the namespace or the token is malformed, or the page has no room.
+        """
+        ...
+
+    async def describe(self, call: Call) -> ElectionDescription:
+        """Describe one election; one that nobody ever entered has term 0 and no candidates."""
+        ...
+
+
+class Service(ElectionService, InspectionService, Protocol):
+    """All that a connection can do."""

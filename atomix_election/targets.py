@@ -13,12 +13,14 @@ import anyio
 from anyio.lowlevel import RunVar
 
 from atomix_election.clock import Clock
-from atomix_election.engine import Connection, Engine, SessionLimits
+from atomix_election.engine import Connection, ElectionLimits, Engine, SessionLimits
+from atomix_election.engine.limits import NO_LIMITS
 from atomix_election.errors import InvalidRequest
 from atomix_election.model import DEFAULT_SESSION_TTL_S
+from atomix_election.observer import Observer
 from atomix_election.rpc.client import RpcClient
 from atomix_election.rpc.client_connection import Endpoint
-from atomix_election.service import ElectionService
+from atomix_election.service import Service
 from atomix_election.stores.base import Store
 from atomix_election.stores.memory import MemoryStore
 from atomix_election.tasks import see_through
@@ -64,7 +66,7 @@ async def open_service(
     tls: ClientTls | None = None,
     token: Token | None = None,
     release_on_disconnect: bool = False,
-) -> AsyncGenerator[ElectionService]:
+) -> AsyncGenerator[Service]:
     """Connect to the service that a target names.
 
     Args:
@@ -110,7 +112,14 @@ async def open_service(
 
 
 @asynccontextmanager
-async def open_engine(target: str, limits: SessionLimits, clock: Clock) -> AsyncGenerator[Engine]:
+async def open_engine(
+    target: str,
+    limits: SessionLimits,
+    clock: Clock,
+    *,
+    observer: Observer | None = None,
+    election_limits: ElectionLimits = NO_LIMITS,
+) -> AsyncGenerator[Engine]:
     """Run the elections of a store in this process.
 
     Args:
@@ -118,6 +127,8 @@ async def open_engine(target: str, limits: SessionLimits, clock: Clock) -> Async
             a file, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
         limits: time-to-lives of sessions; of a shared store the first user's hold.
         clock: what time it is; of a shared store the first user's holds.
+        observer: is told what can be counted; of a shared store the first user's is.
+        election_limits: how much is kept; of a shared store the first user's hold.
 
     Raises:
         InvalidRequest: the target names no store, or the store is in use by another event loop.
@@ -126,13 +137,14 @@ async def open_engine(target: str, limits: SessionLimits, clock: Clock) -> Async
     scheme, rest = _split(target)
     if scheme not in _STORES:
         raise _unknown(target)
+    make_engine = partial(Engine, limits=limits, clock=clock, observer=observer, election_limits=election_limits)
     found = _STORES[scheme](target, rest)
     if found.shared_as is not None:
-        async with _shared_engine(target, found.shared_as, found.open, limits, clock) as engine:
+        async with _shared_engine(target, found.shared_as, found.open, make_engine) as engine:
             yield engine
     else:
         async with found.open() as store:
-            engine = Engine(store, limits=limits, clock=clock)
+            engine = make_engine(store)
             async with engine.running():
                 yield engine
 
@@ -292,9 +304,9 @@ class _Shared:
             _shared.pop(key, None)
 
     @contextmanager
-    def using_engine(self, store: Store, limits: SessionLimits, clock: Clock) -> Generator[Engine]:
+    def using_engine(self, store: Store, make_engine: Callable[[Store], Engine]) -> Generator[Engine]:
         """Give the engine; who comes after the last one has left gets another."""
-        self.engine = self.engine or Engine(store, limits=limits, clock=clock)
+        self.engine = self.engine or make_engine(store)
         self._engine_users += 1
         try:
             yield self.engine
@@ -310,7 +322,7 @@ _event_loop: RunVar[object] = RunVar("atomix_election_event_loop")
 
 @asynccontextmanager
 async def _shared_engine(
-    target: str, key: str, open_store: _OpenStore, limits: SessionLimits, clock: Clock
+    target: str, key: str, open_store: _OpenStore, make_engine: Callable[[Store], Engine]
 ) -> AsyncGenerator[Engine]:
     event_loop = _current_event_loop()
     shared = _shared.setdefault(key, _Shared(event_loop))
@@ -318,7 +330,7 @@ async def _shared_engine(
         raise InvalidRequest(f"{target} is in use by another event loop: run an ElectionServer and connect to it")
     async with shared.using_store(key, open_store) as store:
         with ExitStack() as using:
-            engine = using.enter_context(shared.using_engine(store, limits, clock))
+            engine = using.enter_context(shared.using_engine(store, make_engine))
             async with engine.running():
                 try:
                     yield engine

@@ -14,6 +14,7 @@ from pathlib import Path
 
 PROTO = Path(__file__).resolve().parent
 CHECKED_IN = PROTO.parent / "atomix_election" / "rpc" / "_generated"
+DESCRIPTORS = "descriptors.binpb"
 OPTIONS = "client_generation=none,server_generation=async"
 # betterproto2's compiler formats its output with the ruff that it finds on the path, under the
 # configuration that governs the working directory. Both are given here.
@@ -23,6 +24,8 @@ RUFF_CONFIGURATION = 'line-length = 100\ntarget-version = "py311"\n'
 def generate(output: Path) -> None:
     """Write the classes of every .proto file here into `output`, an existing directory.
 
+    Beside the classes stands the FileDescriptorSet of all files and of what they import, for reflection.
+
     Raises subprocess.CalledProcessError when protoc refuses; it has printed why.
     """
     sources = sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob("*.proto"))
@@ -31,8 +34,11 @@ def generate(output: Path) -> None:
         Path(empty, "ruff.toml").write_text(RUFF_CONFIGURATION)
         protoc = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={PROTO}"]
         target = [f"--python_betterproto2_out={output}", f"--python_betterproto2_opt={OPTIONS}"]
+        descriptors = ["--include_imports", f"--descriptor_set_out={output / DESCRIPTORS}"]
         path = os.pathsep.join((scripts, os.environ.get("PATH", os.defpath)))
-        subprocess.run([*protoc, *target, *sources], cwd=empty, env={**os.environ, "PATH": path}, check=True)
+        subprocess.run(
+            [*protoc, *target, *descriptors, *sources], cwd=empty, env={**os.environ, "PATH": path}, check=True
+        )
 
 
 def main() -> None:

@@ -74,13 +74,17 @@ def test_the_example_runs_against_a_server_too(tmp_path: Path) -> None:
 
 
 def test_the_commands_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """serve, term and watch, as they stand there but for the port."""
+    """serve, term, list, describe and watch, as they stand there but for the port."""
     with _server(tmp_path) as target:
         monkeypatch.setenv("ATOMIX_ELECTION_TARGET", target)
         with _started(_command("term")) as term:
             out, _ = term.communicate(timeout=WAIT_S)
             assert term.returncode == 0
             assert "nightly-report" in out
+        for name in ("list", "describe"):
+            with _started(_command(name)) as looking:
+                looking.communicate(timeout=WAIT_S)
+                assert looking.returncode == 0
         with _started(_command("watch")) as watch:
             assert watch.stdout is not None
             assert '"type": "NONE"' in watch.stdout.readline()

@@ -1,5 +1,6 @@
 """Where an embedded server may listen."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,12 @@ def test_it_does_not_listen_where_others_get_unless_it_is_secured(host: str) -> 
 def test_it_listens_on_loopback_as_it_is(host: str) -> None:
     """That is for tests, and for one machine."""
     ElectionServer(host=host)
+
+
+def test_a_socket_that_is_handed_over_counts_with_its_own_address() -> None:
+    """Whatever host is given beside it."""
+    with socket.socket() as listener:
+        listener.bind(("0.0.0.0", 0))
+        with pytest.raises(InvalidRequest, match=r"0\.0\.0\.0:\d+ may be reached from other machines"):
+            ElectionServer(host="127.0.0.1", listener=listener)
+        ElectionServer(listener=listener, tls=TLS, access=ACCESS)

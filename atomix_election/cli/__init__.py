@@ -8,7 +8,18 @@ import os
 import sys
 from collections.abc import Sequence
 
-from atomix_election.cli import backup, demo, forget, new_token, restore, serve, term, watch
+from atomix_election.cli import (
+    backup,
+    demo,
+    describe,
+    forget,
+    list,  # noqa: A004 - named as the command
+    new_token,
+    restore,
+    serve,
+    term,
+    watch,
+)
 from atomix_election.errors import ElectionError, InvalidRequest
 
 _INTERRUPTED = 130
@@ -22,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="atomix-election", description="Leader election: serve it, and look at it.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (serve, backup, restore, term, watch, forget, new_token, demo):
+    for command in (serve, backup, restore, list, term, describe, watch, forget, new_token, demo):
         command.add_to(commands)
     options = parser.parse_args(arguments)
     try:

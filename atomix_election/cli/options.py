@@ -5,13 +5,17 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import fields
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from atomix_election.client import Client, connect
 from atomix_election.model import DEFAULT_NAMESPACE, DEFAULT_SESSION_TTL_S, Term
 from atomix_election.targets import DEFAULT_PORT
 from atomix_election.tls import ClientTls
+
+_LimitsT = TypeVar("_LimitsT")
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -33,9 +37,10 @@ def add_command(commands: Commands, name: str, what: str, run: Run) -> argparse.
     return parser
 
 
-def add_client_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which election is meant."""
-    parser.add_argument("election", metavar="ELECTION", help="name of the election")
+def add_client_options(parser: argparse.ArgumentParser, *, election: bool = True) -> None:
+    """Add the options that say which election is meant, or, without one, where elections are."""
+    if election:
+        parser.add_argument("election", metavar="ELECTION", help="name of the election")
     parser.add_argument(
         "--target",
         default=os.environ.get("ATOMIX_ELECTION_TARGET", DEFAULT_TARGET),
@@ -85,6 +90,50 @@ def seconds(text: str) -> float:
     if not 0 < value < float("inf"):
         raise ValueError
     return value
+
+
+def add_limit_options(parser: argparse.ArgumentParser, kind: type[Any], title: str) -> None:
+    """Add an option for each field of a class of limits; the field says what it limits."""
+    group = parser.add_argument_group(title)
+    for each in fields(kind):
+        is_time = each.name.endswith("_s")
+        group.add_argument(
+            limit_option(each.name),
+            dest=each.name,
+            metavar="SECONDS" if is_time else "N",
+            type=seconds if is_time else at_least_one,
+            default=each.default,
+            help=f"{each.metadata['help']}, default %(default)s",
+        )
+
+
+def limit_option(name: str) -> str:
+    """Return the option for a limit of that name."""
+    return "--" + name.removesuffix("_s").replace("_", "-")
+
+
+def limits_of(options: argparse.Namespace, kind: type[_LimitsT]) -> _LimitsT:
+    """Return the limits that the options say."""
+    names: list[str] = [each.name for each in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: getattr(options, name) for name in names})
+
+
+def at_least_one(text: str) -> int:
+    """Return a number, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def utc_time(when: datetime | None) -> str | None:
+    """Return a point in time for a program, in ISO 8601 and UTC, to the millisecond."""
+    return None if when is None else when.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def local_time(when: datetime | None) -> str:
+    """Return a point in time for a person, in the time zone of this machine."""
+    return "-" if when is None else when.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def term_json(election: str, term: Term, **more: str) -> str:

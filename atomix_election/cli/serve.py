@@ -1,17 +1,30 @@
 """``atomix-election serve``: run a server until SIGTERM or SIGINT."""
 
 import argparse
+import asyncio
 import logging
+import re
 import signal
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any
 
 import anyio
 
-from atomix_election.cli.options import Commands, add_command, seconds
+from atomix_election import systemd
+from atomix_election.cli.logs import FORMATS, LEVELS, configure_logging
+from atomix_election.cli.options import Commands, add_command, add_limit_options, limits_of, seconds
+from atomix_election.engine import ElectionLimits
 from atomix_election.errors import InvalidRequest
 from atomix_election.model import DEFAULT_SESSION_TTL_S, MAX_SESSION_TTL_S, MIN_SESSION_TTL_S
+from atomix_election.rpc.client_connection import Endpoint
+from atomix_election.rpc.limits import ConnectionLimits
+from atomix_election.rpc.notices import Notices
 from atomix_election.server import ElectionServer
 from atomix_election.targets import DEFAULT_PORT, parse_endpoints
+from atomix_election.tasks import background_tasks
 from atomix_election.tls import ServerTls
+
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +54,13 @@ def add_to(commands: Commands) -> None:
     parser.add_argument("--min-session-ttl", metavar="SECONDS", type=seconds, help=f"default {MIN_SESSION_TTL_S:g}")
     parser.add_argument("--max-session-ttl", metavar="SECONDS", type=seconds, help=f"default {MAX_SESSION_TTL_S:g}")
     _add_security_options(parser)
+    add_limit_options(parser, ElectionLimits, "limits of what is kept")
+    add_limit_options(parser, ConnectionLimits, "limits of connections")
+    parser.add_argument(
+        "--metrics", metavar="HOST:PORT", help="serve metrics for Prometheus there, over plain HTTP; default: nowhere"
+    )
+    parser.add_argument("--log-format", choices=FORMATS, default="text", help="default %(default)s")
+    parser.add_argument("--log-level", choices=LEVELS, default="info", help="default %(default)s")
 
 
 def _add_security_options(parser: argparse.ArgumentParser) -> None:
@@ -62,41 +82,84 @@ def _tls(options: argparse.Namespace) -> ServerTls | None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    endpoints = parse_endpoints(options.listen, options.listen, lowest_port=0)
-    if len(endpoints) != 1:
-        raise InvalidRequest(f"--listen {options.listen!r} names more than one address")
+    configure_logging(options.log_format, options.log_level)
+    listener = systemd.inherited_socket()
+    endpoint = _endpoint("--listen", options.listen)
+    metrics = None if options.metrics is None else _Metrics(_metrics_endpoint(options.metrics))
     server = ElectionServer(
         options.store,
-        host=endpoints[0].host,
-        port=endpoints[0].port,
+        host=endpoint.host,
+        port=endpoint.port,
+        listener=listener,
+        observer=metrics.observer if metrics else None,
         session_ttl=options.session_ttl,
         min_session_ttl=options.min_session_ttl,
         max_session_ttl=options.max_session_ttl,
         tls=_tls(options),
         access=options.auth,
         insecure=options.insecure,
+        limits=limits_of(options, ElectionLimits),
+        connection_limits=limits_of(options, ConnectionLimits),
     )
-    anyio.run(_serve, server, options.store, bool(options.certificate or options.auth))
+    has_files = bool(options.certificate or options.auth)
+    anyio.run(_serve, server, options.store, metrics, has_files)
     return 0
 
 
-async def _serve(server: ElectionServer, store: str, has_files: bool) -> None:
+def _endpoint(option: str, text: str) -> Endpoint:
+    endpoints = parse_endpoints(text, text, lowest_port=0)
+    if len(endpoints) != 1:
+        raise InvalidRequest(f"{option} {text!r} names more than one address")
+    return endpoints[0]
+
+
+def _metrics_endpoint(text: str) -> Endpoint:
+    if not re.search(r":[0-9]+$", text):
+        raise InvalidRequest(f"--metrics {text!r} names no port, and metrics have none by default: give HOST:PORT")
+    return _endpoint("--metrics", text)
+
+
+class _Metrics:
+    """Who counts, and where it is shown. Made only when metrics are asked for, as they need an extra."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        from atomix_election.metrics import PrometheusObserver, serve_metrics
+
+        self.observer = PrometheusObserver()
+        self._endpoint = endpoint
+        self._serve = serve_metrics
+
+    def serving(self) -> AbstractAsyncContextManager[str]:
+        """Serve them for the length of a block, and give the URL."""
+        return self._serve(self.observer, self._endpoint.host, self._endpoint.port)
+
+
+async def _serve(server: ElectionServer, store: str, metrics: _Metrics | None, has_files: bool) -> None:
     if store.startswith("memory://"):
         log.warning(
             "the store %s keeps nothing: elections and their tokens start anew with this process, "
             "and a leader of the former one may act until its lease ends",
             store,
         )
-    heard = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) if has_files else (signal.SIGTERM, signal.SIGINT)
-    with anyio.open_signal_receiver(*heard) as signals:
-        async with server:
+    _notice_exhaustion()
+    with anyio.open_signal_receiver(*_ENDING, *([signal.SIGHUP] if has_files else [])) as signals:
+        async with AsyncExitStack() as running:
+            if metrics is not None:
+                log.info("metrics are at %s", await running.enter_async_context(metrics.serving()))
+            await running.enter_async_context(server)
+            tasks = await running.enter_async_context(background_tasks())
+            tasks.start_soon(_feed_watchdog)
             print(f"listening on {server.target}", flush=True)
+            systemd.notify(systemd.READY)
             async for number in signals:
-                if number != signal.SIGHUP:
-                    log.info("%s received, shutting down", signal.Signals(number).name)
-                    return
-                _reload(server)
+                if number == signal.SIGHUP:
+                    _reload(server)
+                    continue
+                log.info("%s received, shutting down; once more ends it at once", signal.Signals(number).name)
+                for each in _ENDING:
+                    signal.signal(each, signal.SIG_DFL)
+                systemd.notify(systemd.STOPPING)
+                return
 
 
 def _reload(server: ElectionServer) -> None:
@@ -106,3 +169,31 @@ def _reload(server: ElectionServer) -> None:
         log.error("SIGHUP received, but not all could be read again; what was there before stays: %s", error)  # noqa: TRY400
     else:
         log.info("SIGHUP received, certificates and access file were read again")
+
+
+async def _feed_watchdog() -> None:
+    """Tell the service manager that the event loop is alive, twice as often as it wants to hear it."""
+    interval_s = systemd.watchdog_interval_s()
+    while interval_s is not None:
+        systemd.notify(systemd.WATCHDOG)
+        await anyio.sleep(interval_s / 2)
+
+
+def _notice_exhaustion() -> None:
+    """Say seldom that no file descriptor is left for a new connection.
+
+    asyncio stops accepting for a second and tries again, but it reports that a hundred times each second.
+    """
+    loop, notices = asyncio.get_running_loop(), Notices(log, logging.WARNING)
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if context.get("message") == "socket.accept() out of system resource":
+            error = context.get("exception")
+            notices.write(
+                f"no connection can be accepted: {error}; raise the limit of open files, or lower --max-connections",
+                now=loop.time(),
+            )
+        else:
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(handle)

@@ -8,6 +8,7 @@ The laws that every function here keeps, whatever it is given:
 4. The number rises whenever somebody begins to lead, and only then.
 5. No candidate id stands in a queue twice.
 6. A refused command, and one without effect, changes nothing that anybody can see.
+7. Times of entry and of a term's beginning are kept for people: they go with their candidate, and decide nothing.
 
 ``election`` holds every transition of an election, ``leases`` the end of sessions, ``granting`` what a session is told
 of an election, ``floors`` where an election begins whose record is gone. A client's side is in ``campaign`` (where it

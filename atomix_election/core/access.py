@@ -14,30 +14,44 @@ class Role(IntEnum):
     """What a principal may do in a namespace; each role includes those before it."""
 
     OBSERVE = 1
-    """Read terms and watch."""
+    """Read terms, watch, and look at who stands."""
     TAKE_PART = 2
     """Have a session, enter elections and leave them."""
     ADMINISTER = 3
     """Change the order of others, and remove them."""
 
 
-ROLE_OF_METHOD: Mapping[str, Role] = MappingProxyType(
+_ELECTION = "/atomix.election.v1.LeaderElection/"
+_SESSIONS = "/atomix_election.v1.Sessions/"
+_INSPECTION = "/atomix_election.v1.Inspection/"
+_ADMINISTRATION = "/atomix_election.v1.Administration/"
+_HEALTH = "/grpc.health.v1.Health/"
+
+ROLE_OF_METHOD: Mapping[str, Role | None] = MappingProxyType(
     {
-        "GetTerm": Role.OBSERVE,
-        "Events": Role.OBSERVE,
-        "Create": Role.TAKE_PART,
-        "Close": Role.TAKE_PART,
-        "Enter": Role.TAKE_PART,
-        "Withdraw": Role.TAKE_PART,
-        "KeepAlive": Role.TAKE_PART,
-        "End": Role.TAKE_PART,
-        "Anoint": Role.ADMINISTER,
-        "Promote": Role.ADMINISTER,
-        "Evict": Role.ADMINISTER,
-        "Forget": Role.ADMINISTER,
+        _ELECTION + "GetTerm": Role.OBSERVE,
+        _ELECTION + "Events": Role.OBSERVE,
+        _ELECTION + "Create": Role.TAKE_PART,
+        _ELECTION + "Close": Role.TAKE_PART,
+        _ELECTION + "Enter": Role.TAKE_PART,
+        _ELECTION + "Withdraw": Role.TAKE_PART,
+        _ELECTION + "Anoint": Role.ADMINISTER,
+        _ELECTION + "Promote": Role.ADMINISTER,
+        _ELECTION + "Evict": Role.ADMINISTER,
+        _SESSIONS + "KeepAlive": Role.TAKE_PART,
+        _SESSIONS + "End": Role.TAKE_PART,
+        _INSPECTION + "List": Role.OBSERVE,
+        _INSPECTION + "Describe": Role.OBSERVE,
+        _ADMINISTRATION + "Forget": Role.ADMINISTER,
+        _HEALTH + "Check": None,
+        _HEALTH + "List": None,
+        _HEALTH + "Watch": None,
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": None,
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": None,
     }
 )
-"""The least role that a method needs. One that is not here needs the highest."""
+"""The least role that a method needs, by its path; None for what is open to anybody, without credentials, as it tells
+nothing of elections. A method that is not here needs the highest."""
 
 EVERY_NAMESPACE = "*"
 """Stands for all namespaces where a role is given."""
@@ -60,9 +74,10 @@ class Principal:
     certificate_names: frozenset[str] = frozenset()
 
     def may(self, method: str, namespace: str) -> bool:
-        """Return whether it may call a method in a namespace."""
+        """Return whether it may call a method, given by its path, in a namespace."""
+        needed = _needed(method)
         roles = [role for where, role in self.roles.items() if where in (namespace, EVERY_NAMESPACE)]
-        return bool(roles) and max(roles) >= ROLE_OF_METHOD.get(method, Role.ADMINISTER)
+        return needed is None or (bool(roles) and max(roles) >= needed)
 
     def check(self, method: str, namespace: str) -> None:
         """Refuse a call that it may not make. What is said depends on nothing but names.
@@ -70,16 +85,28 @@ class Principal:
         Raises:
             PermissionDenied: it lacks the role.
         """
-        if not self.may(method, namespace):
-            needed = ROLE_OF_METHOD.get(method, Role.ADMINISTER).name.lower()
+        needed = _needed(method)
+        if needed is not None and not self.may(method, namespace):
+            name = method.rpartition("/")[2]
             raise PermissionDenied(
-                f"{self.name} may not call {method} in namespace {namespace!a}: it needs {needed} there. "
+                f"{self.name} may not call {name} in namespace {namespace!a}: it needs {needed.name.lower()} there. "
                 "Who administers the server can add that to its access file"
             )
 
 
 ANYBODY = Principal("", {EVERY_NAMESPACE: Role.ADMINISTER})
 """Who calls a server that asks for no credentials: it may do all."""
+NOBODY = Principal("")
+"""Who calls what is open to anybody: it may do nothing else."""
+
+
+def is_open(method: str) -> bool:
+    """Return whether a method, given by its path, is there for anybody, so that credentials are not looked at."""
+    return _needed(method) is None
+
+
+def _needed(method: str) -> Role | None:
+    return ROLE_OF_METHOD.get(method, Role.ADMINISTER)
 
 
 @dataclass(frozen=True, slots=True)

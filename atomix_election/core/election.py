@@ -27,6 +27,7 @@ from atomix_election.errors import (
     CandidateTaken,
     ElectionError,
     InvalidRequest,
+    LimitExceeded,
     NotACandidate,
     NotOwner,
     OutcomeUnknown,
@@ -35,6 +36,7 @@ from atomix_election.errors import (
 from atomix_election.model import Candidate, SessionId, Term
 
 _NO_OPERATIONS: Mapping[SessionId, int] = MappingProxyType({})
+_NO_TIMES: MappingProxyType[Candidate, float] = MappingProxyType({})
 
 
 class Displaced(NamedTuple):
@@ -60,6 +62,9 @@ class Election:
         registered: the sessions that created the election and have not closed it.
         operations: the newest numbered write of each session that was accepted here.
         displaced: former leaders that the next one waits for.
+        entered_at: when each candidate entered, and
+        began_at: when the current term began, in seconds of a wall clock; 0 where that is not known or nobody leads.
+            For people only: nothing is decided by them.
     """
 
     candidates: tuple[Candidate, ...] = ()
@@ -68,6 +73,8 @@ class Election:
     registered: frozenset[SessionId] = frozenset()
     operations: Mapping[SessionId, int] = field(default_factory=lambda: _NO_OPERATIONS)
     displaced: tuple[Displaced, ...] = ()
+    entered_at: MappingProxyType[Candidate, float] = field(default_factory=lambda: _NO_TIMES)
+    began_at: float = 0.0
 
     @property
     def term(self) -> Term:
@@ -123,6 +130,8 @@ def apply(
     confirms: Callable[[SessionId], bool] = no_session_confirms,
     floor: int = 0,
     operation: Operation | None = None,
+    at: float = 0.0,
+    max_candidates: int | None = None,
 ) -> Transition:
     """Apply one command.
 
@@ -135,6 +144,8 @@ def apply(
             forgotten, after a restore for example.
         operation: the caller's number for this write. A repeat of the newest is accepted without effect, an older
             one is refused, as it is a late duplicate.
+        at: what a wall clock says, to be remembered for people.
+        max_candidates: how many candidates there may be; None for any number. An election that has more keeps them.
     """
     if operation is not None:
         if not is_open(operation.session):
@@ -147,7 +158,10 @@ def apply(
     transition = _RULES[type(command)](election, command, is_open)
     if transition.refusal is not None or transition.forgotten:
         return transition
-    after = _count(election, transition.election, floor)
+    queue = transition.election.candidates
+    if max_candidates is not None and len(queue) > max(len(election.candidates), max_candidates):
+        return _refuse(election, _full(max_candidates))
+    after = _count(election, command, transition.election, floor, at)
     if type(command) in _DISPLACING:
         after = _displace(election, after, lambda session: is_open(session) and confirms(session))
     if operation is not None:
@@ -155,17 +169,33 @@ def apply(
     return Transition(after)
 
 
-def _count(before: Election, after: Election, floor: int) -> Election:
+def _count(before: Election, command: Command, after: Election, floor: int, at: float) -> Election:
     """Give the state after a command its number and revision (laws 2 to 4).
 
     Candidates are compared with their sessions: an id that another session enters in the same command leads anew.
     """
     if after.candidates == before.candidates:
         return after
-    number = before.number
+    number, began_at = before.number, before.began_at if after.candidates else 0.0
     if after.candidates and after.candidates[:1] != before.candidates[:1]:
-        number = max(number + 1, floor)
-    return replace(after, number=number, revision=before.revision + 1)
+        number, began_at = max(number + 1, floor), at
+    return replace(
+        after,
+        number=number,
+        revision=before.revision + 1,
+        entered_at=_times(command, after, at),
+        began_at=began_at,
+    )
+
+
+def _times(command: Command, after: Election, at: float) -> MappingProxyType[Candidate, float]:
+    """Return when each candidate entered; the rules have left out who is gone, and an entry is at the end.
+
+    Copied without looking at each, as queues can be long.
+    """
+    if not isinstance(command, Enter):
+        return after.entered_at
+    return MappingProxyType(after.entered_at | {after.candidates[-1]: at})
 
 
 def _displace(before: Election, after: Election, is_waited_for: Callable[[SessionId], bool]) -> Election:
@@ -232,7 +262,7 @@ def _anoint(election: Election, command: Anoint, _: _IsOpen) -> Transition:
         return _refuse(election, _not_a_candidate(command.candidate_id))
     if present == election.candidates[0]:
         return Transition(election)
-    rest = _without(election, present).candidates
+    rest = (each for each in election.candidates if each != present)
     return Transition(replace(election, candidates=(present, *rest)))
 
 
@@ -289,16 +319,27 @@ def _forget(election: Election, _: Forget, is_open: _IsOpen) -> Transition:
 
 
 def _without(election: Election, candidate: Candidate) -> Election:
-    return replace(election, candidates=tuple(each for each in election.candidates if each != candidate))
+    times = election.entered_at.copy()
+    times.pop(candidate, None)
+    return replace(
+        election,
+        candidates=tuple(each for each in election.candidates if each != candidate),
+        entered_at=MappingProxyType(times),
+    )
 
 
 def _without_session(election: Election, session: SessionId) -> Election:
     if session not in election.registered and all(each.session != session for each in election.candidates):
         return election
+    times = election.entered_at.copy()
+    for each in election.candidates:
+        if each.session == session:
+            times.pop(each, None)
     return replace(
         election,
         candidates=tuple(each for each in election.candidates if each.session != session),
         registered=election.registered - {session},
+        entered_at=MappingProxyType(times),
     )
 
 
@@ -307,7 +348,7 @@ def _refuse(election: Election, refusal: ElectionError) -> Transition:
 
 
 def _session_ended(session: SessionId) -> SessionEnded:
-    return SessionEnded(f"session {session.id!r} is not open: open a new one and enter again")
+    return SessionEnded(f"session {session.digest} is not open: open a new one and enter again")
 
 
 def _not_a_candidate(candidate_id: str) -> NotACandidate:
@@ -318,9 +359,16 @@ def _in_use(why: str) -> InvalidRequest:
     return InvalidRequest(f"the election is in use and cannot be forgotten: {why}; end its clients first, or wait")
 
 
+def _full(max_candidates: int) -> LimitExceeded:
+    return LimitExceeded(
+        f"the election has {max_candidates} candidates, the limit: try later, or raise max_candidates of the server "
+        "(serve --max-candidates)"
+    )
+
+
 def _late(operation: Operation, newest: int) -> OutcomeUnknown:
     return OutcomeUnknown(
-        f"write {operation.number} of session {operation.session.id!r} came after its write {newest}: "
+        f"write {operation.number} of session {operation.session.digest} came after its write {newest}: "
         "a late duplicate, which was not applied again; read the term for what is there now"
     )
 

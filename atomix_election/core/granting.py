@@ -54,5 +54,5 @@ def ended_meanwhile(command: Command, is_open: Callable[[SessionId], bool]) -> S
     The end of a session is decided once, and no entry is answered well after it: the candidate is removed again.
     """
     if isinstance(command, Create | Enter) and not is_open(command.session):
-        return SessionEnded(f"session {command.session.id!r} ended while the command was being committed")
+        return SessionEnded(f"session {command.session.digest} ended while the command was being committed")
     return None

@@ -74,6 +74,11 @@ class LeaseTable:
             if lease.ttl_s == self.longest_ttl_s:
                 self.longest_ttl_s = max(self._ttls_s, default=0.0)
 
+    def left_s(self, session: SessionId, now: float) -> float | None:
+        """Return how long an open session lasts unless something keeps it; None as long as something holds it."""
+        lease = self._leases[session]
+        return None if lease.holds else max(lease.deadline - now, 0.0)
+
     def expire(self, now: float) -> list[SessionId]:
         """Close the sessions whose deadline has passed, and return them."""
         ended: list[SessionId] = []

@@ -2,6 +2,7 @@
 
 from atomix_election.engine.connection import Connection as Connection
 from atomix_election.engine.engine import Engine as Engine
+from atomix_election.engine.limits import ElectionLimits as ElectionLimits
 from atomix_election.engine.limits import SessionLimits as SessionLimits
 
-__all__ = ["Connection", "Engine", "SessionLimits"]
+__all__ = ["Connection", "ElectionLimits", "Engine", "SessionLimits"]

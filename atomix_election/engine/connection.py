@@ -9,8 +9,8 @@ from atomix_election.engine.engine import Engine
 from atomix_election.engine.keepalive import EngineKeepAlive
 from atomix_election.engine.sessions import Holder, Session
 from atomix_election.errors import InvalidRequest, Unavailable
-from atomix_election.model import Event, Term, check_candidate_id, check_metadata_id
-from atomix_election.service import WATCH_BUFFER, Call
+from atomix_election.model import ElectionDescription, ElectionPage, Event, Term, check_candidate_id, check_metadata_id
+from atomix_election.service import PAGE_SIZE, WATCH_BUFFER, Call
 
 
 class Connection:
@@ -19,12 +19,14 @@ class Connection:
     Args:
         engine: where the elections are.
         owner: name of the principal whose calls these are. It gets at no other's sessions.
+        peer: the address at the other end, for people; "" when that is not known.
     """
 
-    def __init__(self, engine: Engine, owner: str = "") -> None:
+    def __init__(self, engine: Engine, owner: str = "", *, peer: str = "") -> None:
         self._engine = engine
         self._owner = owner
-        self._holder = Holder()
+        self._peer = peer
+        self._holder = Holder(peer)
         self._connected = True
         self._streams: set[EngineKeepAlive] = set()
         self._watches: set[Subscription] = set()
@@ -54,7 +56,7 @@ class Connection:
         self._check_connected()
         check_metadata_id("namespace", namespace)
         check_metadata_id("session id", session)
-        stream = EngineKeepAlive(self._engine, namespace, session, self._owner)
+        stream = EngineKeepAlive(self._engine, namespace, session, owner=self._owner, peer=self._peer)
         self._streams.add(stream)
         try:
             yield stream
@@ -137,6 +139,16 @@ class Connection:
                 yield events
             finally:
                 self._watches.discard(events)
+
+    async def list_elections(self, namespace: str, *, page_size: int = PAGE_SIZE, page_token: str = "") -> ElectionPage:
+        """See ``InspectionService.list_elections``."""
+        self._check_connected()
+        return await self._engine.list_elections(namespace, page_size, page_token)
+
+    async def describe(self, call: Call) -> ElectionDescription:
+        """See ``InspectionService.describe``."""
+        self._check_connected()
+        return await self._engine.describe(call.election_id)
 
     async def _submit(self, call: Call, command: Command, session: Session | None) -> Term:
         self._check_connected()

@@ -8,16 +8,19 @@ from typing import Any, TypeVarTuple
 import anyio
 
 from atomix_election.broadcast import Subscription
-from atomix_election.clock import Clock, SystemClock
+from atomix_election.clock import Clock, SystemClock, wall_clock_s
 from atomix_election.core.commands import Close as CloseElection
 from atomix_election.core.commands import Command, Create, ExpireSession, Forget, Operation, SteppedDown
 from atomix_election.core.election import Displaced, Election
 from atomix_election.core.granting import waits_until
+from atomix_election.engine import inspection
 from atomix_election.engine.lanes import Lane
-from atomix_election.engine.limits import SessionLimits
+from atomix_election.engine.limits import NO_LIMITS, ElectionCount, ElectionLimits, SessionLimits, check_room
+from atomix_election.engine.report import DISCONNECTED, ENDED, Report
 from atomix_election.engine.sessions import Session, Sessions
 from atomix_election.errors import LimitExceeded, OutcomeUnknown, StoreError, Unavailable
-from atomix_election.model import ElectionId, SessionId, Term
+from atomix_election.model import ElectionDescription, ElectionId, ElectionPage, SessionId, Term
+from atomix_election.observer import NoObserver, Observer
 from atomix_election.stores.base import Store
 from atomix_election.tasks import Background, background_tasks
 
@@ -36,13 +39,30 @@ class Engine:
         store: where elections and sessions are kept. This engine must be its only user.
         clock: what time it is.
         limits: time-to-lives of sessions.
+        election_limits: how much it keeps; without them any number of everything.
+        observer: is told what can be counted.
+        wall_clock: what time it is for people: when candidates entered, when terms began.
     """
 
-    def __init__(self, store: Store, *, clock: Clock | None = None, limits: SessionLimits | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock | None = None,
+        limits: SessionLimits | None = None,
+        election_limits: ElectionLimits = NO_LIMITS,
+        observer: Observer | None = None,
+        wall_clock: Callable[[], float] = wall_clock_s,
+    ) -> None:
         self._store = store
         self._clock = clock or SystemClock()
+        self._wall_clock = wall_clock
         self.limits = limits or SessionLimits()
-        self.sessions = Sessions(store, self._clock, self.limits.default_ttl_s)
+        self.report = Report(observer or NoObserver())
+        self._election_limits = election_limits
+        self._start_anew()
+        self._count = ElectionCount(election_limits)
+        self._watchers = 0
         self._lanes: dict[ElectionId, Lane] = {}
         self._waits: dict[tuple[ElectionId, Displaced], anyio.CancelScope] = {}
         self._lent: list[Background] = []
@@ -96,8 +116,13 @@ class Engine:
             lane.fail(_closed())
         self._lanes.clear()
         self._waits.clear()
-        self.sessions = Sessions(self._store, self._clock, self.limits.default_ttl_s)
+        self._start_anew()
         self._restored = False
+
+    def _start_anew(self) -> None:
+        most = self._election_limits.max_sessions
+        ttl_s = self.limits.default_ttl_s
+        self.sessions = Sessions(self._store, self._clock, ttl_s, self.report, max_sessions=most)
 
     async def submit(self, election_id: ElectionId, command: Command, operation: Operation | None = None) -> Term:
         """Apply a command after those that wait already, and return the term after it once it is committed.
@@ -116,15 +141,34 @@ class Engine:
         self._spawner()
         return (await self._store.read(election_id)).election.term
 
+    async def list_elections(self, namespace: str, page_size: int, page_token: str) -> ElectionPage:
+        """Return a page of the elections of a namespace."""
+        self._spawner()
+        return await inspection.list_elections(self._store, namespace, page_size, page_token)
+
+    async def describe(self, election_id: ElectionId) -> ElectionDescription:
+        """Return all that may be known of an election."""
+        self._spawner()
+        return inspection.describe((await self._store.read(election_id)).election, self.sessions)
+
     @asynccontextmanager
     async def watch(self, election_id: ElectionId, buffer: int) -> AsyncGenerator[Subscription]:
-        """Watch an election. The subscription is made before the snapshot is read, so that nothing is missed."""
+        """Watch an election. The subscription is made before the snapshot is read, so that nothing is missed.
+
+        Raises:
+            LimitExceeded: it would be one watcher too many.
+        """
+        check_room("max_watchers", self._election_limits.max_watchers, self._watchers, "watchers")
         lane = self._lane(election_id)
+        self._watchers += 1
+        self.report.watching(+1)
         try:
             with lane.watchers.subscribe(buffer) as subscription:
-                subscription.begin(await self.read(election_id))
+                subscription.begin(lane.share(await self.read(election_id)))
                 yield subscription
         finally:
+            self._watchers -= 1
+            self.report.watching(-1)
             self._drop_if_idle(election_id, lane)
 
     async def forget(self, election_id: ElectionId) -> Term:
@@ -149,16 +193,16 @@ class Engine:
         if not session.registered and not session.creating and not session.kept_alive:
             await self.end_session(session)
 
-    async def end_session(self, session: Session) -> None:
+    async def end_session(self, session: Session, cause: str = ENDED) -> None:
         """End a session, and wait until its candidates are gone everywhere; nothing happens if it has ended."""
-        if self.sessions.end(session):
+        if self.sessions.end(session, cause):
             swept = anyio.Event()
             self._start(self._sweep, session, swept)
             await swept.wait()
 
     def release(self, session: Session) -> None:
         """End a session without waiting for it."""
-        self._start(self.end_session, session)
+        self._start(self.end_session, session, DISCONNECTED)
 
     def insist(self, election_id: ElectionId, command: Command) -> None:
         """See to it that a command is committed, without waiting for it."""
@@ -186,7 +230,17 @@ class Engine:
         self._spawner()
         lane = self._lanes.get(election_id)
         if lane is None:
-            lane = self._lanes[election_id] = Lane(election_id, self._store, self.sessions, self._committed)
+            lane = self._lanes[election_id] = Lane(
+                election_id,
+                self._store,
+                self.sessions,
+                self._committed,
+                report=self.report,
+                clock=self._clock,
+                wall_clock_s=self._wall_clock,
+                count=self._count,
+                max_candidates=self._election_limits.max_candidates,
+            )
         return lane
 
     async def _work(self, election_id: ElectionId, lane: Lane) -> None:
@@ -208,9 +262,12 @@ class Engine:
             # From the start on, as nobody knows how long ago the former server ended, nor by which clock.
             self._admits_from = self._clock.now() + max(hold_s, self.limits.max_ttl_s)
             self._start(self._end_hold)
+        self.report.restart()
+        self._count = ElectionCount(self._election_limits)
         for ended in await self.sessions.restore():
             self._start(self._sweep, ended, anyio.Event())
         async for election_id, election in self._store.elections():
+            self._count.restore(election_id.namespace)
             for identity in election.sessions():
                 session = self.sessions.find(identity.namespace, identity.id)
                 if session is None or session.id != identity:
@@ -218,6 +275,7 @@ class Engine:
                 else:
                     session.elections[election_id] = None
             self._committed(election_id, Election(), election)
+            self.report.found(election)
 
     def _committed(self, election_id: ElectionId, before: Election, after: Election) -> None:
         """See what a change means for the sessions in it, and let nobody wait for a displaced leader for ever."""
@@ -274,6 +332,7 @@ class Engine:
                 break
             except (StoreError, OutcomeUnknown):
                 await self._pause()
+        self.report.session_swept(session.id)
         swept.set()
 
     async def _expire(self, election_id: ElectionId, session: SessionId) -> None:

@@ -17,11 +17,12 @@ class EngineKeepAlive:
 
     target = ""
 
-    def __init__(self, engine: Engine, namespace: str, session_id: str, owner: str = "") -> None:
+    def __init__(self, engine: Engine, namespace: str, session_id: str, *, owner: str, peer: str) -> None:
         self._engine = engine
         self._owner = owner
         self._namespace = namespace
         self._session_id = session_id
+        self._peer = peer
         self._session: Session | None = None
         self._renewal = 0
         self._ended = False
@@ -56,6 +57,7 @@ class EngineKeepAlive:
             self._ended = True
         else:
             self._engine.sessions.renew(session)
+            self._engine.report.observer.renewed()
             self._confirm(session, renewal)
         self.wake()
 
@@ -100,8 +102,9 @@ class EngineKeepAlive:
         if session is not None:
             session.check_owner(self._owner)
             if not session.kept_alive:
-                raise InvalidRequest(f"session {self._session_id!r} was opened by Create, and is kept by connections")
+                raise InvalidRequest(f"session {session.id.digest} was opened by Create, and is kept by connections")
             session.watchers[self] = None
             session.stream = self
+            session.peer = self._peer
         self._session = session
         return session

@@ -7,13 +7,16 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from atomix_election.broadcast import Broadcast
-from atomix_election.core.commands import Command, Operation
+from atomix_election.clock import Clock
+from atomix_election.core.commands import Close, Command, Create, Enter, Operation, Withdraw
 from atomix_election.core.election import Election, Transition, apply
 from atomix_election.core.granting import ended_meanwhile
+from atomix_election.engine.limits import ElectionCount
+from atomix_election.engine.report import Report
 from atomix_election.engine.sessions import Sessions
 from atomix_election.errors import ElectionError, LimitExceeded, OutcomeUnknown, StoreError, Unavailable
-from atomix_election.model import ElectionId, Event, EventType, Term
-from atomix_election.stores.base import Store
+from atomix_election.model import ElectionId, Event, EventType, SessionId, Term
+from atomix_election.stores.base import Record, Store
 
 MAX_WAITING_COMMANDS = 10_000
 """Commands that may wait for one election; the next one is refused."""
@@ -27,6 +30,7 @@ class _Waiting:
     def __init__(self, command: Command, operation: Operation | None) -> None:
         self.command = command
         self.operation = operation
+        self.session = _session_of(command, operation)
         self._answered = anyio.Event()
         self._outcome: Term | ElectionError = OutcomeUnknown("the command was not answered")
 
@@ -41,6 +45,13 @@ class _Waiting:
         return self._outcome
 
 
+def _session_of(command: Command, operation: Operation | None) -> SessionId | None:
+    """Return the session that asks for a command, where it is one's."""
+    if operation is not None:
+        return operation.session
+    return command.session if isinstance(command, Create | Close | Enter | Withdraw) else None
+
+
 class Lane:
     """One election at work. It exists as long as somebody waits for it or watches it."""
 
@@ -50,16 +61,28 @@ class Lane:
         store: Store,
         sessions: Sessions,
         on_committed: Callable[[ElectionId, Election, Election], None],
+        *,
+        report: Report,
+        clock: Clock,
+        wall_clock_s: Callable[[], float],
+        count: ElectionCount,
+        max_candidates: int | None,
     ) -> None:
         self.watchers = Broadcast()
         self._election_id = election_id
         self._store = store
         self._sessions = sessions
         self._on_committed = on_committed
+        self._count = count
+        self._max_candidates = max_candidates
+        self._report = report
+        self._clock = clock
+        self._wall_clock_s = wall_clock_s
         self._waiting: list[_Waiting] = []
         self._working = False
-        self._last_known: Election | None = None
-        """The state before a write whose outcome is not known: watchers and sessions have seen this one."""
+        self._last_known: Record | None = None
+        """What was stored before a write whose outcome is not known: watchers and sessions have seen this one."""
+        self._shown: Term | None = None
 
     @property
     def idle(self) -> bool:
@@ -73,10 +96,20 @@ class Lane:
             LimitExceeded: MAX_WAITING_COMMANDS are waiting already.
         """
         if len(self._waiting) >= MAX_WAITING_COMMANDS:
-            raise LimitExceeded(f"{MAX_WAITING_COMMANDS} commands are waiting for {self._election_id}: try again later")
+            error = LimitExceeded(
+                f"{MAX_WAITING_COMMANDS} commands are waiting for {self._election_id}: try again later"
+            )
+            self._report.refused(command, error)
+            raise error
         waiting = _Waiting(command, operation)
         self._waiting.append(waiting)
         return waiting
+
+    def share(self, term: Term) -> Term:
+        """Return the same object for equal terms, of which many watchers who do not read may hold one each."""
+        if self._shown is None or term != self._shown:
+            self._shown = term
+        return self._shown
 
     def claim(self) -> bool:
         """Return whether the caller has to see to it that ``work`` runs."""
@@ -106,32 +139,40 @@ class Lane:
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         try:
-            before, transitions = await self._store_all(batch)
+            record, transitions = await self._store_all(batch)
         except (StoreError, OutcomeUnknown) as error:
             for waiting in batch:
+                self._report.refused(waiting.command, error)
                 waiting.answer(type(error)(str(error)))
             return
         except BaseException:
             for waiting in batch:
                 waiting.answer(OutcomeUnknown("the engine ended while the command was being committed"))
             raise
+        before = record.election
         if transitions and transitions[-1].election is not before:
             self._on_committed(self._election_id, before, transitions[-1].election)
-        revision = before.revision
+            if not record.version:
+                self._report.created()
+        self._forget_who_left_nothing(batch, transitions)
         for waiting, transition in zip(batch, transitions, strict=True):
-            term = transition.election.term
-            if term.revision != revision:
-                revision = term.revision
+            after = transition.election
+            term = after.term
+            if after.revision != before.revision:
                 self.watchers.publish(Event(EventType.CHANGED, term))
-            waiting.answer(transition.refusal or ended_meanwhile(waiting.command, self._sessions.is_open) or term)
+            outcome = transition.refusal or ended_meanwhile(waiting.command, self._sessions.is_open) or term
+            waiting.answer(outcome)
+            self._report.answered(self._election_id, waiting.command, before, after, outcome)
+            before = after
 
-    async def _store_all(self, batch: list[_Waiting]) -> tuple[Election, list[Transition]]:
-        """Return the state before the batch, and the transition of each command; they are committed by then."""
+    async def _store_all(self, batch: list[_Waiting]) -> tuple[Record, list[Transition]]:
+        """Return what was stored before the batch, and the transition of each command; they are committed by then."""
         while True:
             record = await self._store.read(self._election_id)
-            self._catch_up(record.election)
+            self._catch_up(record)
             transitions: list[Transition] = []
             election, forgotten = record.election, False
+            at = self._wall_clock_s()
             for waiting in batch:
                 transition = apply(
                     election,
@@ -140,30 +181,97 @@ class Lane:
                     confirms=self._sessions.is_kept_alive,
                     floor=record.floor,
                     operation=waiting.operation,
+                    at=at,
+                    max_candidates=self._max_candidates,
                 )
                 forgotten = transition.forgotten or (forgotten and transition.election is election)
                 election = transition.election
                 transitions.append(transition)
+            if forgotten and not record.version:
+                return record, _ending_with(record.election, transitions)
             if election is record.election and not forgotten:
-                return record.election, transitions
+                return record, transitions
             try:
                 if not forgotten:
-                    if await self._store.write(self._election_id, election, expected=record.version):
-                        return record.election, transitions
-                elif left := await self._store.forget(self._election_id, expected=record.version):
-                    return record.election, _ending_with(left.election, transitions)
-            except OutcomeUnknown:
-                self._last_known = record.election
-                raise
+                    if await self._write(record, election):
+                        return record, transitions
+                elif left := await self._forget(record):
+                    return record, _ending_with(left.election, transitions)
+            except LimitExceeded as error:
+                return record, [
+                    each if each.election is record.election else Transition(record.election, LimitExceeded(str(error)))
+                    for each in transitions
+                ]
 
-    def _catch_up(self, election: Election) -> None:
+    async def _write(self, record: Record, election: Election) -> bool:
+        """Write the new state, and return whether it was still the newest.
+
+        Raises:
+            LimitExceeded: it would be the first one of one election too many.
+        """
+        if not record.version:
+            self._count.add(self._election_id.namespace)
+        began = self._clock.now()
+        try:
+            written = await self._store.write(self._election_id, election, expected=record.version)
+        except OutcomeUnknown:
+            self._last_known = record
+            raise
+        except StoreError:
+            if not record.version:
+                self._count.remove(self._election_id.namespace)
+            raise
+        if written is not None:
+            self._report.observer.committed(self._clock.now() - began)
+        return written is not None
+
+    async def _forget(self, record: Record) -> Record | None:
+        """Remove the election, and return what is read of it from then on, or None if it was not the newest."""
+        try:
+            left = await self._store.forget(self._election_id, expected=record.version)
+        except OutcomeUnknown:
+            self._last_known = record
+            raise
+        if left is not None:
+            self._gone()
+        return left
+
+    def _gone(self) -> None:
+        """There is one election less."""
+        self._count.remove(self._election_id.namespace)
+        self._report.forgotten()
+
+    def _forget_who_left_nothing(self, batch: list[_Waiting], transitions: list[Transition]) -> None:
+        """Sessions whose commands had no effect are not kept in mind with this election: such have no limit."""
+        outcomes = zip(batch, transitions, strict=True)
+        doubtful = {
+            waiting.session
+            for waiting, transition in outcomes
+            if waiting.session is not None and (transition.refusal or not isinstance(waiting.command, Create | Enter))
+        }
+        if doubtful:
+            present = transitions[-1].election.sessions() | {waiting.session for waiting in self._waiting}
+            for session in doubtful - present:
+                self._sessions.left_nothing(session, self._election_id)
+
+    def _catch_up(self, record: Record) -> None:
         """Announce what a write did whose outcome was not known."""
-        before, self._last_known = self._last_known, None
-        if before is None or election == before:
+        last_known, self._last_known = self._last_known, None
+        if last_known is None:
             return
-        self._on_committed(self._election_id, before, election)
-        if election.revision != before.revision:
-            self.watchers.publish(Event(EventType.CHANGED, election.term))
+        if record.version == last_known.version:
+            if not record.version:
+                self._count.remove(self._election_id.namespace)
+            return
+        before, after = last_known.election, record.election
+        self._on_committed(self._election_id, before, after)
+        if not last_known.version:
+            self._report.created()
+        if not record.version:
+            self._gone()
+        self._report.found_out(self._election_id, before, after)
+        if after.revision != before.revision:
+            self.watchers.publish(Event(EventType.CHANGED, after.term))
 
 
 def _ending_with(left: Election, transitions: list[Transition]) -> list[Transition]:

@@ -11,8 +11,10 @@ from atomix_election.core.campaign import Granted, Revoked
 from atomix_election.core.election import Election
 from atomix_election.core.granting import leadership_of, revoked_from
 from atomix_election.core.leases import LeaseTable
+from atomix_election.engine.limits import check_room
+from atomix_election.engine.report import EXPIRED, Report
 from atomix_election.errors import PermissionDenied, SessionEnded
-from atomix_election.model import ElectionId, SessionId
+from atomix_election.model import ElectionId, SessionId, session_digest
 from atomix_election.stores.base import Store
 from atomix_election.tasks import shielded
 
@@ -36,6 +38,7 @@ class Session:
         leads: the elections that it leads and may act in.
         revoked: the leaderships that were taken from it and that somebody waits for.
         stream: the keep-alive stream that took it up last.
+        peer: address that its client was last seen at; "" when that is not known.
         watchers: told whenever one of the last two changes, and when the session has ended.
         ended: whether it has.
     """
@@ -52,6 +55,7 @@ class Session:
     revoked: dict[ElectionId, tuple[Revoked, ...]] = field(default_factory=dict[ElectionId, tuple[Revoked, ...]])
     watchers: dict["Watcher", None] = field(default_factory=lambda: dict[Watcher, None]())  # noqa: PLW0108 - see below
     stream: object = None
+    peer: str = ""
     ended: bool = False
 
     def check_owner(self, owner: str) -> None:
@@ -61,7 +65,7 @@ class Session:
             PermissionDenied: this is another one.
         """
         if self.owner != owner:
-            raise PermissionDenied(f"session {self.id.id!r} belongs to another principal: open one of your own")
+            raise PermissionDenied(f"session {self.id.digest} belongs to another principal: open one of your own")
 
     def look(self, election_id: ElectionId, election: Election) -> None:
         """Take note of what an election means for this session, and tell who watches it."""
@@ -97,18 +101,27 @@ class Watcher(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Holder:
-    """What a connection has of sessions: those that it keeps open."""
+    """What a connection has of sessions: those that it keeps open.
 
+    Args:
+        peer: the address at its other end; "" when that is not known.
+    """
+
+    peer: str = ""
     sessions: set[Session] = field(default_factory=set[Session])
 
 
 class Sessions:
     """All open sessions. A session that is not here has ended, whatever the store still holds of it."""
 
-    def __init__(self, store: Store, clock: Clock, ttl_s: float) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, ttl_s: float, report: Report, *, max_sessions: int | None = None
+    ) -> None:
+        self._max_sessions = max_sessions
         self._store = store
         self._clock = clock
         self._ttl_s = ttl_s
+        self._report = report
         self._kept_alive: set[SessionId] = set()
         self._leases = LeaseTable()
         self._open: dict[tuple[str, str], Session] = {}
@@ -144,7 +157,8 @@ class Sessions:
         """
         session = self.find(namespace, session_id)
         if session is None:
-            raise SessionEnded(f"session {session_id!r} is not open: it was never opened, was closed, or expired")
+            digest = session_digest(namespace, session_id)
+            raise SessionEnded(f"session {digest} is not open: it was never opened, was closed, or expired")
         return session
 
     async def restore(self) -> list[Session]:
@@ -156,7 +170,7 @@ class Sessions:
         ended: list[Session] = []
         for stored in sorted(await self._store.sessions(), key=lambda stored: stored.session.incarnation):
             former = self.find(stored.session.namespace, stored.session.id)
-            if former is not None and self.end(former):
+            if former is not None and self.end(former, EXPIRED):
                 ended.append(former)
             self._add(stored.session, stored.ttl_s, stored.kept_alive, stored.owner)
         return ended
@@ -175,6 +189,7 @@ class Sessions:
 
         Raises:
             PermissionDenied: it is open, and another principal's.
+            LimitExceeded: it would be one session too many.
         """
         async with self._opening:
             session = self.find(namespace, session_id)
@@ -183,6 +198,10 @@ class Sessions:
         session.check_owner(owner)
         return session
 
+    def left_s(self, session: Session) -> float | None:
+        """Return how long an open session lasts unless something keeps it; None as long as a connection does."""
+        return self._leases.left_s(session.id, self._clock.now())
+
     def renew(self, session: Session) -> None:
         """Keep an open session for one more time-to-live."""
         self._leases.renew(session.id, self._clock.now())
@@ -190,6 +209,7 @@ class Sessions:
     def hold(self, session: Session, holder: Holder) -> None:
         """Keep a session open until its holder lets go, unless it is kept alive by renewals, and by them alone."""
         if session not in holder.sessions and not session.kept_alive:
+            session.peer = holder.peer
             holder.sessions.add(session)
             session.holders.add(holder)
             self._leases.hold(session.id)
@@ -202,7 +222,13 @@ class Sessions:
         holder.sessions.clear()
         self._wake_if_earlier()
 
-    def end(self, session: Session) -> bool:
+    def left_nothing(self, session: SessionId, election_id: ElectionId) -> None:
+        """An election has no trace of a session, so that its end need not look there."""
+        found = self.find(session.namespace, session.id)
+        if found is not None and found.id == session:
+            found.elections.pop(election_id, None)
+
+    def end(self, session: Session, cause: str) -> bool:
         """End a session here and now, and return whether it was still open. There is no way back."""
         self._leases.end(session.id)
         self._kept_alive.discard(session.id)
@@ -211,7 +237,11 @@ class Sessions:
         for holder in session.holders:
             holder.sessions.discard(session)
         session.holders.clear()
-        return self._open.pop((session.id.namespace, session.id.id), None) is not None
+        was_open = self._open.pop((session.id.namespace, session.id.id), None) is not None
+        if was_open:
+            self._report.session_ended(session.id, cause)
+            self._count()
+        return was_open
 
     async def wait_expired(self) -> list[Session]:
         """Wait until sessions have expired, end them, and return them."""
@@ -219,7 +249,7 @@ class Sessions:
             expired = [self._open[each.namespace, each.id] for each in self._leases.expire(self._clock.now())]
             if expired:
                 for session in expired:
-                    self.end(session)
+                    self.end(session, EXPIRED)
                 return expired
             deadline = self._leases.next_deadline()
             self._nap_until = math.inf if deadline is None else deadline
@@ -229,6 +259,7 @@ class Sessions:
                 await self._clock.sleep_until(self._clock.now() + OVERSLEPT_S)
 
     async def _add_new(self, namespace: str, session_id: str, kept_alive_ttl_s: float | None, owner: str) -> Session:
+        check_room("max_sessions", self._max_sessions, len(self._open), "open sessions")
         kept_alive = kept_alive_ttl_s is not None
         ttl_s = kept_alive_ttl_s if kept_alive_ttl_s is not None else self._ttl_s
         opening = self._store.open_session(namespace, session_id, ttl_s=ttl_s, kept_alive=kept_alive, owner=owner)
@@ -241,7 +272,13 @@ class Sessions:
             self._kept_alive.add(identity)
         self._leases.grant(identity, ttl_s, self._clock.now())
         self._wake_if_earlier()
+        self._report.session_opened(identity, ttl_s)
+        self._count()
         return session
+
+    def _count(self) -> None:
+        renewals = len(self._kept_alive)
+        self._report.observer.sessions(renewals, len(self._open) - renewals)
 
     def _wake_if_earlier(self) -> None:
         deadline = self._leases.next_deadline()

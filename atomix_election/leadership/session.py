@@ -36,7 +36,7 @@ from atomix_election.errors import (
     Unavailable,
 )
 from atomix_election.leadership.waiting import pause, within
-from atomix_election.model import Term
+from atomix_election.model import Term, session_digest
 from atomix_election.service import Call, ElectionService, KeepAlive, Renewal
 from atomix_election.tasks import Background, Pauses, background_tasks, shielded
 
@@ -205,7 +205,8 @@ class SessionKeeper:
         try:
             await shielded(within(self.clock, LEAVE_TIMEOUT_S, end))
         except (ElectionError, TimeoutError) as error:
-            log.warning("session %s could not be ended, it ends with its time-to-live: %s", session_id, error)
+            digest = session_digest(self.namespace, session_id)
+            log.warning("session %s could not be ended, it ends with its time-to-live: %s", digest, error)
         finally:
             ended.set()
 
@@ -312,7 +313,8 @@ class SessionKeeper:
             self._opened = anyio.Event()
             await self._work_over()
             if not self._closing and self._campaign.over is not None:
-                log.warning("session %s is over: %s; opening another", self._session_id, self._campaign.over.value)
+                digest = session_digest(self.namespace, self._session_id)
+                log.warning("session %s is over: %s; opening another", digest, self._campaign.over.value)
 
     async def _work_over(self) -> None:
         while self._campaign.working:

@@ -1,7 +1,8 @@
 """The server's side of one call: what it asks for, how long it may take, and its answer."""
 
+import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import betterproto2
@@ -12,7 +13,8 @@ from atomix_election.errors import InvalidRequest, Unauthenticated
 from atomix_election.model import DEFAULT_NAMESPACE
 from atomix_election.rpc import wire
 from atomix_election.rpc.frames import frame, read_frame
-from atomix_election.rpc.http2 import Headers, reset
+from atomix_election.rpc.http2 import Headers, ready_to_send, reset
+from atomix_election.rpc.limits import Outbox, Shared, reached
 from atomix_election.rpc.status import ERROR_NAME_KEY, Failure
 from atomix_election.service import Call
 
@@ -131,6 +133,11 @@ def protocol_of(headers: Headers) -> str:
     return _single(headers, PROTOCOL_KEY)
 
 
+def namespace_metadata(namespace: str) -> Headers:
+    """Return the header that names a namespace."""
+    return [(NAMESPACE_KEY, namespace)]
+
+
 def session_metadata(namespace: str, session: str) -> Headers:
     """Return the headers that name a session."""
     return [(NAMESPACE_KEY, namespace), (SESSION_KEY, session)]
@@ -157,17 +164,30 @@ class ServerCall:
     Args:
         stream: where it goes on.
         headers: what it began with.
-        max_message_bytes: the largest request that is read.
+        shared: what it shares with all others.
+        outbox: what its peer has not read.
     """
 
-    def __init__(self, stream: Stream, headers: Headers, max_message_bytes: int) -> None:
+    def __init__(self, stream: Stream, headers: Headers, shared: Shared, outbox: Outbox) -> None:
         self.headers = headers
         self._stream = stream
-        self._max_message_bytes = max_message_bytes
+        self._shared = shared
+        self._outbox = outbox
         self._begun = False
         self.was_read = False
         """Whether the one message of the request has come in."""
         self._response_headers = list(_RESPONSE_HEADERS)
+        self._reads_since: float | None = _now()
+        self._sends_since: float | None = None
+
+    def overdue(self, now: float) -> str | None:
+        """Return which limit of time the peer has passed, or None."""
+        limits = self._shared.limits
+        if self._sends_since is not None and now >= self._sends_since + limits.send_timeout_s:
+            return reached("send_timeout_s", limits.send_timeout_s, "seconds for an answer or event to be read")
+        if self._reads_since is not None and now >= self._reads_since + limits.request_timeout_s:
+            return reached("request_timeout_s", limits.request_timeout_s, "seconds for a request to be complete")
+        return None
 
     @property
     def path(self) -> str:
@@ -177,12 +197,15 @@ class ServerCall:
     async def read_next(self, kind: type[_MessageT]) -> _MessageT | None:
         """Return the next message of a request that is a stream, or None at its end.
 
+        It may take as long as it likes to begin, unless it is the first.
+
         Raises:
             InvalidRequest: it is malformed.
             LimitExceeded: it is too large.
             Rejected: it is compressed.
         """
-        data = await read_frame(self._stream, self._max_message_bytes)
+        data = await self._read(on_begun=self._wait)
+        self._reads_since = None
         return None if data is None else wire.decode(data, kind)
 
     async def read(self, kind: type[_MessageT]) -> _MessageT:
@@ -193,34 +216,71 @@ class ServerCall:
             LimitExceeded: it is too large.
             Rejected: it is compressed.
         """
-        message = await self.read_next(kind)
-        if message is None:
+        data = await self._read()
+        if data is None:
             raise InvalidRequest("the request has no message")
-        if await read_frame(self._stream, self._max_message_bytes) is not None:
+        message = wire.decode(data, kind)
+        if await self._read() is not None:
             raise InvalidRequest("the request has more than one message")
         self.was_read = True
+        self._reads_since = None
         return message
+
+    async def _read(self, on_begun: Callable[[], None] | None = None) -> bytes | None:
+        limit_bytes = self._shared.limits.max_message_bytes
+        return await read_frame(self._stream, limit_bytes, room=self._shared.room, on_begun=on_begun)
+
+    def _wait(self) -> None:
+        """The peer has to do something from now on."""
+        if self._reads_since is None:
+            self._reads_since = _now()
 
     def add_header(self, name: str, value: str) -> None:
         """Add to the headers that go out before the first message."""
         self._response_headers.append((name, value))
 
-    async def send(self, message: betterproto2.Message) -> None:
-        """Send a message, after the headers where it is the first."""
-        data = frame(wire.encode(message))
-        if not self._begun:
-            self._begun = True
-            await self._stream.send_headers(self._response_headers)
-        await self._stream.send_data(data)
+    async def send(self, make: Callable[[], betterproto2.Message]) -> None:
+        """Send a message, after the headers where it is the first.
+
+        Args:
+            make: makes the message, once the peer reads: many may wait for that.
+        """
+        self._sends_since = _now()
+        try:
+            if not self._begun:
+                self._begun = True
+                await ready_to_send(self._stream, data=False)
+                await self._stream.send_headers(self._response_headers)
+            await ready_to_send(self._stream)
+            data = frame(wire.encode(make()))
+            with self._outbox.hold(len(data)):
+                await self._stream.send_data(data)
+        finally:
+            self._sends_since = None
 
     async def finish(self, failure: Failure | None = None) -> None:
         """End the call, well or with a failure."""
         headers = [] if self._begun else list(_RESPONSE_HEADERS)
-        if failure is None:
-            headers.append(("grpc-status", "0"))
-        else:
-            headers.append(("grpc-status", str(failure.status.value)))
-            headers.append(("grpc-message", encode_grpc_message(failure.message[:_MAX_MESSAGE_CHARACTERS])))
-            headers.append((ERROR_NAME_KEY, failure.error))
+        headers += _trailers(failure)
+        await ready_to_send(self._stream, data=False)
         await self._stream.send_headers(headers, end_stream=True)
         reset(self._stream)
+
+
+def refusal_headers(failure: Failure) -> Headers:
+    """Return the headers that answer a call which is not served at all."""
+    return [*_RESPONSE_HEADERS, *_trailers(failure)]
+
+
+def _trailers(failure: Failure | None) -> Headers:
+    if failure is None:
+        return [("grpc-status", "0")]
+    return [
+        ("grpc-status", str(failure.status.value)),
+        ("grpc-message", encode_grpc_message(failure.message[:_MAX_MESSAGE_CHARACTERS])),
+        (ERROR_NAME_KEY, failure.error),
+    ]
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

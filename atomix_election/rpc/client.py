@@ -13,16 +13,24 @@ import betterproto2
 
 from atomix_election.broadcast import Broadcast
 from atomix_election.core.campaign import LONGEST_CALL_S, Answer, Timing
-from atomix_election.errors import ElectionError, OutcomeUnknown, Unauthenticated, Unavailable
-from atomix_election.model import ElectionId, Event, EventType, Term
+from atomix_election.errors import ElectionError, InvalidRequest, OutcomeUnknown, Unauthenticated, Unavailable
+from atomix_election.model import ElectionDescription, ElectionId, ElectionPage, Event, EventType, Term
 from atomix_election.rpc._generated.atomix.election import v1
-from atomix_election.rpc._generated.atomix_election import v1 as sessions_v1
-from atomix_election.rpc.call import STORE_KEY, metadata_of, session_metadata
+from atomix_election.rpc._generated.atomix_election import v1 as ours_v1
+from atomix_election.rpc.call import STORE_KEY, metadata_of, namespace_metadata, session_metadata
 from atomix_election.rpc.client_call import ClientCall, Duplex
 from atomix_election.rpc.client_connection import ClientConnection, Endpoint
 from atomix_election.rpc.convert import answer_of, event_of, renewal_message, term_of
-from atomix_election.rpc.methods import ADMINISTRATION_METHODS, ELECTION_METHODS, SESSION_METHODS
-from atomix_election.service import WATCH_BUFFER, Call, Renewal
+from atomix_election.rpc.http2 import Headers
+from atomix_election.rpc.inspection import description_of, page_of
+from atomix_election.rpc.methods import (
+    ADMINISTRATION_METHODS,
+    ELECTION_METHODS,
+    INSPECTION_METHODS,
+    SESSION_METHODS,
+    Method,
+)
+from atomix_election.service import MAX_PAGE_SIZE, PAGE_SIZE, WATCH_BUFFER, Call, Renewal
 from atomix_election.tasks import LONGEST_PAUSE_S, Background, Pauses, background_tasks
 from atomix_election.tls import ClientTls
 
@@ -92,7 +100,7 @@ class RpcClient:
         client_call = ClientCall(self._connection, method, session_metadata(namespace, session), write=False)
         self._streams += 1
         try:
-            async with client_call.duplex(sessions_v1.KeepAliveResponse) as stream:
+            async with client_call.duplex(ours_v1.KeepAliveResponse) as stream:
                 yield _RpcKeepAlive(stream, self._connection, self._connection.authority)
         finally:
             self._streams -= 1
@@ -111,7 +119,7 @@ class RpcClient:
         self._spawner()
         metadata = session_metadata(namespace, session)
         client_call = ClientCall(self._connection, SESSION_METHODS["End"], metadata, write=True)
-        await client_call.unary(sessions_v1.EndRequest(), sessions_v1.EndResponse, self._call_timeout_s)
+        await client_call.unary(ours_v1.EndRequest(), ours_v1.EndResponse, self._call_timeout_s)
 
     async def create(self, call: Call) -> None:
         """See ``ElectionService.create``."""
@@ -143,7 +151,8 @@ class RpcClient:
 
     async def forget(self, call: Call) -> Term:
         """See ``ElectionService.forget``."""
-        left = await self._call(call, sessions_v1.ForgetRequest(), sessions_v1.ForgetResponse)
+        method, request = ADMINISTRATION_METHODS["Forget"], ours_v1.ForgetRequest()
+        left = await self._try(method, metadata_of(call), request, ours_v1.ForgetResponse, write=True)
         return Term((), left.number, left.revision)
 
     async def get_term(self, call: Call) -> Term:
@@ -174,13 +183,42 @@ class RpcClient:
                 self._drop(call.election_id, watch)
                 watch.scope.cancel()
 
+    async def list_elections(self, namespace: str, *, page_size: int = PAGE_SIZE, page_token: str = "") -> ElectionPage:
+        """See ``InspectionService.list_elections``."""
+        if page_size < 1:
+            raise InvalidRequest(f"a page of {page_size} elections has no room: ask for at least 1")
+        request = ours_v1.ListRequest(page_size=min(page_size, MAX_PAGE_SIZE), page_token=page_token)
+        method = INSPECTION_METHODS["List"]
+        return page_of(await self._try(method, namespace_metadata(namespace), request, ours_v1.ListResponse))
+
+    async def describe(self, call: Call) -> ElectionDescription:
+        """See ``InspectionService.describe``."""
+        method = INSPECTION_METHODS["Describe"]
+        request = ours_v1.DescribeRequest()
+        return description_of(await self._try(method, metadata_of(call), request, ours_v1.DescribeResponse))
+
     async def _call(self, call: Call, request: betterproto2.Message, response: type[_MessageT]) -> _MessageT:
         write = not isinstance(request, v1.GetTermRequest)
+        again = call.operation is not None
+        return await self._try(
+            _METHOD_OF[type(request)], metadata_of(call), request, response, write=write, repeatable=again
+        )
+
+    async def _try(
+        self,
+        method: Method,
+        metadata: Headers,
+        request: betterproto2.Message,
+        response: type[_MessageT],
+        *,
+        write: bool = False,
+        repeatable: bool = False,
+    ) -> _MessageT:
         deadline = anyio.current_time() + self._call_timeout_s
         was_sent = False
         for attempt in count():
             self._spawner()
-            client_call = ClientCall(self._connection, _METHOD_OF[type(request)], metadata_of(call), write=write)
+            client_call = ClientCall(self._connection, method, metadata, write=write)
             try:
                 return await client_call.unary(request, response, self._time_for_a_try(deadline))
             except (Unavailable, OutcomeUnknown) as error:
@@ -188,7 +226,7 @@ class RpcClient:
                     self._give_up_unless_kept()
                 was_sent = was_sent or isinstance(error, OutcomeUnknown)
                 pause_s = self._pauses.after(attempt)
-                again = call.operation is not None or (not was_sent and client_call.connected and attempt < self._tries)
+                again = repeatable or (not was_sent and client_call.connected and attempt < self._tries)
                 if not again or anyio.current_time() + pause_s >= deadline:
                     if was_sent and isinstance(error, Unavailable):
                         raise OutcomeUnknown(f"{error}; an earlier try may have been applied") from error
@@ -289,9 +327,7 @@ class _Watch:
 class _RpcKeepAlive:
     """The client's end of a keep-alive stream."""
 
-    def __init__(
-        self, stream: Duplex[sessions_v1.KeepAliveResponse], connection: ClientConnection, target: str
-    ) -> None:
+    def __init__(self, stream: Duplex[ours_v1.KeepAliveResponse], connection: ClientConnection, target: str) -> None:
         self.target = target
         self._stream = stream
         self._connection = connection
@@ -309,7 +345,7 @@ class _RpcKeepAlive:
         self._connection.give_up()
 
 
-_METHOD_OF = {method.request: method for method in (*ELECTION_METHODS.values(), *ADMINISTRATION_METHODS.values())}
+_METHOD_OF = {method.request: method for method in ELECTION_METHODS.values()}
 
 
 def _closed() -> Unavailable:

@@ -80,7 +80,7 @@ class _ClientProtocol(Http2Protocol):
         self, handler: AbstractHandler, on_lost: Callable[[], None], *, tls: bool, ping_interval_s: float | None
     ) -> None:
         config = _config(ping_interval_s)
-        super().__init__(handler, config, client=True, max_streams=_MAX_STREAMS, on_made=lambda: None, on_lost=on_lost)
+        super().__init__(handler, config, max_streams=_MAX_STREAMS, on_made=lambda: None, on_lost=on_lost)
         self._tls = tls
         self._begun = asyncio.Event()
         self._failure = ""

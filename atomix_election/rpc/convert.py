@@ -13,11 +13,10 @@ from atomix_election.service import Renewal
 
 def term_message(term: Term) -> v1.Term:
     """Return the message of a term. It always has an epoch timestamp: published clients cannot do without."""
-    epoch = time_v1.EpochTimestamp(epoch=term.number, time=term.revision)
     return v1.Term(
         leader_id=term.leader or "",
         candidates=list(term.candidates),
-        timestamp=time_v1.Timestamp(epoch_timestamp=epoch),
+        timestamp=timestamp_message(term.number, term.revision),
     )
 
 
@@ -27,14 +26,28 @@ def term_of(message: v1.Term | None) -> Term:
     Raises:
         Unavailable: the message is none that a server of this protocol with epoch timestamps sends.
     """
-    timestamp = None if message is None else message.timestamp
-    epoch = None if timestamp is None else timestamp.epoch_timestamp
-    if message is None or epoch is None:
-        raise Unavailable("the server sent a term without epoch timestamp: it is not a server of this package")
-    term = Term(tuple(message.candidates), epoch.epoch, epoch.time)
+    message = message or v1.Term()
+    term = Term(tuple(message.candidates), *epoch_of(message.timestamp))
     if message.leader_id != (term.leader or ""):
         raise Unavailable(f"the server sent a term whose leader {message.leader_id!r} is not its first candidate")
     return term
+
+
+def timestamp_message(number: int, revision: int) -> time_v1.Timestamp:
+    """Return the timestamp of a term."""
+    return time_v1.Timestamp(epoch_timestamp=time_v1.EpochTimestamp(epoch=number, time=revision))
+
+
+def epoch_of(timestamp: time_v1.Timestamp | None) -> tuple[int, int]:
+    """Return number and revision of the term with that timestamp.
+
+    Raises:
+        Unavailable: it is not there, or of another kind.
+    """
+    epoch = None if timestamp is None else timestamp.epoch_timestamp
+    if epoch is None:
+        raise Unavailable("the server sent a term without epoch timestamp: it is not a server of this package")
+    return epoch.epoch, epoch.time
 
 
 def event_message(event: Event) -> v1.EventsResponse:

@@ -4,10 +4,13 @@ Source: "Length-Prefixed-Message" in gRPC's own description of its protocol over
 """
 
 import struct
+from collections.abc import Callable
+from contextlib import nullcontext
 
 from grpclib.protocol import Stream
 
 from atomix_election.errors import InvalidRequest, LimitExceeded
+from atomix_election.rpc.limits import SMALL_REQUEST_BYTES, Room
 from atomix_election.rpc.status import unimplemented
 
 _PREFIX = struct.Struct(">BI")
@@ -18,25 +21,40 @@ def frame(data: bytes) -> bytes:
     return _PREFIX.pack(0, len(data)) + data
 
 
-async def read_frame(stream: Stream, limit_bytes: int) -> bytes | None:
+async def read_frame(
+    stream: Stream, limit_bytes: int, *, room: Room | None = None, on_begun: Callable[[], None] | None = None
+) -> bytes | None:
     """Return the next message, or None at the end of the stream.
+
+    Args:
+        stream: where it comes from.
+        limit_bytes: how large it may be.
+        room: where a message that is not small takes its size from while it is received.
+        on_begun: called when its first byte is there.
 
     Raises:
         InvalidRequest: the stream ended inside the message.
-        LimitExceeded: the message is larger than the limit; it was not read.
+        LimitExceeded: the message is larger than the limit, or there is no room for it; it was not read.
         Rejected: the message is compressed.
     """
-    prefix = await _read(stream, _PREFIX.size)
+    prefix = await _read(stream, 1 if on_begun else _PREFIX.size)
     if not prefix:
         return None
+    if on_begun is not None:
+        on_begun()
+        prefix += await _read(stream, _PREFIX.size - 1)
     if len(prefix) < _PREFIX.size:
         raise _truncated()
     compressed, size = _PREFIX.unpack(prefix)
     if compressed:
         raise unimplemented("compressed messages are not supported: send grpc-encoding identity")
     if size > limit_bytes:
-        raise LimitExceeded(f"the message has {size} bytes, the limit is {limit_bytes}")
-    data = await _read(stream, size)
+        raise LimitExceeded(
+            f"the message has {size} bytes, the limit is {limit_bytes} "
+            "(max_message_bytes of a server, serve --max-message-bytes)"
+        )
+    with nullcontext() if room is None or size <= SMALL_REQUEST_BYTES else room.take(size):
+        data = await _read(stream, size)
     if len(data) < size:
         raise _truncated()
     return data

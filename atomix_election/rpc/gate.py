@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from atomix_election.core.access import ANYBODY, Access, Principal
+from atomix_election.core.access import ANYBODY, NOBODY, Access, Principal, is_open
 from atomix_election.errors import Unauthenticated
 from atomix_election.rpc.call import namespace_of, token_of
 from atomix_election.rpc.http2 import Headers
@@ -25,13 +25,15 @@ class Gate:
     needs_certificate: bool = False
 
     def admit(self, method: Method, headers: Headers, certificate: Mapping[str, Any]) -> Principal:
-        """Return who calls.
+        """Return who calls; for a method that is open to anybody, NOBODY, whatever the call carries.
 
         Raises:
             Unauthenticated: the credentials are missing or bad.
             PermissionDenied: they do not allow the call.
             InvalidRequest: the namespace is given twice.
         """
+        if is_open(method.path):
+            return NOBODY
         if self.access is None:
             if self.needs_certificate and not certificate:
                 raise Unauthenticated(
@@ -39,5 +41,5 @@ class Gate:
                 )
             return ANYBODY
         principal = self.access.authenticate(token_of(headers), names_in(certificate))
-        principal.check(method.name, namespace_of(headers))
+        principal.check(method.path, namespace_of(headers))
         return principal

@@ -7,34 +7,46 @@ protocol layer (frames, flow control, back-pressure, pings) is, without its priv
 """
 
 import asyncio
+import functools
 import logging
 import os
 from asyncio import BaseTransport, Transport
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import anyio
 from grpclib.config import Configuration
 from grpclib.protocol import AbstractHandler, Connection, EventsProcessor, H2Protocol, Stream
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import ConnectionTerminated, DataReceived, Event
-from h2.exceptions import FrameTooLargeError, ProtocolError
+from h2.errors import ErrorCodes
+from h2.events import ConnectionTerminated, DataReceived, Event, RemoteSettingsChanged, StreamReset
+from h2.exceptions import ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
+
+from atomix_election.rpc.frame_guard import MAX_FRAME_BYTES, MAX_SETTINGS, FrameGuard, FrameHeaders, PeerOverLimit
+from atomix_election.rpc.limits import ConnectionLimits
 
 LINGER_S = 1.0
 """How long a connection that is being closed may take to send what was written."""
 
+READ_BYTES = 4 * 1024
+"""What is read at most from one client in a turn of the event loop."""
+MIN_READ_BYTES = 512
+"""And what is read at least, however many clients there are."""
+TURN_BYTES = 64 * 1024
+"""What is read from all clients in a turn, where that leaves enough for each: so a flood delays others little."""
+WRITE_BUFFER_BYTES = 16 * 1024
+"""What waits at most to be taken by a client's connection before its calls wait; a frame more can be added to it."""
+UNREAD_BYTES = 256 * 1024
+"""With so much waiting, to which calls do not add, a connection is closed: its client asks on and reads nothing."""
+HEADER_TABLE_BYTES = 4 * 1024
+"""How much of its own headers a side remembers for the other, whatever that one offers: HTTP/2's default."""
+
 _UNLIMITED = (1 << 31) - 1
-_FRAME_HEADER_BYTES = 9
-_PREFACE_BYTES = 24
+_CLIENT_READ_BYTES = 64 * 1024
 
 Headers = list[tuple[str, str]]
-
-MAX_FRAME_BYTES = 16 * 1024
-"""The longest HTTP/2 frame; this is the protocol's own default."""
-MAX_HEADER_BYTES = 16 * 1024
-"""Headers of one call, as HTTP/2 counts them."""
 
 log = logging.getLogger(__name__)
 # It would log every header at DEBUG, and with them the tokens of callers.
@@ -60,6 +72,21 @@ def configuration(*, connection_window: int, stream_window: int, ping_interval_s
     )
 
 
+class _Http2(H2Connection):
+    """h2's connection, which remembers fewer streams that have ended: 64 Ki of them take 10 MiB of each connection."""
+
+    MAX_CLOSED_STREAMS = 256
+
+
+class _WriteReady(asyncio.Event):
+    """grpclib's event, whose waiters look again when they wake: the first ones may have filled the buffer anew."""
+
+    async def wait(self) -> Literal[True]:
+        while not self.is_set():
+            await super().wait()
+        return True
+
+
 class _Connection(Connection):
     """grpclib's connection, which tells when it begins to close."""
 
@@ -67,8 +94,22 @@ class _Connection(Connection):
         self, h2: H2Connection, transport: Transport, *, config: Configuration, on_close: Callable[[], None]
     ) -> None:
         super().__init__(h2, transport, config=config)
+        self.write_ready = _WriteReady()
+        self.write_ready.set()
+        self.frames_sent = 0
+        self.h2 = h2
         self._on_close = on_close
         self._process = os.getpid()
+
+    def headers_send_process(self) -> None:
+        """Called by grpclib after each frame of headers."""
+        self.frames_sent += 1
+        super().headers_send_process()
+
+    def data_send_process(self) -> None:
+        """Called by grpclib after each frame of data."""
+        self.frames_sent += 1
+        super().data_send_process()
 
     @property
     def is_inherited(self) -> bool:
@@ -80,16 +121,30 @@ class _Connection(Connection):
         self._on_close()
 
 
-class Http2Protocol(H2Protocol):
+class Serving(NamedTuple):
+    """What a connection needs to know on a server's side.
+
+    Args:
+        limits: what a client may do.
+        read_bytes: returns how much to read at most at a time.
+        give_up: closes the connection; is told why.
+    """
+
+    limits: ConnectionLimits
+    read_bytes: Callable[[], int]
+    give_up: Callable[[str], None]
+
+
+class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
     """One HTTP/2 connection.
 
     Args:
         handler: is given the streams that the peer opens.
         config: windows and pings.
-        client: which side this is.
-        max_streams: how many streams the peer may have open at a time.
+        max_streams: how many streams the peer is told that it may have open at a time.
         on_made: called once, when the connection is there.
         on_lost: called once after it, when the connection is gone.
+        serving: what a client may do to this server; None on a client's side.
     """
 
     def __init__(
@@ -97,30 +152,26 @@ class Http2Protocol(H2Protocol):
         handler: AbstractHandler,
         config: Configuration,
         *,
-        client: bool,
         max_streams: int,
         on_made: Callable[[], None],
         on_lost: Callable[[], None],
+        serving: "Serving | None" = None,
     ) -> None:
-        # Header values are decoded as Latin-1, which never fails: a bad one is the fault of its call alone.
-        h2_config = H2Configuration(
-            client_side=client,
-            header_encoding="latin-1",
-            validate_inbound_headers=False,
-            validate_outbound_headers=False,
-            normalize_inbound_headers=False,
-            normalize_outbound_headers=False,
-        )
-        super().__init__(handler, config, h2_config)
+        self._client = serving is None
+        super().__init__(handler, config, _h2_config(client=self._client))
         self._process = os.getpid()
-        self._client = client
         self._max_streams = max_streams
         self._on_made = on_made
         self._on_lost = on_lost
-        self._h2 = H2Connection(config=h2_config)
-        self._frames = _FrameLengths(0 if client else _PREFACE_BYTES)
+        self._serving = serving
+        self._h2 = _Http2(config=self.h2_config)
+        self._guard: FrameGuard | None = None
+        self._frames = FrameHeaders(0)
         self._transport: Transport | None = None
+        self._buffer = bytearray()
         self._lingering: asyncio.TimerHandle | None = None
+        self.paused_since: float | None = None
+        """Since when the peer has not read what was written, and calls wait for it."""
         self.closed_by_peer = False
         """Whether the peer has closed the connection (FIN or RST), and not this side."""
 
@@ -129,12 +180,19 @@ class Http2Protocol(H2Protocol):
         """What ``ssl`` says of the peer's certificate, which it has verified; empty where there is none."""
         return (self._transport.get_extra_info("peercert") if self._transport else None) or {}
 
+    @property
+    def unfinished_since(self) -> float | None:
+        """When the peer began something that it has not completed, by which it has said nothing yet."""
+        return self._guard.unfinished_since if self._guard is not None else None
+
     def connection_made(self, transport: BaseTransport) -> None:
         """Announce the settings. Done here, as grpclib's own method leaves the limit of streams at 100."""
         self._transport = cast(Transport, transport)
         initial = {
             SettingCodes.INITIAL_WINDOW_SIZE: self.config.http2_stream_window_size,
-            SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES,
+            SettingCodes.MAX_HEADER_LIST_SIZE: self._serving.limits.max_header_bytes
+            if self._serving
+            else MAX_FRAME_BYTES,
             SettingCodes.MAX_CONCURRENT_STREAMS: self._max_streams,
             SettingCodes.ENABLE_PUSH: 0,
         }
@@ -142,10 +200,13 @@ class Http2Protocol(H2Protocol):
             del initial[SettingCodes.ENABLE_PUSH]  # only a client may say this
         self._h2.local_settings = Settings(client=self._client, initial_values=initial)
         self._h2.initiate_connection()
-        if not self._client:
+        if self._serving is not None:
             # What was announced is sent. One stream too many is refused alone, by the handler; h2 would end them all.
             initial[SettingCodes.MAX_CONCURRENT_STREAMS] = _UNLIMITED
             self._h2.local_settings = Settings(client=False, initial_values=initial)
+            self._h2.decoder.max_header_list_size = self._serving.limits.max_header_bytes  # at once
+            self._guard = FrameGuard(self._serving.limits, asyncio.get_running_loop().time())
+            self._transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
         extra = self.config.http2_connection_window_size - self._h2.inbound_flow_control_window
         if extra > 0:
             self._h2.increment_flow_control_window(extra)
@@ -155,12 +216,35 @@ class Http2Protocol(H2Protocol):
         self.processor = EventsProcessor(self.handler, self.connection)
         self._on_made()
 
+    @property
+    def peer(self) -> str:
+        """Address and port at the other end, "" where there is no such thing."""
+        name = None if self._transport is None else self._transport.get_extra_info("peername")
+        if not isinstance(name, tuple):
+            return ""
+        host, port = cast("tuple[str, int]", name)[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where to put what comes in. It is not read in larger pieces, so that all have their turn."""
+        self._buffer = bytearray(_CLIENT_READ_BYTES if self._serving is None else self._serving.read_bytes())
+        return memoryview(self._buffer)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Hand on what came in."""
+        buffer, self._buffer = self._buffer, bytearray()
+        self.data_received(bytes(memoryview(buffer)[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
         """Hand on what came in. A peer that breaks the protocol loses its connection, and nothing else happens."""
         try:
-            self._frames.check(data)
+            self._check(data)
             events = self.connection.feed(data)
+            self._judge(events)
         except (ProtocolError, ValueError, KeyError, IndexError) as error:
+            if isinstance(error, PeerOverLimit) and self._serving is not None:
+                self._serving.give_up(str(error))
+                return
             log.debug("connection closed, the peer broke the protocol: %s", error)
             self.connection.flush()
             self.processor.close("the peer broke the protocol")
@@ -176,6 +260,44 @@ class Http2Protocol(H2Protocol):
                 self.processor.process(event)
         if not self.connection.is_closing():
             self.connection.flush()
+            self._check_unread()
+
+    def _check_unread(self) -> None:
+        """Close a connection whose client asks for what is answered at once, as pings are, and reads nothing."""
+        if self.paused_since is None or self._serving is None or self._transport is None:
+            return
+        if self._transport.get_write_buffer_size() > UNREAD_BYTES:
+            self._serving.give_up(f"{UNREAD_BYTES} bytes wait that the peer does not read")
+
+    def _check(self, data: bytes) -> None:
+        """Look at the frames before h2 does."""
+        if self._guard is None:
+            self._frames.read(data)
+        else:
+            sent = cast(_Connection, self.connection).frames_sent
+            self._guard.check(data, now=asyncio.get_running_loop().time(), answers=sent)
+
+    def _judge(self, events: list[Event]) -> None:
+        """Take back what the peer's settings would allow this side to keep for it, and count its faults."""
+        for event in events:
+            if isinstance(event, RemoteSettingsChanged):
+                if len(self._h2.remote_settings) > MAX_SETTINGS:
+                    raise PeerOverLimit(f"more than {MAX_SETTINGS} settings")
+                if self._h2.encoder.header_table_size > HEADER_TABLE_BYTES:
+                    self._h2.encoder.header_table_size = HEADER_TABLE_BYTES
+                self._h2.max_outbound_frame_size = min(self._h2.max_outbound_frame_size, MAX_FRAME_BYTES)
+            elif isinstance(event, StreamReset) and not event.remote_reset and self._guard is not None:
+                self._guard.reset()
+
+    def pause_writing(self) -> None:
+        """Called by asyncio when the peer does not read what was written."""
+        self.paused_since = asyncio.get_running_loop().time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Called by asyncio when it does again."""
+        self.paused_since = None
+        super().resume_writing()
 
     def eof_received(self) -> None:
         """The peer has closed its side; asyncio closes the other one."""
@@ -198,11 +320,11 @@ class Http2Protocol(H2Protocol):
             loop = asyncio.get_running_loop()
             self._lingering = loop.call_later(LINGER_S, self._transport.abort)
 
-    def go_away(self) -> None:
+    def go_away(self, error: ErrorCodes = ErrorCodes.NO_ERROR, why: str = "") -> None:
         """Say good-bye (GOAWAY) and close the connection once what was written has gone out."""
         if self._transport is None or self._transport.is_closing() or os.getpid() != self._process:
             return
-        self._h2.close_connection()
+        self._h2.close_connection(error, additional_data=why.encode() or None)
         self.connection.flush()
         self.processor.close("the connection was closed on this side")
 
@@ -212,37 +334,41 @@ class Http2Protocol(H2Protocol):
             self._transport.abort()
 
 
-class _FrameLengths:
-    """Finds a frame that is too long when its header comes; h2 would wait for all of it first, up to 16 MiB.
+def _h2_config(*, client: bool) -> H2Configuration:
+    """Header values are decoded as Latin-1, which never fails: a bad one is the fault of its call alone."""
+    return H2Configuration(
+        client_side=client,
+        header_encoding="latin-1",
+        validate_inbound_headers=False,
+        validate_outbound_headers=False,
+        normalize_inbound_headers=False,
+        normalize_outbound_headers=False,
+    )
+
+
+class Refusing(asyncio.Protocol):
+    """A connection that is told why it is not wanted, and closed.
 
     Args:
-        first: bytes before the first frame.
+        why: for a person.
     """
 
-    def __init__(self, first: int) -> None:
-        self._left = first
-        self._header = bytearray()
+    def __init__(self, why: str) -> None:
+        self._why = why
 
-    def check(self, data: bytes) -> None:
-        """Look at the next bytes.
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Say so, in two frames that are always the same."""
+        transport = cast(Transport, transport)
+        transport.write(_good_bye(self._why))
+        transport.close()
 
-        Raises:
-            FrameTooLargeError: a frame in them is longer than HTTP/2 allows without another setting.
-        """
-        position = 0
-        while position < len(data):
-            if self._left:
-                step = min(self._left, len(data) - position)
-                self._left -= step
-            else:
-                step = min(_FRAME_HEADER_BYTES - len(self._header), len(data) - position)
-                self._header += data[position : position + step]
-                if len(self._header) == _FRAME_HEADER_BYTES:
-                    self._left = int.from_bytes(self._header[:3], "big")
-                    self._header.clear()
-                    if self._left > MAX_FRAME_BYTES:
-                        raise FrameTooLargeError(f"a frame of {self._left} bytes, the limit is {MAX_FRAME_BYTES}")
-            position += step
+
+@functools.lru_cache(maxsize=16)
+def _good_bye(why: str) -> bytes:
+    h2 = H2Connection(_h2_config(client=False))
+    h2.initiate_connection()
+    h2.close_connection(ErrorCodes.ENHANCE_YOUR_CALM, additional_data=why.encode())
+    return h2.data_to_send()
 
 
 def _says_nothing(event: Event) -> bool:
@@ -268,3 +394,36 @@ def reset(stream: Stream) -> None:
     inherited = isinstance(stream.connection, _Connection) and stream.connection.is_inherited
     if stream.closable and not inherited:
         stream.reset_nowait()
+
+
+async def ready_to_send(stream: Stream, *, data: bool = True) -> None:
+    """Wait until the peer would take something on a stream, so that nothing is made for one who does not read.
+
+    Args:
+        stream: which one.
+        data: whether it is data, for which the stream needs a window.
+
+    Raises:
+        StreamClosedError: the stream or its connection is closed.
+    """
+    connection = cast(_Connection, stream.connection)
+    assert stream.id is not None
+    while True:
+        await connection.write_ready.wait()
+        if connection.is_closing() or stream.id not in connection.h2.streams:
+            raise StreamClosedError(stream.id)
+        if not data or connection.h2.local_flow_control_window(stream.id) > 0:
+            return
+        stream.window_updated.clear()
+        await stream.window_updated.wait()
+
+
+def refuse(stream: Stream, headers: Headers) -> None:
+    """Answer a call on the spot with nothing but headers, or reset it where the peer does not read."""
+    connection = cast(_Connection, stream.connection)
+    assert stream.id is not None
+    if stream.id not in connection.h2.streams:
+        return
+    if connection.write_ready.is_set():
+        connection.h2.send_headers(stream.id, headers, end_stream=True)
+    reset(stream)

@@ -6,7 +6,10 @@ from typing import Any, cast
 import betterproto2
 
 from atomix_election.rpc._generated.atomix.election import v1
-from atomix_election.rpc._generated.atomix_election import v1 as sessions_v1
+from atomix_election.rpc._generated.atomix_election import v1 as ours_v1
+from atomix_election.rpc._generated.grpc.health import v1 as health_v1
+from atomix_election.rpc._generated.grpc.reflection import v1 as reflection_v1
+from atomix_election.rpc._generated.grpc.reflection import v1alpha as reflection_v1alpha
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,11 @@ class Method:
     response: type[betterproto2.Message]
 
     @property
+    def service(self) -> str:
+        """The full name of the service."""
+        return self.path.split("/")[1]
+
+    @property
     def name(self) -> str:
         """The last part of the path."""
         return self.path.rpartition("/")[2]
@@ -37,7 +45,15 @@ def _read_methods(service: Any) -> dict[str, Method]:
 
 ELECTION_METHODS = _read_methods(v1.LeaderElectionBase())
 """Each method of ``atomix.election.v1.LeaderElection`` by its name."""
-SESSION_METHODS = _read_methods(sessions_v1.SessionsBase())
+SESSION_METHODS = _read_methods(ours_v1.SessionsBase())
 """Each method of ``atomix_election.v1.Sessions`` by its name."""
-ADMINISTRATION_METHODS = _read_methods(sessions_v1.AdministrationBase())
+INSPECTION_METHODS = _read_methods(ours_v1.InspectionBase())
+"""Each method of ``atomix_election.v1.Inspection`` by its name."""
+ADMINISTRATION_METHODS = _read_methods(ours_v1.AdministrationBase())
 """Each method of ``atomix_election.v1.Administration`` by its name."""
+HEALTH_METHODS = _read_methods(health_v1.HealthBase())
+"""Each method of ``grpc.health.v1.Health`` by its name."""
+REFLECTION_METHOD = _read_methods(reflection_v1.ServerReflectionBase())["ServerReflectionInfo"]
+"""The one method of ``grpc.reflection.v1.ServerReflection``, and
+that of its predecessor ``v1alpha``, which many tools still use."""
+REFLECTION_ALPHA_METHOD = _read_methods(reflection_v1alpha.ServerReflectionBase())["ServerReflectionInfo"]

@@ -71,6 +71,14 @@ def unimplemented(message: str) -> Rejected:
     return Rejected(Failure(Status.UNIMPLEMENTED, message, errors.InvalidRequest.__name__))
 
 
+def shutting_down(*, may_have_been_applied: bool) -> Failure:
+    """The server goes: clients are to use another one, or to come back."""
+    if may_have_been_applied:
+        message = "the server is shutting down, the outcome is not known: read the term to find out"
+        return Failure(Status.ABORTED, message, errors.OutcomeUnknown.__name__)
+    return Failure(Status.UNAVAILABLE, "the server is shutting down", errors.Unavailable.__name__)
+
+
 def deadline_exceeded(*, may_have_been_applied: bool) -> Failure:
     """The caller's time is over."""
     if may_have_been_applied:

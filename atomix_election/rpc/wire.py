@@ -5,6 +5,7 @@ bytes of 0xff. Requests come from strangers, so each is checked here first, agai
 """
 
 import dataclasses
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, TypeVar, cast, get_args, get_type_hints
 
@@ -35,6 +36,20 @@ def decode(data: bytes, kind: type[_MessageT]) -> _MessageT:
 def encode(message: betterproto2.Message) -> bytes:
     """Encode a message."""
     return bytes(message)
+
+
+def length_delimited_fields(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Return numbers and values of a message's fields that are strings, bytes or messages, without knowing its class.
+
+    Raises:
+        InvalidRequest: the bytes are not a message.
+    """
+    position = 0
+    while position < len(data):
+        key, position = _read_varint(data, position, len(data), betterproto2.Message)
+        start, position = _read_value(data, position, len(data), key & 7, betterproto2.Message)
+        if key & 7 == _LENGTH:
+            yield key >> 3, data[start:position]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -92,6 +92,19 @@ class Store(Protocol):
         """Iterate over all elections that were ever written and not forgotten."""
         ...
 
+    async def page(self, namespace: str, *, after: str, limit: int) -> list[tuple[str, Election]]:
+        """Return the next elections of one namespace that were ever written, with their names.
+
+        They come in order of their names by code point, which for these (ASCII) is the order of bytes, so that a name
+        is where to go on, also after some were added. The cost should not depend on how many elections there are.
+
+        Args:
+            namespace: where the names live.
+            after: only names beyond this one; "" for all.
+            limit: the most that are returned; fewer come only when there are no more.
+        """
+        ...
+
     async def open_session(
         self, namespace: str, session_id: str, *, ttl_s: float, kept_alive: bool, owner: str = ""
     ) -> SessionId:

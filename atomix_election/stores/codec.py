@@ -11,6 +11,7 @@ be lost with the next write. How to add a field:
 
 import json
 import math
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NoReturn, cast
 
@@ -35,7 +36,7 @@ def encode_election(election: Election) -> bytes:
         "number": election.number,
         "revision": election.revision,
         "sessions": sessions,
-        "candidates": [{"id": each.id, "session": place[each.session]} for each in election.candidates],
+        "candidates": [_candidate_fields(each, place, election.entered_at) for each in election.candidates],
     }
     if election.registered:
         fields["registered"] = sorted(place[each] for each in election.registered)
@@ -46,6 +47,8 @@ def encode_election(election: Election) -> bytes:
             {"id": each.candidate.id, "session": place[each.candidate.session], "number": each.number}
             for each in election.displaced
         ]
+    if election.began_at:
+        fields["began_at"] = election.began_at
     return _dump(fields)
 
 
@@ -58,14 +61,25 @@ def decode_election(record: bytes) -> Election:
     fields = _load(record, "an election")
     number, revision = fields.count("number"), fields.count("revision")
     sessions = [_session_id(each) for each in fields.items("sessions")]
-    candidates = tuple(_candidate(_Fields(each), sessions) for each in fields.items("candidates"))
+    entered_at: dict[Candidate, float] = {}
+    candidates = tuple(_candidate(_Fields(each), sessions, entered_at) for each in fields.items("candidates"))
     registered = frozenset(_at(sessions, each) for each in fields.items("registered", []))
     operations = dict(_operation(each, sessions) for each in fields.items("operations", []))
     displaced = tuple(_displaced(_Fields(each), sessions) for each in fields.items("displaced", []))
+    began_at = fields.time("began_at", 0.0)
     fields.end()
     if len({each.id for each in candidates}) != len(candidates):
         _damaged("a candidate stands in it twice")
-    return Election(candidates, number, revision, registered, MappingProxyType(operations), displaced)
+    return Election(
+        candidates,
+        number,
+        revision,
+        registered,
+        MappingProxyType(operations),
+        displaced,
+        MappingProxyType(entered_at),
+        began_at,
+    )
 
 
 def encode_session(stored: StoredSession) -> bytes:
@@ -100,6 +114,9 @@ class _Fields:
             _damaged(f"{value!r:.80} stands where fields should be")
         self._left = cast("dict[str, object]", value)
 
+    def has(self, name: str) -> bool:
+        return name in self._left
+
     def take(self, name: str, default: object = _REQUIRED) -> object:
         value = self._left.pop(name, default)
         return _damaged(f"field {name!r} is missing") if value is _REQUIRED else value
@@ -120,6 +137,12 @@ class _Fields:
     def seconds(self, name: str) -> float:
         value = self.take(name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            _damaged(f"{name} is {value!r:.80}")
+        return float(value)
+
+    def time(self, name: str, default: object = _REQUIRED) -> float:
+        value = self.take(name, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             _damaged(f"{name} is {value!r:.80}")
         return float(value)
 
@@ -156,8 +179,20 @@ def _session_id(value: object) -> SessionId:
     )
 
 
-def _candidate(fields: _Fields, sessions: list[SessionId]) -> Candidate:
+def _candidate_fields(
+    candidate: Candidate, place: Mapping[SessionId, int], entered_at: Mapping[Candidate, float]
+) -> dict[str, Any]:
+    fields: dict[str, Any] = {"id": candidate.id, "session": place[candidate.session]}
+    if candidate in entered_at:
+        fields["entered_at"] = entered_at[candidate]
+    return fields
+
+
+def _candidate(fields: _Fields, sessions: list[SessionId], entered_at: dict[Candidate, float]) -> Candidate:
+    """Return a candidate, and note when it entered, where that is known."""
     candidate = Candidate(fields.text("id"), _at(sessions, fields.take("session")))
+    if fields.has("entered_at"):
+        entered_at[candidate] = fields.time("entered_at")
     fields.end()
     return candidate
 

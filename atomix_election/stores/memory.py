@@ -1,6 +1,8 @@
 """A store that keeps nothing: for tests, and for elections inside one process."""
 
 import secrets
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import AsyncIterator
 
 from atomix_election.core.election import Election
@@ -15,6 +17,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._id = secrets.token_hex(16)
         self._records: dict[ElectionId, Record] = {}
+        self._names: defaultdict[str, _Names] = defaultdict(_Names)
         self._sessions: dict[SessionId, StoredSession] = {}
         self._floors: dict[str, Floors] = {}
         self._versions = 0
@@ -41,6 +44,8 @@ class MemoryStore:
         """See ``Store.write``."""
         if self._newest(election_id).version != expected:
             return None
+        if election_id not in self._records:
+            self._names[election_id.namespace].add(election_id.name)
         self._versions += 1
         record = self._records[election_id] = Record(election, self._versions)
         return record
@@ -51,6 +56,7 @@ class MemoryStore:
         if record.version != expected:
             return None
         if self._records.pop(election_id, None) is not None:
+            self._names[election_id.namespace].remove(election_id.name)
             floors = self._floors.get(election_id.namespace, Floors())
             self._floors[election_id.namespace] = floors.over(record.election)
         return self._newest(election_id)
@@ -59,6 +65,13 @@ class MemoryStore:
         """See ``Store.elections``."""
         for election_id, record in list(self._records.items()):
             yield election_id, record.election
+
+    async def page(self, namespace: str, *, after: str, limit: int) -> list[tuple[str, Election]]:
+        """See ``Store.page``."""
+        if namespace not in self._names:
+            return []
+        names = self._names[namespace].following(after, limit)
+        return [(name, self._records[ElectionId(namespace, name)].election) for name in names]
 
     async def open_session(
         self, namespace: str, session_id: str, *, ttl_s: float, kept_alive: bool, owner: str = ""
@@ -80,3 +93,31 @@ class MemoryStore:
     def _newest(self, election_id: ElectionId) -> Record:
         record = self._records.get(election_id)
         return record or Record(self._floors.get(election_id.namespace, Floors()).begin(), version=0)
+
+
+class _Names:
+    """The names of a namespace's elections. Adding one costs nothing; the next one who asks sorts what is new."""
+
+    def __init__(self) -> None:
+        self._sorted: list[str] = []
+        self._new: list[str] = []
+
+    def add(self, name: str) -> None:
+        """Add a name that is not there yet."""
+        self._new.append(name)
+
+    def remove(self, name: str) -> None:
+        """Remove a name that is there."""
+        if name in self._new:
+            self._new.remove(name)
+        else:
+            del self._sorted[bisect_left(self._sorted, name)]
+
+    def following(self, name: str, limit: int) -> list[str]:
+        """Return the next names after one."""
+        if self._new:
+            self._sorted += self._new
+            self._new.clear()
+            self._sorted.sort()  # Python's sort finds the part that is in order already, and merges
+        start = bisect_right(self._sorted, name)
+        return self._sorted[start : start + limit]

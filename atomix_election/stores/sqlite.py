@@ -22,6 +22,7 @@ from atomix_election.stores.sqlite_rows import (
     ForgetElection,
     OpenSession,
     ReadElection,
+    ReadNames,
     ReadPage,
     WriteElection,
     read_sessions,
@@ -163,6 +164,10 @@ class SqliteStore:
             if len(page) < PAGE:
                 return
             last = page[-1][0]
+
+    async def page(self, namespace: str, *, after: str, limit: int) -> list[tuple[str, Election]]:
+        """See ``Store.page``."""
+        return await self._read(ReadNames(namespace, after, limit))
 
     async def open_session(
         self, namespace: str, session_id: str, *, ttl_s: float, kept_alive: bool, owner: str = ""

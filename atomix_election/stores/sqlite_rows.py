@@ -65,6 +65,23 @@ def raise_floors(connection: sqlite3.Connection, namespace: str, floors: Floors 
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ReadNames:
+    """The elections of one namespace that follow a name, in the order of their names."""
+
+    namespace: str
+    after: str
+    limit: int
+
+    def __call__(self, connection: sqlite3.Connection) -> list[tuple[str, Election]]:
+        """See ``Read``."""
+        rows = connection.execute(
+            "SELECT name, record FROM election WHERE namespace = ? AND name > ? ORDER BY name LIMIT ?",
+            [self.namespace, self.after, self.limit],
+        )
+        return [(name, decode_election(record)) for name, record in rows]
+
+
 def read_sessions(connection: sqlite3.Connection) -> list[StoredSession]:
     """All sessions."""
     return [decode_session(record) for (record,) in connection.execute("SELECT record FROM session")]

@@ -12,7 +12,7 @@ from atomix_election.core.election import Election
 from atomix_election.engine import Connection, Engine, SessionLimits
 from atomix_election.errors import StoreError, Unavailable
 from atomix_election.model import ElectionId, Term
-from atomix_election.service import Call, ElectionService
+from atomix_election.service import Call, Service
 from atomix_election.stores.base import Record
 from atomix_election.stores.memory import MemoryStore
 from atomix_election.testing.checker import Checker
@@ -103,7 +103,7 @@ class Host:
         self._scope = anyio.CancelScope()
         self._gone = anyio.Event()
 
-    def service(self, name: str) -> ElectionService:
+    def service(self, name: str) -> Service:
         """Return the connection of that name to the engine that runs now; it is made where there is none.
 
         Raises:
@@ -124,7 +124,8 @@ class Host:
     async def serve(self) -> None:
         """Run an engine until ``stop``."""
         self._gone = anyio.Event()
-        engine = Engine(self.store, clock=self._clock, limits=SessionLimits(min_ttl_s=0.1))
+        limits = SessionLimits(min_ttl_s=0.1)
+        engine = Engine(self.store, clock=self._clock, limits=limits, wall_clock=self._clock.now)
         with anyio.CancelScope() as self._scope:
             try:
                 async with engine.running():

@@ -111,7 +111,7 @@ class Member:
     async def live(self) -> None:
         """Do this and that until the calm, lead each election once more, and leave."""
         with self.scope:
-            async with client_of(self.keeper) as client:
+            async with client_of(self.keeper, inspection=self.service) as client:
                 self._client = client
                 async with anyio.create_task_group() as elections:
                     for name in self._habits.elections:

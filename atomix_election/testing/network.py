@@ -5,17 +5,19 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
 from atomix_election.core.campaign import LONGEST_CALL_S, Timing
 from atomix_election.errors import ElectionError, OutcomeUnknown, Unavailable
-from atomix_election.model import Event, Term
-from atomix_election.service import WATCH_BUFFER, Call, ElectionService, KeepAlive, Renewal
+from atomix_election.model import ElectionDescription, ElectionPage, Event, Term
+from atomix_election.service import PAGE_SIZE, WATCH_BUFFER, Call, KeepAlive, Renewal, Service
 from atomix_election.tasks import Pauses
 from atomix_election.testing.streams import Direction, FaultyKeepAlive, Link, Pipe
+
+_ResultT = TypeVar("_ResultT")
 
 
 @dataclass(slots=True)
@@ -42,9 +44,9 @@ class _Reply:
 
     def __init__(self) -> None:
         self.came = anyio.Event()
-        self.outcome: Term | ElectionError | None = None
+        self.outcome: Any = None
 
-    def set(self, outcome: Term | ElectionError | None) -> None:
+    def set(self, outcome: Any) -> None:
         self.outcome = outcome
         self.came.set()
 
@@ -63,7 +65,7 @@ class FaultyService:
 
     def __init__(
         self,
-        server: Callable[[], ElectionService],
+        server: Callable[[], Service],
         tasks: TaskGroup,
         chance: random.Random,
         faults: Faults | None = None,
@@ -180,18 +182,27 @@ class FaultyService:
 
     async def get_term(self, call: Call) -> Term:
         """See ``ElectionService.get_term``."""
-        term = await self._call(lambda service: service.get_term(call), repeatable=False, write=False)
-        assert term is not None
-        return term
+        return await self._read(lambda service: service.get_term(call))
 
-    async def _write(self, call: Call, send: Callable[[ElectionService], Awaitable[Term]]) -> Term:
-        term = await self._call(send, repeatable=call.operation is not None)
-        assert term is not None
-        return term
+    async def list_elections(self, namespace: str, *, page_size: int = PAGE_SIZE, page_token: str = "") -> ElectionPage:
+        """See ``InspectionService.list_elections``."""
+        return await self._read(
+            lambda service: service.list_elections(namespace, page_size=page_size, page_token=page_token)
+        )
+
+    async def describe(self, call: Call) -> ElectionDescription:
+        """See ``InspectionService.describe``."""
+        return await self._read(lambda service: service.describe(call))
+
+    async def _read(self, send: Callable[[Service], Awaitable[_ResultT]]) -> _ResultT:
+        return await self._call(send, repeatable=False, write=False)
+
+    async def _write(self, call: Call, send: Callable[[Service], Awaitable[Term]]) -> Term:
+        return await self._call(send, repeatable=call.operation is not None)
 
     async def _call(
-        self, send: Callable[[ElectionService], Awaitable[Term | None]], *, repeatable: bool, write: bool = True
-    ) -> Term | None:
+        self, send: Callable[[Service], Awaitable[_ResultT]], *, repeatable: bool, write: bool = True
+    ) -> _ResultT:
         """Try as ``RpcClient`` does: a read once more, a write that can be recognised until the time is over."""
         deadline = anyio.current_time() + self._call_timeout_s
         was_sent = False
@@ -211,12 +222,12 @@ class FaultyService:
 
     async def _try(
         self,
-        send: Callable[[ElectionService], Awaitable[Term | None]],
+        send: Callable[[Service], Awaitable[_ResultT]],
         deadline: float,
         *,
         repeatable: bool,
         write: bool,
-    ) -> Term | None:
+    ) -> _ResultT:
         if self.link.dead or self._happens(self.faults.lost_request):
             await anyio.lowlevel.checkpoint()
             raise Unavailable("the connection was lost before the call was sent")
@@ -234,9 +245,7 @@ class FaultyService:
             return reply.outcome
         raise OutcomeUnknown("no answer came") if write else Unavailable("no answer came")
 
-    async def _deliver(
-        self, send: Callable[[ElectionService], Awaitable[Term | None]], reply: _Reply, delay_s: float
-    ) -> None:
+    async def _deliver(self, send: Callable[[Service], Awaitable[object]], reply: _Reply, delay_s: float) -> None:
         """The way there, what the server does, and the way back."""
         await anyio.sleep(delay_s)
         await self.link.passable(Direction.THERE)

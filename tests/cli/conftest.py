@@ -1,5 +1,6 @@
 """One server process for all who only look at elections."""
 
+import logging
 import os
 import signal
 from collections.abc import Generator
@@ -16,6 +17,15 @@ def target() -> Generator[str]:
         yield server.target()
         status, out, _ = server.end(signal.SIGTERM)
         assert (status, out) == (0, "")
+
+
+@pytest.fixture(autouse=True)
+def no_trace_in_logging() -> Generator[None]:
+    """A command that is run in this process sets up its log; other tests are not to notice."""
+    logger = logging.getLogger("atomix_election")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """The command as a whole."""
 
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -26,8 +27,8 @@ def test_the_installed_command_is_the_module(tmp_path: Path) -> None:
     )
     assert result.returncode == 0
     assert result.stdout.startswith("usage: atomix-election ")
-    for command in ("serve", "term", "watch", "demo"):
-        assert f"  {command} " in result.stdout
+    for command in ("serve", "list", "term", "describe", "watch", "new-token", "demo"):
+        assert re.search(rf"^    {command}\s", result.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("arguments", [[], ["term"], ["nothing"], ["term", "e", "--nothing"], ["term", "e", "f"]])

@@ -123,6 +123,9 @@ def test_it_listens_on_ipv6() -> None:
         ["--store", "grpc://127.0.0.1:1"],
         ["--store", "nothing"],
         ["--store", "sqlite:///"],
+        ["--metrics", "127.0.0.1"],
+        ["--metrics", "127.0.0.1:1,127.0.0.1:2"],
+        ["--metrics", "127.0.0.1:65536"],
     ],
     ids=" ".join,
 )

@@ -32,7 +32,7 @@ def test_files_are_read_again_at_sighup(authority: Authority, stranger: Authorit
     token_file.write_text(token)
     ca.write_bytes(authority.ca.read_bytes())
     secure = ("--certificate", str(files.certificate), "--key", str(files.key), "--auth", str(access))
-    with Running("serve", "--listen", "127.0.0.1:0", *secure) as server:
+    with Running("serve", "--listen", "127.0.0.1:0", "--store", "memory://", *secure) as server:
         target = server.target()
         assert target.startswith("grpcs://127.0.0.1:")
         options = ("--target", target, "--ca", str(ca), "--token-file", str(token_file))
@@ -81,7 +81,7 @@ def test_a_certificate_in_the_environment(authority: Authority) -> None:
     """Mutual TLS by variables alone."""
     files, client = authority.issue("127.0.0.1"), authority.issue("member.example")
     secure = ("--certificate", str(files.certificate), "--key", str(files.key), "--client-ca", str(authority.ca))
-    with Running("serve", "--listen", "127.0.0.1:0", *secure) as server:
+    with Running("serve", "--listen", "127.0.0.1:0", "--store", "memory://", *secure) as server:
         variables = {"ATOMIX_ELECTION_TARGET": server.target(), "ATOMIX_ELECTION_CA": str(authority.ca)}
         missing = run("term", "e", variables=variables)
         assert missing.returncode == 1
@@ -102,7 +102,7 @@ def test_it_refuses_to_listen_where_others_get(listen: str, capsys: pytest.Captu
 
 def test_insecure_is_said_to_be_meant() -> None:
     """Then it tries to listen. The address is one of documentation, which no machine has."""
-    result = run("serve", "--listen", "203.0.113.1:1", "--insecure")
+    result = run("serve", "--listen", "203.0.113.1:1", "--store", "memory://", "--insecure")
     assert result.returncode == 1
     assert "cannot listen on 203.0.113.1:1" in result.stderr
 
@@ -115,7 +115,7 @@ def test_options_that_do_not_go_together(capsys: pytest.CaptureFixture[str], tmp
         (["--certificate", str(tmp_path / "c")], "cannot be read"),
         (["--auth", str(tmp_path / "a")], "cannot be read"),
     ):
-        assert main(["serve", "--listen", "127.0.0.1:0", *arguments]) == 2
+        assert main(["serve", "--listen", "127.0.0.1:0", "--store", "memory://", *arguments]) == 2
         assert reason in capsys.readouterr().err
     assert main(["term", "e", "--key", "k", "--target", "grpcs://127.0.0.1:1"]) == 2
     assert "no certificate" in capsys.readouterr().err

@@ -4,13 +4,30 @@ import hmac
 
 import pytest
 
-from atomix_election.core.access import ANYBODY, ROLE_OF_METHOD, Access, Principal, Role, digest_of
+from atomix_election.core.access import ANYBODY, NOBODY, ROLE_OF_METHOD, Access, Principal, Role, digest_of, is_open
 from atomix_election.errors import PermissionDenied, Unauthenticated
-from atomix_election.rpc.methods import ADMINISTRATION_METHODS, ELECTION_METHODS, SESSION_METHODS
+from atomix_election.rpc.methods import (
+    ADMINISTRATION_METHODS,
+    ELECTION_METHODS,
+    HEALTH_METHODS,
+    INSPECTION_METHODS,
+    REFLECTION_ALPHA_METHOD,
+    REFLECTION_METHOD,
+    SESSION_METHODS,
+)
 
-OBSERVE = {"GetTerm", "Events"}
-TAKE_PART = OBSERVE | {"Create", "Close", "Enter", "Withdraw", "KeepAlive", "End"}
-ALL = TAKE_PART | {"Anoint", "Promote", "Evict", "Forget"}
+ELECTION = "/atomix.election.v1.LeaderElection/"
+SESSIONS = "/atomix_election.v1.Sessions/"
+ADMINISTRATION = "/atomix_election.v1.Administration/"
+INSPECTION = "/atomix_election.v1.Inspection/"
+OBSERVE = {ELECTION + "GetTerm", ELECTION + "Events", INSPECTION + "List", INSPECTION + "Describe"}
+TAKE_PART = (
+    OBSERVE
+    | {ELECTION + name for name in ("Create", "Close", "Enter", "Withdraw")}
+    | {SESSIONS + name for name in ("KeepAlive", "End")}
+)
+ALL = TAKE_PART | {ELECTION + name for name in ("Anoint", "Promote", "Evict")} | {ADMINISTRATION + "Forget"}
+OPEN = {method.path for method in (*HEALTH_METHODS.values(), REFLECTION_METHOD, REFLECTION_ALPHA_METHOD)}
 MAY = {Role.OBSERVE: OBSERVE, Role.TAKE_PART: TAKE_PART, Role.ADMINISTER: ALL}
 
 A = Principal("a", {"x": Role.OBSERVE}, frozenset({digest_of("token-a"), digest_of("token-a-new")}))
@@ -21,8 +38,25 @@ ACCESS = Access((A, B, C))
 
 def test_every_method_of_the_wire_has_a_role() -> None:
     """One that was forgotten would need the highest, which hurts nobody but its users."""
-    methods = ELECTION_METHODS.keys() | SESSION_METHODS.keys() | ADMINISTRATION_METHODS.keys()
-    assert set(ROLE_OF_METHOD) >= methods == ALL
+    services = (ELECTION_METHODS, SESSION_METHODS, INSPECTION_METHODS, ADMINISTRATION_METHODS)
+    assert {method.path for service in services for method in service.values()} == ALL
+    assert set(ROLE_OF_METHOD) == ALL | OPEN
+
+
+def test_only_what_tells_nothing_of_elections_is_open_to_anybody() -> None:
+    """Health and reflection; and who comes by that way may do nothing else."""
+    assert {method for method in ROLE_OF_METHOD if is_open(method)} == OPEN
+    assert {method.split("/")[1] for method in OPEN} == {
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+    assert not is_open("/grpc.health.v1.Health/Shutdown")
+    assert not is_open("Check")
+    for method in OPEN:
+        assert NOBODY.may(method, "x")
+        NOBODY.check(method, "x")
+    assert not any(NOBODY.may(method, "x") for method in ALL)
 
 
 @pytest.mark.parametrize("method", sorted(ALL))
@@ -41,7 +75,7 @@ def test_what_each_role_may_do(role: Role, method: str) -> None:
 def test_of_two_roles_the_higher_one_counts() -> None:
     """Whether it was given here or everywhere."""
     for roles in ({"*": Role.OBSERVE, "x": Role.ADMINISTER}, {"*": Role.ADMINISTER, "x": Role.OBSERVE}):
-        assert Principal("p", roles).may("Evict", "x")
+        assert Principal("p", roles).may(ELECTION + "Evict", "x")
 
 
 def test_a_method_that_nobody_has_thought_of_needs_the_highest_role() -> None:
@@ -59,9 +93,9 @@ def test_anybody_may_do_all() -> None:
 def test_a_refusal_says_what_is_missing() -> None:
     """Who, what, where and which role."""
     with pytest.raises(PermissionDenied) as denied:
-        A.check("Enter", "x")
+        A.check(ELECTION + "Enter", "x")
     assert all(word in str(denied.value) for word in ("a may not call Enter", "'x'", "take_part"))
-    A.check("GetTerm", "x")
+    A.check(ELECTION + "GetTerm", "x")
 
 
 def test_a_token_is_its_owners() -> None:

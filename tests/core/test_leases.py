@@ -108,3 +108,16 @@ def test_the_longest_time_to_live_is_that_of_an_open_session() -> None:
     assert table.longest_ttl_s == 0.0
     table.grant(SessionId("n", "9", 9), 1.0, 6.0)
     assert table.longest_ttl_s == 1.0
+
+
+def test_what_is_left_of_a_lease() -> None:
+    """Until its deadline, never less than nothing; a held one has no end to come."""
+    table = opened()
+    assert table.left_s(SESSION, 4.0) == 6.0
+    table.renew(SESSION, 4.0)
+    assert table.left_s(SESSION, 4.0) == 10.0
+    assert table.left_s(SESSION, 20.0) == 0.0
+    table.hold(SESSION)
+    assert table.left_s(SESSION, 4.0) is None
+    table.release(SESSION, 5.0)
+    assert table.left_s(SESSION, 5.0) == 10.0

@@ -99,6 +99,11 @@ class RecordingStore:
         """See ``Store.elections``."""
         return self.memory.elections()
 
+    async def page(self, namespace: str, *, after: str, limit: int) -> list[tuple[str, Election]]:
+        """See ``Store.page``."""
+        self.reads += 1
+        return await self.memory.page(namespace, after=after, limit=limit)
+
     async def open_session(self, *args: Any, **kwargs: Any) -> SessionId:
         """See ``Store.open_session``."""
         return await self.memory.open_session(*args, **kwargs)

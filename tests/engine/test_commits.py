@@ -146,7 +146,7 @@ async def test_what_became_of_a_write_in_doubt_is_announced_when_it_is_known(
         assert session.leads
         await anyio.sleep(10 * LOOK_AGAIN_S)
         store.unreadable = False
-        await anyio.sleep(2 * LOOK_AGAIN_S)  # it may have looked at this very moment, and just before
+        await anyio.sleep(2 * LOOK_AGAIN_S)  # one may be over at this very moment
         assert bool(session.leads) == (not applied)
         await connection.enter(about("s"), "b")
         revisions = [(await anext(events)).term.revision for _ in range(1 + applied)]

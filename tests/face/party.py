@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from atomix_election import Client, Event, Term, connect
 from atomix_election.clock import SystemClock
 from atomix_election.model import DEFAULT_NAMESPACE
-from atomix_election.service import Call, ElectionService
+from atomix_election.service import Call, ElectionService, Service
 from atomix_election.targets import open_service
 
 TTL_S = 1.0
@@ -118,7 +118,7 @@ class Party:
             yield Mortal(service, f"mortal-{len(self._guests)}")
 
 
-def open_bare(target: str) -> AbstractAsyncContextManager[ElectionService]:
+def open_bare(target: str) -> AbstractAsyncContextManager[Service]:
     """Connect as the published clients do."""
     clock: dict[str, Any] = {"clock": SystemClock()} if "clock" in inspect.signature(open_service).parameters else {}
     return open_service(target, session_ttl_s=TTL_S, **clock)

@@ -55,8 +55,8 @@ async def test_watches_outlive_the_connection(anyio_backend: str) -> None:
                 await acting.election("e", candidate_id="a").enter()
                 for events in (one, two):
                     assert (await until(events, lambda term: term.leader == "a")).revision == 1
-                close.set()
                 await acting.election("e", candidate_id="a").withdraw()
+                close.set()
                 async with ElectionServer(port=int(target.rpartition(":")[2])), connect(target) as newcomer:
                     await newcomer.election("e", candidate_id="b").enter()
                     for events in (one, two):

@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup
 from atomix_election.core.campaign import Answer
 from atomix_election.errors import Unavailable
 from atomix_election.model import Event, Term
-from atomix_election.service import WATCH_BUFFER, Call, ElectionService, KeepAlive, Renewal
+from atomix_election.service import WATCH_BUFFER, Call, KeepAlive, Renewal, Service
 from atomix_election.testing.network import FaultyService
 
 
@@ -51,7 +51,7 @@ class Valve:
 class HeldService(FaultyService):
     """A ``FaultyService`` that can hold back messages of one kind, and notes when streams and renewals began."""
 
-    def __init__(self, server: Callable[[], ElectionService], tasks: TaskGroup, chance: random.Random) -> None:
+    def __init__(self, server: Callable[[], Service], tasks: TaskGroup, chance: random.Random) -> None:
         super().__init__(server, tasks, chance)
         self.answers = Valve()
         """Those to renewals, on their way back."""
@@ -72,14 +72,14 @@ class HeldService(FaultyService):
 
     @asynccontextmanager
     async def keep_alive(self, namespace: str, session: str) -> AsyncGenerator[KeepAlive]:
-        """See ``ElectionService.keep_alive``."""
+        """See ``Service.keep_alive``."""
         self.streams.append(anyio.current_time())
         async with super().keep_alive(namespace, session) as stream:
             yield _HeldKeepAlive(stream, self)
 
     @asynccontextmanager
     async def events(self, call: Call, *, buffer: int = WATCH_BUFFER) -> AsyncGenerator[AsyncIterator[Event]]:
-        """See ``ElectionService.events``."""
+        """See ``Service.events``."""
         async with super().events(call, buffer=buffer) as events:
             try:
                 yield _HeldEvents(events, self)
@@ -90,22 +90,22 @@ class HeldService(FaultyService):
                         await events.aclose()  # its reader was somewhere else when it was cancelled
 
     async def enter(self, call: Call, candidate_id: str) -> Term:
-        """See ``ElectionService.enter``."""
+        """See ``Service.enter``."""
         await self._sent(candidate_id)
         return await super().enter(call, candidate_id)
 
     async def withdraw(self, call: Call, candidate_id: str) -> Term:
-        """See ``ElectionService.withdraw``."""
+        """See ``Service.withdraw``."""
         await self._sent(candidate_id)
         return await super().withdraw(call, candidate_id)
 
     async def promote(self, call: Call, candidate_id: str) -> Term:
-        """See ``ElectionService.promote``."""
+        """See ``Service.promote``."""
         await self._sent(candidate_id)
         return await super().promote(call, candidate_id)
 
     async def get_term(self, call: Call) -> Term:
-        """See ``ElectionService.get_term``."""
+        """See ``Service.get_term``."""
         term = await super().get_term(call)
         await self.reads.passed()
         return term

@@ -34,14 +34,18 @@ async def test_lead_waits_until_leaders_from_before_have_ended() -> None:
     async with engine.running():
         start = anyio.current_time()
         ids = map(str, count())
+        connection = Connection(engine)
         keeper = SessionKeeper(
-            Connection(engine),
+            connection,
             "default",
             clock=VirtualClock(),
             ttl_s=TTL_S,
             new_session_id=lambda: next(ids),
             chance=lambda: 0.5,
         )
-        async with client_of(keeper) as client, client.election("e", candidate_id="a").lead() as leadership:
+        async with (
+            client_of(keeper, inspection=connection) as client,
+            client.election("e", candidate_id="a").lead() as leadership,
+        ):
             assert leadership.token == 1
             assert start + HOLD_S <= anyio.current_time() <= start + HOLD_S + PAUSE_S

@@ -14,7 +14,7 @@ from atomix_election.clock import Clock
 from atomix_election.engine import Connection, Engine, SessionLimits
 from atomix_election.errors import Unavailable
 from atomix_election.leadership import Candidates, SessionKeeper
-from atomix_election.service import Call, ElectionService
+from atomix_election.service import Call, Service
 from atomix_election.stores.memory import MemoryStore
 from atomix_election.testing import VirtualClock
 from tests.leadership.held import HeldService
@@ -56,7 +56,7 @@ class World:
         self._chance = random.Random(0)
         self._names = count()
 
-    def server(self) -> ElectionService:
+    def server(self) -> Service:
         """Return a connection to the engine."""
         if not self.up:
             raise Unavailable("nobody listens")
@@ -79,7 +79,7 @@ class World:
             new_session_id=lambda: f"{name}.{process}.{next(ids)}",
             chance=chance.random,
         )
-        async with client_of(keeper) as client:
+        async with client_of(keeper, inspection=service) as client:
             yield Replica(client, keeper, service, name)
 
     async def term(self) -> Term:

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from atomix_election.observer import NoObserver
 from atomix_election.rpc.client_connection import Endpoint
+from atomix_election.rpc.limits import ConnectionLimits
 from atomix_election.rpc.server import RpcServer
 from atomix_election.server import ElectionServer
-from atomix_election.service import ElectionService
+from atomix_election.service import Service
 from tests.rpc.raw import RawConnection, about, eventually, headers_of
 
 SESSION_TTL_S = 1.0
@@ -23,6 +25,17 @@ SESSION_TTL_S = 1.0
 def anyio_backend() -> str:
     """gRPC needs asyncio."""
     return "asyncio"
+
+
+class Rejections(NoObserver):
+    """Remembers why calls failed."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def rejected(self, reason: str) -> None:
+        """See ``Observer.rejected``."""
+        self.reasons.append(reason)
 
 
 @dataclass(eq=False)
@@ -39,9 +52,9 @@ class Served:
         return self.endpoint.port
 
     @cached_property
-    def inside(self) -> ElectionService:
+    def inside(self) -> Service:
         """A connection without a network."""
-        return self.rpc.connect()
+        return self.rpc._common.connect()
 
     @property
     def calls(self) -> int:
@@ -63,8 +76,9 @@ class Served:
 
 
 @pytest.fixture
-async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Served]:
-    """A server that leaves nothing behind when it is closed."""
+async def served(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Served]:
+    """A server that leaves nothing behind when it is closed. Its parameter are the limits of its connections."""
+    limits: ConnectionLimits | None = getattr(request, "param", None)
     made: list[RpcServer] = []
 
     class Recorded(RpcServer):
@@ -73,7 +87,7 @@ async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Served]:
             made.append(self)
 
     monkeypatch.setattr("atomix_election.server.RpcServer", Recorded)
-    async with ElectionServer(session_ttl=SESSION_TTL_S) as server:
+    async with ElectionServer(session_ttl=SESSION_TTL_S, connection_limits=limits) as server:
         (rpc,) = made
         host, _, port = server.target.removeprefix("grpc://").rpartition(":")
         async with RawConnection(int(port)) as honest:

@@ -1,7 +1,7 @@
 """Who may do what over the wire: every method, every role, two namespaces, one's own session and another's."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
@@ -17,16 +17,22 @@ from atomix_election import (
     Unauthenticated,
     connect,
 )
-from atomix_election.core.access import ROLE_OF_METHOD, Role, digest_of
+from atomix_election.core.access import NOBODY, ROLE_OF_METHOD, Role, digest_of, is_open
 from atomix_election.rpc.client import RpcClient
+from atomix_election.rpc.gate import Gate
+from atomix_election.rpc.methods import HEALTH_METHODS
 from atomix_election.service import Call, Renewal
 from atomix_election.targets import parse_endpoints
 from tests.certificates import Authority, write_access
+from tests.rpc.conftest import Rejections
 from tests.rpc.raw import RawConnection, about, headers_of
 
 pytestmark = pytest.mark.anyio
 
 SOON_S = 5.0
+ELECTION = "/atomix.election.v1.LeaderElection/"
+SESSIONS = "/atomix_election.v1.Sessions/"
+INSPECTION = "/atomix_election.v1.Inspection/"
 ROLES = {
     "observer": 'observe = ["own"]',
     "member": 'take_part = ["own"]',
@@ -99,18 +105,20 @@ async def forget(client: RpcClient, call: Call) -> None:
 
 
 ATTEMPTS: dict[str, Callable[[RpcClient, Call], Awaitable[object]]] = {
-    "GetTerm": lambda client, call: client.get_term(call),
-    "Events": watch,
-    "Create": lambda client, call: client.create(call),
-    "Close": lambda client, call: client.close(call),
-    "Enter": lambda client, call: client.enter(call, "another"),
-    "Withdraw": lambda client, call: client.withdraw(call, "another"),
-    "KeepAlive": keep_alive,
-    "End": lambda client, call: client.end_session(call.namespace, call.session),
-    "Anoint": lambda client, call: client.anoint(call, "candidate"),
-    "Promote": lambda client, call: client.promote(call, "candidate"),
-    "Evict": lambda client, call: client.evict(call, "candidate"),
-    "Forget": forget,
+    ELECTION + "GetTerm": lambda client, call: client.get_term(call),
+    ELECTION + "Events": watch,
+    ELECTION + "Create": lambda client, call: client.create(call),
+    ELECTION + "Close": lambda client, call: client.close(call),
+    ELECTION + "Enter": lambda client, call: client.enter(call, "another"),
+    ELECTION + "Withdraw": lambda client, call: client.withdraw(call, "another"),
+    SESSIONS + "KeepAlive": keep_alive,
+    SESSIONS + "End": lambda client, call: client.end_session(call.namespace, call.session),
+    ELECTION + "Anoint": lambda client, call: client.anoint(call, "candidate"),
+    ELECTION + "Promote": lambda client, call: client.promote(call, "candidate"),
+    ELECTION + "Evict": lambda client, call: client.evict(call, "candidate"),
+    INSPECTION + "List": lambda client, call: client.list_elections(call.namespace),
+    "/atomix_election.v1.Administration/Forget": forget,
+    INSPECTION + "Describe": lambda client, call: client.describe(call),
 }
 
 
@@ -125,26 +133,31 @@ async def refusal(attempt: Awaitable[object]) -> ElectionError | None:
 
 
 def test_every_method_is_tried() -> None:
-    """None is forgotten here when there is a new one."""
-    assert set(ATTEMPTS) == set(ROLE_OF_METHOD)
+    """None is forgotten here when there is a new one; what is open to anybody has a test of its own."""
+    assert set(ATTEMPTS) == {method for method in ROLE_OF_METHOD if not is_open(method)}
 
 
 @pytest.mark.parametrize("method", ATTEMPTS)
 @pytest.mark.parametrize("who", ROLE_OF)
 async def test_the_matrix(secured: Secured, who: str, method: str) -> None:
-    """A role counts in its namespace, and another's session is out of reach for everybody."""
-    enough = ROLE_OF[who] >= ROLE_OF_METHOD[method]
+    """A role counts in its namespace, and another's session is out of reach for everybody.
+
+    Who only looks at elections needs no session, so that it does not matter whose id the call carries.
+    """
+    needed = ROLE_OF_METHOD[method]
+    assert needed is not None
+    enough = ROLE_OF[who] >= needed
     async with secured.client(secured.tokens[who]) as client:
-        if ROLE_OF[who] >= Role.TAKE_PART and method != "KeepAlive":
+        if ROLE_OF[who] >= Role.TAKE_PART and method != SESSIONS + "KeepAlive":
             await own_session(client, Call("e", "own", "mine"))
         for namespace, session in (("own", "theirs"), ("other", "theirs"), ("other", "mine"), ("own", "mine")):
             error = await refusal(ATTEMPTS[method](client, Call("e", namespace, session)))
             if namespace == "other" or not enough:
                 assert type(error) is PermissionDenied
-                assert f"{who} may not call {method} in namespace '{namespace}'" in str(error)
+                assert f"{who} may not call {method.rpartition('/')[2]} in namespace '{namespace}'" in str(error)
                 unknown = await refusal(ATTEMPTS[method](client, Call("unknown", namespace, session)))
                 assert str(unknown) == str(error), "it must not tell whether there is such an election"
-            elif session == "theirs":
+            elif session == "theirs" and not method.startswith(INSPECTION):
                 assert type(error) is PermissionDenied
                 assert "belongs to another principal" in str(error)
             else:
@@ -160,6 +173,38 @@ async def test_without_credentials_nothing_is_allowed(secured: Secured, method: 
                 error = await refusal(ATTEMPTS[method](client, Call(election, "own", "theirs")))
                 assert type(error) is Unauthenticated
                 assert reason in str(error)
+
+
+@pytest.mark.parametrize("method", sorted(filter(is_open, ROLE_OF_METHOD)))
+async def test_what_is_open_is_there_for_anybody(secured: Secured, method: str) -> None:
+    """It is answered without credentials, with bad ones, and where only certificates are asked for."""
+    for credentials in ([], [("authorization", "Bearer wrong")], [("authorization", "nonsense")]):
+        async with RawConnection(secured.port) as connection:
+            stream = connection.begin(headers_of(method, *credentials))
+            connection.send(stream, b"\0\0\0\0\0", end=True)
+            await connection.until(lambda stream=stream: bool(connection.answers[stream].messages))
+            refused = await connection.call(headers_of("GetTerm", *about("e", "", "own"), *credentials))
+            assert (refused.status, refused.error) == (16, "Unauthenticated")
+    assert Gate(needs_certificate=True).admit(replace(HEALTH_METHODS["Check"], path=method), [], {}) is NOBODY
+
+
+async def test_refusals_are_counted_by_their_reason(tmp_path: Path) -> None:
+    """Also those of streams that end because a token is withdrawn."""
+    file = tmp_path / "counted.toml"
+    tokens = write_access(file, ROLES)
+    observer = Rejections()
+    async with ElectionServer(access=file, observer=observer) as server:
+        secured = Secured(server, file, tokens)
+        for token in (None, "wrong", tokens["observer"]):
+            async with secured.client(token) as client:
+                assert await refusal(client.evict(Call("e", "own"), "a"))
+        assert observer.reasons == ["Unauthenticated", "Unauthenticated", "PermissionDenied"]
+        async with secured.client(tokens["member"]) as member, member.events(Call("e", "own")) as events:
+            await anext(events)
+            secured.change(digest_of(tokens["member"]).hex(), by=digest_of("another").hex())
+            with pytest.raises(Unauthenticated):
+                await anext(events)
+        assert observer.reasons[3:4] == ["Unauthenticated"]
 
 
 async def test_one_connection_may_carry_several_principals(secured: Secured) -> None:

@@ -7,6 +7,7 @@ import h2.errors
 import h2.settings
 import pytest
 
+from atomix_election.rpc.limits import ConnectionLimits
 from tests.rpc.conftest import SESSION_TTL_S, Served
 from tests.rpc.raw import RawConnection, about, headers_of, message
 
@@ -141,15 +142,16 @@ async def test_a_flood_of_resets_leaves_nothing_behind(served: Served) -> None:
     await served.until_idle()
 
 
-async def test_one_stream_too_many_is_refused_alone(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("served", [ConnectionLimits(max_calls_per_connection=5)], indirect=True)
+async def test_one_stream_too_many_is_refused_alone(served: Served) -> None:
     """The limit of streams costs the call that reaches it, not the calls that are open."""
-    monkeypatch.setattr("atomix_election.rpc.server.MAX_STREAMS_PER_CONNECTION", 5)
     async with RawConnection(served.port) as raw:
         streams = [raw.begin(headers_of("Events", *about())) for _ in range(6)]
         for stream in streams[:-1]:
             raw.send(stream, message(b""), end=True)
         refused = await raw.ended(streams[-1])
-        assert refused.status == 8 or refused.reset == h2.errors.ErrorCodes.REFUSED_STREAM
+        assert (refused.status, refused.error) == (8, "LimitExceeded")
+        assert "serve --max-calls-per-connection" in refused.headers["grpc-message"]
         await raw.until(lambda: all(len(raw.answers[each].messages) == 1 for each in streams[:-1]))
         assert not any(raw.answers[each].ended for each in streams[:-1])
 

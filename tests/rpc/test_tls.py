@@ -12,6 +12,7 @@ import pytest
 from atomix_election import (
     Client,
     ClientTls,
+    ConnectionLimits,
     ElectionError,
     ElectionServer,
     InvalidRequest,
@@ -52,6 +53,28 @@ async def test_a_leader_leads_over_tls(authority: Authority) -> None:
         election = LeaderElection("e", target=server.target, candidate_id="a", tls=authority.client())
         async with election, election.lead() as leadership:
             assert leadership.term.leader == "a"
+
+
+async def test_limits_hold_over_tls(authority: Authority) -> None:
+    """One connection too many is told so once TLS is up, and one that says nothing then is closed."""
+    limits = ConnectionLimits(max_connections=2, header_timeout_s=0.2)
+    async with ElectionServer(tls=authority.server(), connection_limits=limits) as server:
+        host, _, port = server.target.removeprefix("grpcs://").rpartition(":")
+
+        async def last_words() -> bytes:
+            reader, writer = await asyncio.open_connection(host, int(port), ssl=authority.client().context())
+            with anyio.fail_after(SOON_S):
+                heard = await reader.read()
+            writer.transport.abort()
+            return heard
+
+        async with connected(server, authority.client()) as client:
+            await client.election("e").get_term()
+            assert b"serve --header-timeout" in await last_words()
+            async with connected(server, authority.client()) as second:
+                await second.election("e").get_term()
+                assert b"serve --max-connections" in await last_words()
+            await client.election("e").get_term()
 
 
 async def test_what_is_negotiated(authority: Authority) -> None:

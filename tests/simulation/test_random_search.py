@@ -91,7 +91,7 @@ def _enters_at_the_front(patch: pytest.MonkeyPatch) -> None:
 
 
 def _number_stays(patch: pytest.MonkeyPatch) -> None:
-    def count(before: Election, after: Election, _: int) -> Election:
+    def count(before: Election, _: object, after: Election, *_more: object) -> Election:
         return after if after == before else election.replace(after, number=1, revision=before.revision + 1)
 
     patch.setattr(election, "_count", count)

@@ -1,6 +1,7 @@
 """Records: whatever is written is read, and nothing else."""
 
 import json
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -28,6 +29,8 @@ ELECTION = Election(
     frozenset({A, B}),
     MappingProxyType({A: 5, C: 0}),
     (Displaced(Candidate("c", C), 2), Displaced(Candidate("a", B), 1)),
+    MappingProxyType({Candidate("a", A): 1767578400.25}),
+    1767578401.5,
 )
 FIELDS: dict[str, Any] = json.loads(encode_election(ELECTION))
 SESSION_FIELDS: dict[str, Any] = json.loads(encode_session(StoredSession(A, 1.5, kept_alive=True)))
@@ -44,11 +47,15 @@ elections = st.builds(
     st.dictionaries(sessions, numbers, max_size=3).map(MappingProxyType),
     st.lists(st.builds(Displaced, st.builds(Candidate, texts, sessions), numbers), max_size=3).map(tuple),
 )
+times = st.floats(allow_nan=False, allow_infinity=False)
 
 
-@given(elections)
-def test_every_election_is_read_as_it_was_written(election: Election) -> None:
-    """All of its fields, and its sessions' full identity."""
+@given(elections, st.data())
+def test_every_election_is_read_as_it_was_written(election: Election, data: st.DataObject) -> None:
+    """All of its fields, its sessions' full identity, and the times that are known, to the last bit."""
+    known = [each for each in election.candidates if data.draw(st.booleans())]
+    entered_at = MappingProxyType({each: data.draw(times) for each in known})
+    election = replace(election, entered_at=entered_at, began_at=data.draw(times))
     assert decode_election(encode_election(election)) == election
 
 
@@ -68,6 +75,8 @@ def test_equal_elections_have_equal_records() -> None:
         frozenset([B, A]),
         MappingProxyType({C: 0, A: 5}),
         ELECTION.displaced,
+        ELECTION.entered_at,
+        ELECTION.began_at,
     )
     assert encode_election(backwards) == encode_election(ELECTION)
 
@@ -79,10 +88,11 @@ def test_every_field_of_an_election_is_in_the_record() -> None:
         "number": 3,
         "revision": 7,
         "sessions": [["default", "s", 1], ["default", "s", 2], ["other", "t", 3]],
-        "candidates": [{"id": "a", "session": 0}, {"id": "候補 b", "session": 1}],
+        "candidates": [{"id": "a", "session": 0, "entered_at": 1767578400.25}, {"id": "候補 b", "session": 1}],
         "registered": [0, 1],
         "operations": [[0, 5], [2, 0]],
         "displaced": [{"id": "c", "session": 2, "number": 2}, {"id": "a", "session": 1, "number": 1}],
+        "began_at": 1767578401.5,
     }
     assert SESSION_FIELDS == {"version": 1, "session": ["default", "s", 1], "ttl_s": 1.5, "kept_alive": True}
 
@@ -142,6 +152,9 @@ def _changed(fields: dict[str, Any], *path: Any, to: Any) -> bytes:
         _changed(FIELDS, "operations", 0, to=[0]),
         _changed(FIELDS, "displaced", 0, "number", to=None),
         _changed(FIELDS, "more", to=1),
+        *[_changed(FIELDS, "began_at", to=value) for value in (True, "1", [1], float("inf"), float("nan"))],
+        *[_changed(FIELDS, "candidates", 0, "entered_at", to=value) for value in (True, "1", float("inf"), {})],
+        encode_election(ELECTION).replace(b"1767578401.5", b"1e999"),
     ],
     ids=lambda record: record[:60],
 )

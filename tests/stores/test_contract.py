@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -329,3 +330,39 @@ async def test_a_store_that_was_not_restored_holds_nobody_off(store: Store) -> N
     assert store.hold_s is None
     await store.end_hold()
     assert store.hold_s is None
+
+
+async def test_pages_go_through_a_namespace_in_order_of_names(store: Store) -> None:
+    """Each election once, in its newest state, whatever the size of the page; what was added since is found too."""
+    names = ["b", "a", "B", "a-", "c.1", "c.10", "c.2", "~"]
+    for name in names:
+        await store.write(ElectionId("default", name), ELECTION, expected=0)
+    record = await store.read(ElectionId("default", "a"))
+    await store.write(ElectionId("default", "a"), Election(number=1), expected=record.version)
+    await store.write(E2, ELECTION, expected=0)
+    assert await store.page("default", after="", limit=2) == [("B", ELECTION), ("a", Election(number=1))]
+    assert await store.page("default", after="a", limit=1) == [("a-", ELECTION)]
+    await store.write(ElectionId("default", "aa"), ELECTION, expected=0)
+    for limit in (1, 3, 100):
+        listed: list[str] = []
+        while page := await store.page("default", after=listed[-1] if listed else "", limit=limit):
+            assert len(page) <= limit
+            listed += [name for name, _ in page]
+        assert listed == sorted([*names, "aa"])
+
+
+async def test_a_page_begins_after_a_name_that_need_not_be_there(store: Store) -> None:
+    """And nothing comes after the last one, nor in a namespace without elections."""
+    for name in ("a", "c"):
+        await store.write(ElectionId("default", name), ELECTION, expected=0)
+    assert [name for name, _ in await store.page("default", after="b", limit=9)] == ["c"]
+    assert await store.page("default", after="c", limit=9) == []
+    assert await store.page("nowhere", after="", limit=9) == []
+
+
+async def test_times_are_kept(store: Store) -> None:
+    """They are part of an election."""
+    times = MappingProxyType(dict.fromkeys(ELECTION.candidates, 17.25))
+    await store.write(E1, replace(ELECTION, entered_at=times, began_at=4.5), expected=0)
+    read = (await store.read(E1)).election
+    assert (read.entered_at, read.began_at) == (times, 4.5)

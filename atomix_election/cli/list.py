@@ -1,0 +1,101 @@
+"""``atomix-election list``: print the elections of a namespace that were ever entered, in order of their names.
+
+They are printed as they come, a page at a time. With ``--json`` each election is one object in a line of its own::
+
+    {"election": str, "leader": str or null, "candidate_count": int, "number": int, "revision": int,
+     "began_at": str or null}
+
+``candidate_count`` counts all who stand in it, the leader too; ``began_at`` is when the current term began, in ISO 8601
+and UTC, by the server's wall clock; null when nobody leads, or it is not known.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+
+import anyio
+
+from atomix_election.cli.options import Commands, add_client_options, add_command, connecting, local_time, utc_time
+from atomix_election.model import ElectionSummary
+from atomix_election.service import PAGE_SIZE
+
+_COLUMNS = ("ELECTION", "LEADER", "CANDIDATES", "TERM", "REVISION", "SINCE")
+_Row = tuple[str, ...]
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(commands, "list", "List the elections of a namespace, with who leads each.", _run)
+    add_client_options(parser, election=False)
+
+
+def _run(options: argparse.Namespace) -> int:
+    anyio.run(_list, options)
+    return 0
+
+
+async def _list(options: argparse.Namespace) -> None:
+    table = _Table()
+    async with connecting(options) as client:
+        page: list[ElectionSummary] = []
+        async for each in client.list_elections(page_size=PAGE_SIZE):
+            page.append(each)
+            if len(page) == PAGE_SIZE:
+                _print(page, table, as_json=options.json)
+                page.clear()
+        _print(page, table, as_json=options.json)
+    if not options.json and not table.begun:
+        print(f"namespace {options.namespace} has no elections")
+
+
+def _print(page: Iterable[ElectionSummary], table: "_Table", *, as_json: bool) -> None:
+    if as_json:
+        for each in page:
+            print(_json(each))
+    else:
+        table.add([_row(each) for each in page])
+    sys.stdout.flush()
+
+
+def _json(summary: ElectionSummary) -> str:
+    return json.dumps(
+        {
+            "election": summary.name,
+            "leader": summary.leader,
+            "candidate_count": summary.candidate_count,
+            "number": summary.number,
+            "revision": summary.revision,
+            "began_at": utc_time(summary.began_at),
+        }
+    )
+
+
+def _row(summary: ElectionSummary) -> _Row:
+    return (
+        summary.name,
+        summary.leader or "(nobody)",
+        str(summary.candidate_count),
+        str(summary.number),
+        str(summary.revision),
+        local_time(summary.began_at),
+    )
+
+
+class _Table:
+    """Rows in columns. The widths are those of what has come so far, as the rest is not known yet."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        self._widths = [len(column) for column in _COLUMNS]
+
+    def add(self, rows: list[_Row]) -> None:
+        """Print more rows, and before the first of them what the columns are."""
+        if not rows:
+            return
+        for row in rows:
+            self._widths = [max(width, len(cell)) for width, cell in zip(self._widths, row, strict=True)]
+        for row in rows if self.begun else [_COLUMNS, *rows]:
+            cells = (cell.ljust(width) for cell, width in zip(row, self._widths, strict=True))
+            print("  ".join(cells).rstrip())
+        self.begun = True

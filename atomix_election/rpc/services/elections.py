@@ -1,0 +1,87 @@
+"""The published service, ``atomix.election.v1.LeaderElection``."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import betterproto2
+
+from atomix_election.rpc._generated.atomix.election import v1
+from atomix_election.rpc.call import STORE_KEY, ServerCall, call_of
+from atomix_election.rpc.convert import event_message, term_message
+from atomix_election.rpc.methods import ELECTION_METHODS, Method
+from atomix_election.rpc.services.base import ServedConnection, ServedMethod
+from atomix_election.service import Call, ElectionService
+
+
+async def _create(service: ElectionService, call: Call, _: Any) -> betterproto2.Message:
+    await service.create(call)
+    return v1.CreateResponse()
+
+
+async def _close(service: ElectionService, call: Call, _: Any) -> betterproto2.Message:
+    await service.close(call)
+    return v1.CloseResponse()
+
+
+async def _enter(service: ElectionService, call: Call, request: v1.EnterRequest) -> betterproto2.Message:
+    return v1.EnterResponse(term=term_message(await service.enter(call, request.candidate_id)))
+
+
+async def _withdraw(service: ElectionService, call: Call, request: v1.WithdrawRequest) -> betterproto2.Message:
+    return v1.WithdrawResponse(term=term_message(await service.withdraw(call, request.candidate_id)))
+
+
+async def _anoint(service: ElectionService, call: Call, request: v1.AnointRequest) -> betterproto2.Message:
+    return v1.AnointResponse(term=term_message(await service.anoint(call, request.candidate_id)))
+
+
+async def _promote(service: ElectionService, call: Call, request: v1.PromoteRequest) -> betterproto2.Message:
+    return v1.PromoteResponse(term=term_message(await service.promote(call, request.candidate_id)))
+
+
+async def _evict(service: ElectionService, call: Call, request: v1.EvictRequest) -> betterproto2.Message:
+    return v1.EvictResponse(term=term_message(await service.evict(call, request.candidate_id)))
+
+
+async def _get_term(service: ElectionService, call: Call, _: Any) -> betterproto2.Message:
+    return v1.GetTermResponse(term=term_message(await service.get_term(call)))
+
+
+async def _events(service: ServedConnection, call: ServerCall) -> None:
+    """Send the events of an election until somebody ends the watch."""
+    about = call_of(call.headers)
+    await call.read(v1.EventsRequest)
+    call.add_header(STORE_KEY, service.store_id)
+    async with service.events(about) as events:
+        async for event in events:
+            await call.send(partial(event_message, event))
+
+
+_Answer = Callable[[ElectionService, Call, Any], Awaitable[betterproto2.Message]]
+_UNARY: dict[str, _Answer] = {
+    "Create": _create,
+    "Close": _close,
+    "Enter": _enter,
+    "Withdraw": _withdraw,
+    "Anoint": _anoint,
+    "Promote": _promote,
+    "Evict": _evict,
+    "GetTerm": _get_term,
+}
+
+
+def _unary(method: Method, answer: _Answer) -> ServedMethod:
+    async def serve(service: ServedConnection, call: ServerCall) -> None:
+        about = call_of(call.headers)
+        request = await call.read(method.request)
+        message = await answer(service, about, request)
+        await call.send(lambda: message)
+
+    return ServedMethod(method, serve, writes=method.name != "GetTerm")
+
+
+METHODS = (
+    *(_unary(ELECTION_METHODS[name], answer) for name, answer in _UNARY.items()),
+    ServedMethod(ELECTION_METHODS["Events"], _events, endless=True),
+)

@@ -1,0 +1,171 @@
+"""Metrics, scraped over HTTP as Prometheus does it, against what was done."""
+
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import AsyncGenerator
+
+import anyio
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from atomix_election import CandidateTaken, ElectionServer, Unavailable, connect
+from atomix_election.clock import SystemClock
+from atomix_election.metrics import PrometheusObserver, serve_metrics
+from atomix_election.rpc.client_connection import Endpoint
+from atomix_election.service import Call
+from atomix_election.targets import open_service
+from tests.rpc.raw import RawConnection, about, headers_of
+
+pytestmark = pytest.mark.anyio
+
+SESSION_TTL_S = 30.0
+Samples = dict[tuple[str, tuple[str, ...]], float]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """gRPC needs asyncio."""
+    return "asyncio"
+
+
+class Monitored:
+    """A server, and where its metrics are."""
+
+    def __init__(self, target: str, url: str) -> None:
+        self.target = target
+        self._url = url
+
+    async def scrape(self) -> Samples:
+        """Return every sample of this package, by its name without prefix and the values of its labels."""
+        text = await anyio.to_thread.run_sync(_get, self._url)
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        return {
+            (sample.name.removeprefix("atomix_election_"), tuple(sample.labels.values())): sample.value
+            for sample in samples
+            if sample.name.startswith("atomix_election_") and not sample.name.endswith(("_bucket", "_created"))
+        }
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the server listens."""
+        host, _, port = self.target.removeprefix("grpc://").rpartition(":")
+        return Endpoint(host, int(port))
+
+
+def _get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as response:
+        return response.read().decode()
+
+
+@pytest.fixture
+async def monitored(anyio_backend: str) -> AsyncGenerator[Monitored]:
+    """A server that is counted from its start."""
+    threads = threading.active_count()
+    observer = PrometheusObserver()
+    server = ElectionServer(observer=observer, session_ttl=SESSION_TTL_S)
+    async with serve_metrics(observer, "127.0.0.1", 0) as url, server:
+        yield Monitored(server.target, url)
+    leftover = [each for each in threading.enumerate() if "AnyIO" not in each.name]
+    assert len(leftover) <= threads
+
+
+async def test_nothing_was_done(monitored: Monitored) -> None:
+    """Gauges are there from the start, so that a graph begins at zero."""
+    samples = await monitored.scrape()
+    wanted = ("elections", "leaders", "watchers", "connections")
+    assert {name: samples[name, ()] for name in wanted} == dict.fromkeys(wanted, 0)
+    assert (samples["sessions", ("renewals",)], samples["sessions", ("connections",)]) == (0, 0)
+    ((python, version),) = [labels for name, labels in samples if name == "build_info"]
+    assert version
+    assert python == sys.version.split()[0]
+
+
+async def test_what_is_there_and_what_was_done(monitored: Monitored) -> None:
+    """Each number is that of what this test does."""
+    async with (
+        connect(monitored.target) as client,
+        open_service(monitored.target, session_ttl_s=SESSION_TTL_S, clock=SystemClock()) as published,
+    ):
+        one, two = client.election("one", candidate_id="a"), client.election("two", candidate_id="a")
+        for election in (one, two):
+            await election.enter()
+        await two.withdraw()
+        call = Call("one", session="s")
+        await published.create(call)
+        await published.enter(call, "b")
+        with pytest.raises(CandidateTaken):
+            await published.enter(call, "a")
+        await published.anoint(call, "b")
+        async with one.events() as events:
+            await anext(events)
+            samples = await monitored.scrape()
+        for labels, value in {
+            ("elections", ()): 2,
+            ("leaders", ()): 1,
+            ("sessions", ("renewals",)): 1,
+            ("sessions", ("connections",)): 1,
+            ("connections", ()): 2,
+            ("watchers", ()): 1,
+            ("leader_changes_total", ("entered",)): 2,
+            ("leader_changes_total", ("withdrew",)): 1,
+            ("leader_changes_total", ("anointed",)): 1,
+            ("commands_total", ("Enter", "changed")): 3,
+            ("commands_total", ("Enter", "CandidateTaken")): 1,
+            ("commands_total", ("Anoint", "changed")): 1,
+            ("rejected_calls_total", ("CandidateTaken",)): 1,
+            ("call_seconds_count", ("/atomix.election.v1.LeaderElection/Enter", "OK")): 3,
+            ("call_seconds_count", ("/atomix.election.v1.LeaderElection/Enter", "ALREADY_EXISTS")): 1,
+            ("call_seconds_count", ("/atomix.election.v1.LeaderElection/Anoint", "OK")): 1,
+        }.items():
+            assert samples[labels] == value, labels
+        assert samples["renewals_total", ()] >= 1
+        assert samples["commit_seconds_count", ()] >= 5
+        assert 0 < samples["call_seconds_sum", ("/atomix.election.v1.LeaderElection/Enter", "OK")] < 10
+    samples = await monitored.scrape()
+    assert samples["watchers", ()] == 0
+    assert samples["sessions", ("renewals",)] == 0
+
+
+async def test_what_strangers_send_makes_no_new_series(monitored: Monitored) -> None:
+    """Methods that do not exist are one, whatever they are called."""
+    async with RawConnection(monitored.endpoint.port) as raw:
+        for number in range(5):
+            answer = await raw.call(headers_of(f"/no.such.Service/Method{number}", *about()))
+            assert answer.status == 12
+    samples = await monitored.scrape()
+    calls = {labels for name, labels in samples if name == "call_seconds_count"}
+    assert calls == {("unknown", "UNIMPLEMENTED")}
+    assert samples["rejected_calls_total", ("InvalidRequest",)] == 5
+
+
+async def test_an_address_in_use_is_a_failure_in_words(monitored: Monitored) -> None:
+    """It names the address."""
+    with pytest.raises(Unavailable, match=f"cannot serve metrics on 127.0.0.1:{monitored.endpoint.port}"):
+        async with serve_metrics(PrometheusObserver(), *monitored.endpoint):
+            raise AssertionError("it is taken")
+
+
+def test_without_the_extra_it_is_said_what_to_install() -> None:
+    """And the rest of the package works, as nothing else imports it."""
+    script = """
+import sys
+sys.modules["prometheus_client"] = None
+sys.modules["pythonjsonlogger"] = None
+from atomix_election.cli import main
+serve = ["serve", "--listen", "127.0.0.1:0"]
+assert main([*serve, "--metrics", "127.0.0.1:0"]) == 2
+assert main([*serve, "--log-format", "json"]) == 2
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
+    for what in ("metrics need the package prometheus_client", "json needs the package python-json-logger"):
+        assert what in ended.stderr
+    assert ended.stderr.count("pip install 'atomix-election[server]'") == 2
+
+
+def test_metrics_are_imported_only_when_they_are_asked_for() -> None:
+    """They would double the time that a command takes to start."""
+    script = "import sys, atomix_election.cli; sys.exit('prometheus_client' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

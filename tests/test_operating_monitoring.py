@@ -1,0 +1,121 @@
+"""The section "Monitoring and shutdown" of docs/operating.md: its commands are run, what it lists is what there is."""
+
+import json
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from atomix_election.engine import report
+from atomix_election.metrics import PrometheusObserver
+from atomix_election.rpc.server import CLOSE_TIMEOUT_S, DRAIN_TIMEOUT_S
+from tests.cli.processes import Running, enter, run
+
+PROJECT = Path(__file__).parents[1]
+SECTION = (
+    (PROJECT / "docs" / "operating.md").read_text().partition("## Monitoring and shutdown")[2].partition("\n## ")[0]
+)
+COMMANDS = re.findall(r"^    (\S.*)$", re.sub(r"```.*?```", "", SECTION, flags=re.DOTALL), re.MULTILINE)
+
+
+def command(beginning: str) -> list[str]:
+    """Return the words after the beginning of the one command that begins so."""
+    (found,) = [each for each in COMMANDS if each == beginning or each.startswith(f"{beginning} ")]
+    return shlex.split(found.removeprefix(beginning))
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+def test_every_command_is_known_to_this_test() -> None:
+    """A new one needs its run here."""
+    assert [each.split(" --")[0].split(" http")[0] for each in COMMANDS] == [
+        "atomix-election list",
+        "atomix-election describe nightly-report",
+        "atomix-election list",
+        "pip install 'atomix-election[server]'",
+        "atomix-election serve",
+        "curl",
+        "systemd-analyze verify contrib/systemd/atomix-election.service",
+    ]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_commands_do_what_is_said(tmp_path: Path) -> None:
+    """The server as it stands there but for its ports, and with it the rest."""
+    ports = {"5678": str(free_port()), "9464": str(free_port())}
+
+    def replaced(words: list[str]) -> list[str]:
+        return [re.sub(r"\b(5678|9464)\b", lambda match: ports[match[0]], word) for word in words]
+
+    with Running("serve", *replaced(command("atomix-election serve")), cwd=tmp_path) as server:
+        target = server.target()
+        assert target.endswith(f":{ports['5678']}")
+        enter(target, "nightly-report", "node-1", "node-2")
+        variables = {"ATOMIX_ELECTION_TARGET": target}
+        listed = run("list", variables=variables)
+        assert "nightly-report" in listed.stdout
+        described = run("describe", "nightly-report", variables=variables)
+        assert "node-2" in described.stdout
+        assert json.loads(run("list", "--json", variables=variables).stdout)["leader"] == "node-1"
+        scraped = subprocess.run(
+            ["curl", *replaced(command("curl"))], capture_output=True, text=True, timeout=20, check=False
+        )
+        assert "\natomix_election_leaders 1.0\n" in scraped.stdout
+        status, _, log = server.end(signal.SIGTERM)
+    assert status == 0
+    assert "leader_changed" in [json.loads(line).get("event") for line in log.splitlines()]
+
+
+def test_the_extra_is_there() -> None:
+    """With all that this section needs."""
+    (extra,) = re.findall(r"\[(\w+)\]", command("pip install")[0])
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    needed = " ".join(project["optional-dependencies"][extra])
+    assert "prometheus_client" in needed
+    assert "python-json-logger" in needed
+
+
+def test_the_metrics_that_are_listed_are_those_that_there_are() -> None:
+    """With their labels."""
+    observer = PrometheusObserver()
+    registered = {
+        name for name in observer.registry._names_to_collectors if not name.endswith(("_created", "_count", "_sum"))
+    }
+    ours = {name for name in registered if name.startswith("atomix_election_") and not name.endswith("_bucket")}
+    listed = {name for name, _ in re.findall(r"^\| `(atomix_election_\w+)(\{[\w,]+\})?` \|", SECTION, re.MULTILINE)}
+    counters = {name for name in ours if name + "_total" in ours}
+    assert listed == ours - counters
+
+
+def test_the_causes_that_are_listed_are_those_that_there_are() -> None:
+    """In the row of their metric."""
+    (row,) = re.findall(r"leader_changes_total\{cause\}` \| (.*) \|", SECTION)
+    causes = {*report.CAUSES.values(), report.ENDED, report.EXPIRED, report.DISCONNECTED, report.UNCERTAIN}
+    assert set(re.findall(r"`(\w+)`", row)) == causes
+
+
+def test_the_bounds_that_are_said_are_those_of_the_server() -> None:
+    """How long calls are waited for, and the whole of it."""
+    assert f"for at most {DRAIN_TIMEOUT_S:g} s" in SECTION
+    assert f"takes at most {DRAIN_TIMEOUT_S + 2 * CLOSE_TIMEOUT_S:g} s" in SECTION
+
+
+def test_the_line_that_is_shown_has_the_members_of_a_real_one(tmp_path: Path) -> None:
+    """All of them."""
+    (shown,) = re.findall(r"```json\n(.*?)```", SECTION, re.DOTALL)
+    with Running("serve", "--listen", "127.0.0.1:0", "--log-format", "json", cwd=tmp_path) as server:
+        enter(server.target(), "e", "a")
+        _, _, log = server.end(signal.SIGTERM)
+    lines = [json.loads(line) for line in log.splitlines()]
+    (real,) = [line for line in lines if line.get("event") == "leader_changed"]
+    assert json.loads(shown).keys() == real.keys()
