@@ -7,9 +7,10 @@ import pytest
 
 from atomix_election.core.commands import Close as CloseElection
 from atomix_election.core.commands import Command, Create, Enter, Forget, Withdraw
-from atomix_election.engine import Connection, Engine
-from atomix_election.errors import InvalidRequest, StoreError
+from atomix_election.engine import Connection, ElectionLimits, Engine
+from atomix_election.errors import InvalidRequest, LimitExceeded, StoreError
 from atomix_election.model import ElectionId, Event, EventType, Term
+from atomix_election.testing import VirtualClock
 from tests.engine.fakes import RecordingStore, about, stand
 
 pytestmark = pytest.mark.anyio
@@ -158,3 +159,15 @@ async def test_forgetting_does_not_wait_behind_other_elections(engine: Engine, s
             tasks.start_soon(partial(engine.submit, ElectionId("default", name), Enter("a", session.id)))
         tasks.start_soon(engine.forget, E)
     assert anyio.current_time() == start + 1.0
+
+
+async def test_a_forgotten_election_makes_room_for_another(store: RecordingStore) -> None:
+    """The limit on elections does not fill for good; one that was never there makes no room."""
+    engine = Engine(store, clock=VirtualClock(), election_limits=ElectionLimits(max_elections=1))
+    async with engine.running():
+        for name in ("e", "f", "g"):
+            await _use(engine, name)
+            await engine.forget(ElectionId("default", "never"))
+            with pytest.raises(LimitExceeded, match="max_elections"):
+                await stand(Connection(engine), "t", "a", "one-more")
+            await engine.forget(ElectionId("default", name))

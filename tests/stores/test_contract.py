@@ -263,11 +263,15 @@ async def test_a_forgotten_election_is_gone_and_goes_on_above_what_it_had(store:
     assert left == Record(Election(number=3, revision=7), version=0)
     assert await store.read(E1) == left
     assert [each async for each in store.elections()] == [(E2, ELECTION)]
+    assert await store.page(E1.namespace, after="", limit=9) == []
     assert await store.read(E2) == kept
     again = await store.write(E1, ELECTION, expected=0)
     assert again is not None
     assert again.version not in (0, written.version)
     assert await store.read(E1) == again
+    assert await store.page(E1.namespace, after="", limit=9) == [(E1.name, ELECTION)]
+    assert await store.forget(E1, expected=again.version)
+    assert await store.page(E1.namespace, after="", limit=9) == []
 
 
 async def test_forgetting_with_another_version_changes_nothing(store: Store) -> None:
