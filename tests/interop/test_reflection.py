@@ -19,6 +19,7 @@ from tests.interop.peer import WAIT_S, Peer
 VERSIONS = ("grpc.reflection.v1", "grpc.reflection.v1alpha")
 SERVICES = {
     "atomix.election.v1.LeaderElection",
+    "atomix_election.v1.Administration",
     "atomix_election.v1.Inspection",
     "atomix_election.v1.Sessions",
     "grpc.health.v1.Health",
