@@ -12,7 +12,7 @@ from grpclib.protocol import AbstractHandler, Stream
 
 from atomix_election.errors import InvalidRequest, Unavailable
 from atomix_election.rpc.call import token_metadata
-from atomix_election.rpc.http2 import Headers, Http2Protocol, configuration
+from atomix_election.rpc.http2 import LINGER_S, Headers, Http2Protocol, abort, configuration
 from atomix_election.tls import ClientTls, explain
 
 CONNECT_TIMEOUT_S = 2.0
@@ -225,11 +225,12 @@ class ClientConnection:
                 endpoint.port,
                 ssl=self._tls and self._tls.context(),
                 server_hostname=self._name_of(endpoint) if self._tls else None,
+                ssl_shutdown_timeout=LINGER_S if self._tls else None,
             )
             try:
                 await protocol.wait_begun()
             except BaseException:
-                transport.abort()
+                abort(transport)
                 raise
         self._handler, self._lost = handler, lost
         return protocol

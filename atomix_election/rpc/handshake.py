@@ -7,6 +7,8 @@ from asyncio import BaseTransport, Transport
 from collections.abc import Callable
 from typing import cast
 
+from atomix_election.rpc.http2 import abort
+
 HANDSHAKE_TIMEOUT_S = 5.0
 """How long a client may take from connecting until TLS is up."""
 MAX_HANDSHAKES = 64
@@ -68,7 +70,7 @@ class Handshakes:
             log.debug("no TLS connection came about: %s", error)
         finally:
             if not handed_on:
-                transport.abort()
+                abort(transport)
 
 
 class _Waiting(asyncio.Protocol):

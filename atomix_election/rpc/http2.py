@@ -12,6 +12,7 @@ import logging
 import os
 from asyncio import BaseTransport, Transport
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Literal, NamedTuple, cast
 
 import anyio
@@ -318,7 +319,7 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
         """What was written may still go out, but a peer that reads nothing does not keep the connection for ever."""
         if self._lingering is None and self._transport is not None:
             loop = asyncio.get_running_loop()
-            self._lingering = loop.call_later(LINGER_S, self._transport.abort)
+            self._lingering = loop.call_later(LINGER_S, abort, self._transport)
 
     def go_away(self, error: ErrorCodes = ErrorCodes.NO_ERROR, why: str = "") -> None:
         """Say good-bye (GOAWAY) and close the connection once what was written has gone out."""
@@ -331,7 +332,7 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
     def abort(self) -> None:
         """Close the connection at once, whatever waits to be written."""
         if self._transport is not None and os.getpid() == self._process:
-            self._transport.abort()
+            abort(self._transport)
 
 
 def _h2_config(*, client: bool) -> H2Configuration:
@@ -387,6 +388,16 @@ class Termination:
         """Called by grpclib, which names it so."""
         self.reason = str(error)
         self._scope.cancel()
+
+
+def abort(transport: BaseTransport) -> None:
+    """Close a connection at once, whatever waits to be written.
+
+    asyncio's TLS transport lets go of its connection when it is closed a second time. In Python 3.11.2 its ``abort``
+    then fails, and later ones do nothing; asyncio's own time limit for the end of TLS closes such a connection.
+    """
+    with suppress(AttributeError):
+        cast(Transport, transport).abort()
 
 
 def reset(stream: Stream) -> None:
