@@ -108,7 +108,13 @@ refused(lambda: Ownership(sys.argv[1]), "in use")
 
 def test_a_forked_child_does_not_keep_the_lock_of_a_dead_parent(path: str) -> None:
     """The owner dies and leaves a child behind: the file is free."""
-    then = "import os\nif os.fork() == 0:\n    os.close(1); sys.stdin.read(); os._exit(0)"
+    then = """
+import os
+begun, begins = os.pipe()
+if os.fork() == 0:
+    os.close(1), os.close(begins), sys.stdin.read(), os._exit(0)
+os.close(begins), os.read(begun, 1)  # until the child runs, and so has given its copy back
+"""
     with owner(path, then) as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
