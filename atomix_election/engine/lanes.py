@@ -8,7 +8,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from atomix_election.broadcast import Broadcast
 from atomix_election.clock import Clock
-from atomix_election.core.commands import Close, Command, Create, Enter, Operation, Withdraw
+from atomix_election.core.commands import Close, Command, Create, Enter, Forget, Operation, Withdraw
 from atomix_election.core.election import Election, Transition, apply
 from atomix_election.core.granting import ended_meanwhile
 from atomix_election.engine.limits import ElectionCount
@@ -121,7 +121,7 @@ class Lane:
         """Apply and commit what waits, until nothing waits any more. It can be cancelled between two commits."""
         try:
             while self._waiting or self._last_known is not None:
-                batch, self._waiting = self._waiting, []
+                batch = self._next_batch()
                 with anyio.CancelScope(shield=True):  # whoever waits gets an answer
                     await self._commit(batch)
                 await checkpoint_if_cancelled()
@@ -129,6 +129,16 @@ class Lane:
                     await anyio.sleep(LOOK_AGAIN_S)
         finally:
             self._working = False
+
+    def _next_batch(self) -> "list[_Waiting]":
+        """Take what is committed together: all that wait, up to a Forget, which is committed alone.
+
+        A Forget removes what is stored and keeps its number; what came before it has to be stored by then.
+        """
+        places = (place for place, each in enumerate(self._waiting) if isinstance(each.command, Forget))
+        size = max(next(places, len(self._waiting)), 1)
+        batch, self._waiting = self._waiting[:size], self._waiting[size:]
+        return batch
 
     def fail(self, error: Unavailable) -> None:
         """Refuse what still waits, and end the watchers."""

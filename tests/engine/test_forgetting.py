@@ -171,3 +171,27 @@ async def test_a_forgotten_election_makes_room_for_another(store: RecordingStore
             with pytest.raises(LimitExceeded, match="max_elections"):
                 await stand(Connection(engine), "t", "a", "one-more")
             await engine.forget(ElectionId("default", name))
+
+
+@pytest.mark.parametrize("before", [0, 1, 3])
+async def test_numbers_that_were_given_just_before_are_not_forgotten(
+    engine: Engine, store: RecordingStore, before: int
+) -> None:
+    """Commands that wait together with a Forget are committed before it: what they were told never comes again."""
+    await _use(engine, times=before)
+    session = await engine.sessions.open("default", "t")
+    store.write_delay_s = 1.0
+    async with engine.watch(E, 64) as events:
+        commands = (Create(session.id), Enter("a", session.id), CloseElection(session.id), Forget())
+        answers = await _submit_in_order(engine, Create(session.id), *commands)
+        entered, left, gone = answers[2:]
+        assert [entered, left, gone] == [
+            Term(("a",), before + 1, 2 * before + 1),
+            Term((), before + 1, 2 * before + 2),
+            Term((), before + 1, 2 * before + 2),
+        ]
+        assert [each async for each in store.elections()] == []
+        again = await engine.submit(E, Enter("b", session.id))
+        assert again == Term(("b",), before + 2, 2 * before + 3)
+        revisions = [(await anext(events)).term.revision for _ in range(4)]
+    assert revisions == [2 * before + each for each in range(4)]
