@@ -85,7 +85,7 @@ def _run(options: argparse.Namespace) -> int:
     configure_logging(options.log_format, options.log_level)
     listener = systemd.inherited_socket()
     endpoint = _endpoint("--listen", options.listen)
-    metrics = None if options.metrics is None else _Metrics(_metrics_endpoint(options.metrics))
+    metrics = None if options.metrics is None else _Metrics(_metrics_endpoint(options.metrics, options.insecure))
     server = ElectionServer(
         options.store,
         host=endpoint.host,
@@ -101,8 +101,7 @@ def _run(options: argparse.Namespace) -> int:
         limits=limits_of(options, ElectionLimits),
         connection_limits=limits_of(options, ConnectionLimits),
     )
-    has_files = bool(options.certificate or options.auth)
-    anyio.run(_serve, server, options.store, metrics, has_files)
+    anyio.run(_serve, server, options.store, metrics)
     return 0
 
 
@@ -113,10 +112,16 @@ def _endpoint(option: str, text: str) -> Endpoint:
     return endpoints[0]
 
 
-def _metrics_endpoint(text: str) -> Endpoint:
+def _metrics_endpoint(text: str, insecure: bool) -> Endpoint:
     if not re.search(r":[0-9]+$", text):
         raise InvalidRequest(f"--metrics {text!r} names no port, and metrics have none by default: give HOST:PORT")
-    return _endpoint("--metrics", text)
+    endpoint = _endpoint("--metrics", text)
+    if not endpoint.is_loopback and not insecure:
+        raise InvalidRequest(
+            f"--metrics {text} may be reached from other machines, over plain HTTP and without asking who calls: "
+            "choose an address on loopback, or say --insecure"
+        )
+    return endpoint
 
 
 class _Metrics:
@@ -134,7 +139,7 @@ class _Metrics:
         return self._serve(self.observer, self._endpoint.host, self._endpoint.port)
 
 
-async def _serve(server: ElectionServer, store: str, metrics: _Metrics | None, has_files: bool) -> None:
+async def _serve(server: ElectionServer, store: str, metrics: _Metrics | None) -> None:
     if store.startswith("memory://"):
         log.warning(
             "the store %s keeps nothing: elections and their tokens start anew with this process, "
@@ -142,7 +147,7 @@ async def _serve(server: ElectionServer, store: str, metrics: _Metrics | None, h
             store,
         )
     _notice_exhaustion()
-    with anyio.open_signal_receiver(*_ENDING, *([signal.SIGHUP] if has_files else [])) as signals:
+    with anyio.open_signal_receiver(*_ENDING, signal.SIGHUP) as signals:
         async with AsyncExitStack() as running:
             if metrics is not None:
                 log.info("metrics are at %s", await running.enter_async_context(metrics.serving()))
@@ -168,7 +173,7 @@ def _reload(server: ElectionServer) -> None:
     except InvalidRequest as error:
         log.error("SIGHUP received, but not all could be read again; what was there before stays: %s", error)  # noqa: TRY400
     else:
-        log.info("SIGHUP received, certificates and access file were read again")
+        log.info("SIGHUP received, certificates and access file were read again, as far as there are any")
 
 
 async def _feed_watchdog() -> None:

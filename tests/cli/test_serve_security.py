@@ -137,3 +137,19 @@ def test_a_new_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["new-token", str(file)]) == 2
     assert "File exists" in capsys.readouterr().err
     assert file.read_text().strip() == token
+
+
+def test_sighup_ends_no_server(tmp_path: Path) -> None:
+    """Also not one that has nothing to read again: it would take all its clients along."""
+    with Running("serve", "--listen", "127.0.0.1:0", "--store", "memory://", cwd=tmp_path) as server:
+        target = server.target()
+        server.process.send_signal(signal.SIGHUP)
+        until_logged(server, "were read again")
+        assert run("term", "e", "--target", target).returncode == 0
+
+
+def test_metrics_are_for_loopback_unless_told_otherwise(tmp_path: Path) -> None:
+    """They have neither TLS nor credentials."""
+    refused = run("serve", "--listen", "127.0.0.1:0", "--store", "memory://", "--metrics", "0.0.0.0:0", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "--metrics 0.0.0.0:0 may be reached from other machines" in refused.stderr
