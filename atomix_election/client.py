@@ -14,8 +14,8 @@ from typing import Self, TypeVar
 from atomix_election.clock import Clock, SystemClock
 from atomix_election.core.campaign import Granted, Timing
 from atomix_election.core.candidacy import Place
-from atomix_election.errors import InvalidRequest, LeadershipLost, LossReason, SessionEnded, Unavailable
-from atomix_election.leadership import Candidates, Leadership, SessionKeeper, is_loss_of, lead
+from atomix_election.errors import InvalidRequest, LeadershipLost, LossReason, SessionEnded
+from atomix_election.leadership import Candidates, Leadership, SessionKeeper, closed, is_loss_of, lead
 from atomix_election.model import (
     DEFAULT_NAMESPACE,
     DEFAULT_SESSION_TTL_S,
@@ -220,7 +220,7 @@ class Client:
 
     def _check(self) -> None:
         if self._closed:
-            raise Unavailable("the client is closed: its `connect` block has ended")
+            raise closed()
         if self.is_forked:
             raise InvalidRequest("this client was connected by a parent process: connect anew in the child")
 
