@@ -109,8 +109,9 @@ class Engine:
             )
 
     def check_running(self) -> None:
-        """Raise Unavailable if the engine is not running."""
-        self._spawner()
+        """Raise Unavailable if the engine is not running, or StoreError if its store cannot be relied on any more."""
+        if not self._lent:
+            raise _closed()
 
     def _stop(self) -> None:
         """The last user leaves. Whoever comes next starts from what is in the store."""
@@ -153,17 +154,17 @@ class Engine:
 
     async def read(self, election_id: ElectionId) -> Term:
         """Return the current term of an election."""
-        self._spawner()
+        self.check_running()
         return (await self._store.read(election_id)).election.term
 
     async def list_elections(self, namespace: str, page_size: int, page_token: str) -> ElectionPage:
         """Return a page of the elections of a namespace."""
-        self._spawner()
+        self.check_running()
         return await inspection.list_elections(self._store, namespace, page_size, page_token)
 
     async def describe(self, election_id: ElectionId) -> ElectionDescription:
         """Return all that may be known of an election."""
-        self._spawner()
+        self.check_running()
         return await inspection.describe((await self._store.read(election_id)).election, self.sessions)
 
     @asynccontextmanager
@@ -224,8 +225,7 @@ class Engine:
         self._start(self._insist, election_id, command)
 
     def _spawner(self) -> Background:
-        if not self._lent:
-            raise _closed()
+        self.check_running()
         return self._lent[-1]
 
     def _start(self, job: Callable[[*_Args], Coroutine[Any, Any, None]], *args: *_Args) -> None:
@@ -242,7 +242,7 @@ class Engine:
         self._spawner().start_soon(run)
 
     def _lane(self, election_id: ElectionId) -> Lane:
-        self._spawner()
+        self.check_running()
         lane = self._lanes.get(election_id)
         if lane is None:
             lane = self._lanes[election_id] = self._new_lane(election_id)
@@ -325,9 +325,13 @@ class Engine:
             return
         with anyio.CancelScope() as wait:
             self._waits[election_id, displaced] = wait
-            await self._clock.sleep_until(waits_until(since, session.ttl_s))
+            await self._clock.sleep_until(waits_until(since, session.ttl_s) + self._stagger_s(election_id))
             del self._waits[election_id, displaced]
             await self._insist(election_id, SteppedDown(identity, displaced.number))
+
+    def _stagger_s(self, election_id: ElectionId) -> float:
+        """Return how much longer a clearing-up is left to others."""
+        return 0.0
 
     async def _expire_sessions(self) -> None:
         while True:
