@@ -44,8 +44,8 @@ class Settings:
         user: who calls; "" for nobody in particular.
         password: that user's.
         call_timeout_s: how long a call may take with all its tries, unless it says otherwise.
-        attempt_timeout_s: how long one try may take, connecting included. A proposal that is lost when etcd's leader
-            changes is never answered.
+        attempt_timeout_s: how long one try may take, connecting included; no more than a member's share of the call's
+            time, so that others have their turn. A proposal that is lost when etcd's leader changes is never answered.
         longest_pause_s: the most between two rounds of tries.
         chance: returns numbers from 0 to 1.
     """
@@ -123,6 +123,7 @@ class Calls:
             EtcdRefused: etcd refused it.
         """
         timeout_s = self.settings.call_timeout_s if timeout_s is None else timeout_s
+        limit_s = min(self.settings.attempt_timeout_s, timeout_s / self.connection.size)
         attempt = _Attempt(self.connection.endpoint)
         failures: dict[Endpoint, str] = {}
         native = native_cancellations()
@@ -132,7 +133,7 @@ class Calls:
                 for number in count():
                     attempt = _Attempt(self.connection.endpoint)
                     try:
-                        return await self._once(attempt, method, request, leader=leader)
+                        return await self._once(attempt, method, request, limit_s, leader=leader)
                     except Refused as refused:
                         renewed = self._judge(method, attempt, refused, renewed=renewed)
                         failures[attempt.endpoint] = str(refused)
@@ -190,11 +191,17 @@ class Calls:
         await anyio.sleep(0 if turn else self._pauses.after(rounds - 1))
 
     async def _once(
-        self, attempt: _Attempt, method: Method[_MessageT], request: betterproto2.Message, *, leader: bool
+        self,
+        attempt: _Attempt,
+        method: Method[_MessageT],
+        request: betterproto2.Message,
+        limit_s: float,
+        *,
+        leader: bool,
     ) -> _MessageT:
         protocol: Protocol | None = None
         native = native_cancellations()
-        with anyio.move_on_after(self.settings.attempt_timeout_s):
+        with anyio.move_on_after(limit_s):
             protocol = await self.connection.get()
             attempt.endpoint = protocol.endpoint
             attempt.token = await self._get_token(protocol)
@@ -203,7 +210,7 @@ class Calls:
         raise_native_cancellation(native)
         if protocol is not None:
             self.move_on(protocol)
-        raise Lost(f"no answer within {self.settings.attempt_timeout_s:g} s")
+        raise Lost(f"no answer within {limit_s:g} s")
 
     def _judge(self, method: Method[Any], attempt: _Attempt, refused: Refused, *, renewed: bool) -> bool:
         """Raise what etcd refused for good; return whether the token has been renewed by now."""

