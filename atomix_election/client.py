@@ -55,13 +55,14 @@ async def connect(
 
     Args:
         target: where the elections are: ``memory://`` (of this client alone), ``memory://name`` (shared within the
-            process), ``grpc://host:port[,host:port]`` or, with TLS, ``grpcs://host:port[,host:port]``.
+            process), ``grpc://host:port[,host:port]`` for servers, ``etcd://host:port[,host:port]`` for an etcd cluster;
+            with TLS ``grpcs://`` and ``etcds://``.
         namespace: where the names of the elections live.
         session_ttl: seconds that the session is to last after its last renewal; a server has limits for it.
         release_on_disconnect: end the session as soon as the connection closes, so that the next one leads at once when
             this process is killed. This client then stops leading when its connection closes. Where something between
             the two can cut a connection, two may lead for a moment: it is meant for loopback.
-        tls: certificates for a ``grpcs://`` target; by default servers are trusted as the system trusts them.
+        tls: certificates for a target with TLS; by default servers are trusted as the system trusts them.
         token: what proves to the server who calls. A ``str`` is the token itself; a ``Path`` is a file that it is in,
             and that is read again when it changes. It is not sent in plain text to another machine.
         clock: what time it is for this client; by default the machine's clock.

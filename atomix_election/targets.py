@@ -3,17 +3,14 @@
 import asyncio
 import os
 import re
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
-
-import anyio
-from anyio.lowlevel import RunVar
+from pathlib import Path
 
 from atomix_election.clock import Clock
-from atomix_election.engine import Connection, ElectionLimits, Engine, SessionLimits
+from atomix_election.engine import Connection, ElectionLimits, Engine, SessionLimits, SharedEngine
 from atomix_election.engine.limits import NO_LIMITS
 from atomix_election.errors import InvalidRequest
 from atomix_election.model import DEFAULT_SESSION_TTL_S
@@ -21,17 +18,24 @@ from atomix_election.observer import Observer
 from atomix_election.rpc.client import RpcClient
 from atomix_election.rpc.client_connection import Endpoint
 from atomix_election.service import Service
-from atomix_election.stores.base import Store
+from atomix_election.sharing import OpenStore, shared_engine
+from atomix_election.stores.base import SharedStore, Store
 from atomix_election.stores.memory import MemoryStore
-from atomix_election.tasks import see_through
 from atomix_election.tls import ClientTls
 from atomix_election.tokens import Token, token_source
 
 DEFAULT_PORT = 5678
 """The port of a server whose address names none."""
+ETCD_PORT = 2379
+"""The port of a member of etcd whose address names none."""
 
-_KNOWN = "memory://, memory://NAME, sqlite:///FILE, grpc://HOST:PORT[,HOST:PORT], grpcs://HOST:PORT[,HOST:PORT]"
+_KNOWN = (
+    "memory://, memory://NAME, sqlite:///FILE, grpc://HOST:PORT[,HOST:PORT], grpcs://HOST:PORT[,HOST:PORT], "
+    "etcd://HOST:PORT[,HOST:PORT], etcds://HOST:PORT[,HOST:PORT]"
+)
 _REMOTE = ("grpc", "grpcs")
+_ETCD = ("etcd", "etcds")
+_WITH_TLS = ("grpcs", "etcds")
 _ENDPOINT = re.compile(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[^\s\x00-\x1f\x7f:/\[\]@?#%]+))(?::(?P<port>[0-9]{1,5}))?"
 )
@@ -44,17 +48,21 @@ def check_target(target: str, tls: ClientTls | None = None, token: Token | None 
         InvalidRequest: it is malformed, its scheme is not known, or it does not go with TLS or a token.
     """
     scheme, rest = _split(target)
+    endpoints: list[Endpoint] = []
     if scheme in _STORES:
         _STORES[scheme](target, rest)
-    elif scheme not in _REMOTE:
+    elif scheme in _REMOTE or scheme in _ETCD:
+        endpoints = parse_endpoints(target, rest, default_port=ETCD_PORT if scheme in _ETCD else DEFAULT_PORT)
+    else:
         raise _unknown(target)
-    if tls is not None and scheme != "grpcs":
-        raise InvalidRequest(f"target {target!r} does not use TLS, but certificates are given: is it grpcs://?")
-    if token is not None and scheme not in _REMOTE:
+    if tls is not None and scheme not in _WITH_TLS:
+        raise InvalidRequest(f"target {target!r} does not use TLS, but certificates are given: is it {scheme}s://?")
+    if token is not None and scheme in _STORES:
         raise InvalidRequest(f"target {target!r} is in this process, and takes no token")
-    endpoints = parse_endpoints(target, rest) if scheme in _REMOTE else []
-    if token is not None and scheme == "grpc" and not all(each.is_loopback for each in endpoints):
-        raise InvalidRequest(f"target {target!r} would send the token in plain text to another machine: use grpcs://")
+    if token is not None and scheme not in _WITH_TLS and not all(each.is_loopback for each in endpoints):
+        raise InvalidRequest(
+            f"target {target!r} would send the token in plain text to another machine: use {scheme}s://"
+        )
 
 
 @asynccontextmanager
@@ -72,12 +80,12 @@ async def open_service(
     Args:
         target: ``memory://`` for one of its own, ``memory://name`` for one that is shared within the process,
             ``sqlite:///relative.db`` or ``sqlite:////absolute.db`` for a file, also shared within the process,
-            ``grpc://host:port`` for a server, with more ``,host:port`` for others that serve the same elections, and
-            ``grpcs://host:port`` for the same with TLS.
+            ``grpc://host:port`` for a server, with more ``,host:port`` for others that serve the same elections,
+            ``etcd://host:port`` for the members of an etcd cluster; with TLS ``grpcs://`` and ``etcds://``.
         session_ttl_s: time-to-live that the client asks for, in seconds.
         clock: what time it is.
-        tls: certificates for a ``grpcs://`` target; by default those of the system.
-        token: what proves who calls, or the file that it is in.
+        tls: certificates for a target with TLS; by default those of the system.
+        token: what proves who calls, or the file that it is in; for etcd, ``USER:PASSWORD``.
         release_on_disconnect: the connection is closed only when its user says so.
 
     Raises:
@@ -103,7 +111,7 @@ async def open_service(
             yield service
     else:
         limits = SessionLimits(min(session_ttl_s, DEFAULT_SESSION_TTL_S))
-        async with open_engine(target, limits, clock) as engine:
+        async with open_engine(target, limits, clock, tls=tls, token=token) as engine:
             connection = Connection(engine)
             try:
                 yield connection
@@ -119,28 +127,46 @@ async def open_engine(
     *,
     observer: Observer | None = None,
     election_limits: ElectionLimits = NO_LIMITS,
+    tls: ClientTls | None = None,
+    token: Token | None = None,
 ) -> AsyncGenerator[Engine]:
     """Run the elections of a store in this process.
 
     Args:
         target: ``memory://`` for a store of its own, ``memory://name`` for one that is shared within the process, as is
-            a file, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
-        limits: time-to-lives of sessions; of a shared store the first user's hold.
-        clock: what time it is; of a shared store the first user's holds.
-        observer: is told what can be counted; of a shared store the first user's is.
-        election_limits: how much is kept; of a shared store the first user's hold.
+            a file, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``; ``etcd://host:port[,host:port]`` or
+            ``etcds://…`` for a cluster that any number of engines use.
+        limits: time-to-lives of sessions; of a store that is shared within the process the first user's hold, and
+        clock: what time it is; and
+        observer: is told what can be counted; and
+        election_limits: how much is kept.
+        tls: certificates for an ``etcds://`` target; by default those of the system.
+        token: ``USER:PASSWORD`` for etcd, or the file that it is in.
 
     Raises:
         InvalidRequest: the target names no store, or the store is in use by another event loop.
-        StoreError: it cannot be opened: another process has it, it is damaged, or the disk does not let us.
+        StoreError: it cannot be opened: another process has it, it is damaged, the disk does not let us, or etcd does
+            not answer.
     """
+    check_target(target, tls, token)
     scheme, rest = _split(target)
+    if scheme in _ETCD:
+        require_asyncio(f"target {target!r}")
+        endpoints = parse_endpoints(target, rest, default_port=ETCD_PORT)
+        opening = _open_etcd(endpoints, clock, (tls or ClientTls()) if scheme == "etcds" else None, token)
+        async with opening as shared:
+            engine = SharedEngine(
+                shared, limits=limits, clock=clock, observer=observer, election_limits=election_limits
+            )
+            async with engine.running():
+                yield engine
+        return
     if scheme not in _STORES:
         raise _unknown(target)
     make_engine = partial(Engine, limits=limits, clock=clock, observer=observer, election_limits=election_limits)
     found = _STORES[scheme](target, rest)
     if found.shared_as is not None:
-        async with _shared_engine(target, found.shared_as, found.open, make_engine) as engine:
+        async with shared_engine(target, found.shared_as, found.open, make_engine) as engine:
             yield engine
     else:
         async with found.open() as store:
@@ -163,13 +189,16 @@ def path_of_file(text: str) -> str:
     return _sqlite_path(text, rest)
 
 
-def parse_endpoints(target: str, text: str, *, lowest_port: int = 1) -> list[Endpoint]:
+def parse_endpoints(
+    target: str, text: str, *, lowest_port: int = 1, default_port: int = DEFAULT_PORT
+) -> list[Endpoint]:
     """Return the endpoints in ``host:port[,host:port]``; an IPv6 address stands in brackets.
 
     Args:
         target: what the user wrote, for the message.
         text: the part of it with the endpoints.
         lowest_port: 0 where that stands for any free port.
+        default_port: the port where none is named.
 
     Raises:
         InvalidRequest: one of them is malformed; the message begins with the target.
@@ -177,7 +206,7 @@ def parse_endpoints(target: str, text: str, *, lowest_port: int = 1) -> list[End
     endpoints: list[Endpoint] = []
     for part in text.rstrip("/").split(","):
         match = _ENDPOINT.fullmatch(part)
-        port = int(match["port"] or DEFAULT_PORT) if match else -1
+        port = int(match["port"] or default_port) if match else -1
         if match is None or not lowest_port <= port < 1 << 16:
             raise InvalidRequest(f"target {target!r}: {part!r} is not HOST:PORT (an IPv6 address stands in brackets)")
         endpoints.append(Endpoint(match["ipv6"] or match["host"], port))
@@ -207,12 +236,6 @@ def require_asyncio(what: str) -> None:
         raise InvalidRequest(f"{what} needs asyncio, as grpclib does: under Trio, use memory://") from error
 
 
-class _OpenStore(Protocol):
-    """How a kind of store is opened, for as long as the block lasts."""
-
-    def __call__(self) -> AbstractAsyncContextManager[Store]: ...
-
-
 @dataclass(frozen=True, slots=True)
 class _StoreTarget:
     """A target that names a store.
@@ -222,7 +245,7 @@ class _StoreTarget:
         shared_as: what all targets in this process have in common that share its engine; None if it is private.
     """
 
-    open: _OpenStore
+    open: OpenStore
     shared_as: str | None
 
 
@@ -266,81 +289,34 @@ async def _open_sqlite(path: str) -> AsyncGenerator[Store]:
         yield store
 
 
-class _Shared:
-    """A store that several clients of this process use: open, with an engine on it, as long as there is one of them.
-
-    A client that has left the engine uses the store until its part of the engine's work is done.
-    """
-
-    def __init__(self, event_loop: object) -> None:
-        self.event_loop = event_loop
-        self.engine: Engine | None = None
-        self._engine_users = 0
-        self._store_users = 0
-        self._store: Store | None = None
-        self._closing = AsyncExitStack()
-        self._opening = anyio.Lock()
-
-    @asynccontextmanager
-    async def using_store(self, key: str, open_store: _OpenStore) -> AsyncGenerator[Store]:
-        """Give the store, which the first one opens and the last one closes."""
-        self._store_users += 1
-        try:
-            async with self._opening:
-                if self._store is None:
-                    self._store = await self._closing.enter_async_context(open_store())
-            yield self._store
-        finally:
-            self._store_users -= 1
-            if not self._store_users:
-                await see_through(partial(self._close, key))
-
-    async def _close(self, key: str) -> None:
-        async with self._opening:
-            if not self._store_users:  # else somebody has come meanwhile
-                self._store = None
-                await self._closing.aclose()
-        if not self._store_users:
-            _shared.pop(key, None)
-
-    @contextmanager
-    def using_engine(self, store: Store, make_engine: Callable[[Store], Engine]) -> Generator[Engine]:
-        """Give the engine; who comes after the last one has left gets another."""
-        self.engine = self.engine or make_engine(store)
-        self._engine_users += 1
-        try:
-            yield self.engine
-        finally:
-            self._engine_users -= 1
-            if not self._engine_users:
-                self.engine = None
-
-
-_shared: dict[str, _Shared] = {}
-_event_loop: RunVar[object] = RunVar("atomix_election_event_loop")
-
-
 @asynccontextmanager
-async def _shared_engine(
-    target: str, key: str, open_store: _OpenStore, make_engine: Callable[[Store], Engine]
-) -> AsyncGenerator[Engine]:
-    event_loop = _current_event_loop()
-    shared = _shared.setdefault(key, _Shared(event_loop))
-    if shared.event_loop is not event_loop:
-        raise InvalidRequest(f"{target} is in use by another event loop: run an ElectionServer and connect to it")
-    async with shared.using_store(key, open_store) as store:
-        with ExitStack() as using:
-            engine = using.enter_context(shared.using_engine(store, make_engine))
-            async with engine.running():
-                try:
-                    yield engine
-                finally:
-                    using.close()  # before the engine winds up: who comes from now on gets another
+async def _open_etcd(
+    endpoints: Sequence[Endpoint], clock: Clock, tls: ClientTls | None, token: Token | None
+) -> AsyncGenerator[SharedStore]:
+    from atomix_election.etcd import EtcdClient
+    from atomix_election.stores.etcd import open_etcd_store
+
+    user, password = ("", "") if token is None else _user_and_password(token)
+    addresses = [(each.host, each.port) for each in endpoints]
+    async with (
+        EtcdClient(addresses, tls=tls, user=user, password=password) as client,
+        open_etcd_store(client, clock=clock) as store,
+    ):
+        yield store
 
 
-def _current_event_loop() -> object:
+def _user_and_password(token: Token) -> tuple[str, str]:
+    """Return who calls etcd. No message has any of it.
+
+    Raises:
+        InvalidRequest: it is not USER:PASSWORD, or the file cannot be read.
+    """
+    what = "the token" if isinstance(token, str) else f"token file {os.fspath(token)}"
     try:
-        return _event_loop.get()
-    except LookupError:
-        _event_loop.set(object())
-        return _event_loop.get()
+        text = token if isinstance(token, str) else Path(token).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"{what} cannot be read: {error}") from error
+    user, colon, password = text.partition(":")
+    if not user or not colon or not password:
+        raise InvalidRequest(f"{what} is not USER:PASSWORD, which is what etcd asks for")
+    return user, password

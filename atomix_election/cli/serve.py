@@ -6,6 +6,7 @@ import logging
 import re
 import signal
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -22,7 +23,7 @@ from atomix_election.rpc.notices import Notices
 from atomix_election.server import ElectionServer
 from atomix_election.targets import DEFAULT_PORT, parse_endpoints
 from atomix_election.tasks import background_tasks
-from atomix_election.tls import ServerTls
+from atomix_election.tls import ClientTls, ServerTls
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
@@ -42,7 +43,8 @@ def add_to(commands: Commands) -> None:
         "--store",
         metavar="TARGET",
         default="sqlite:///atomix-election.db",
-        help="where elections are kept, default %(default)s, a file in the working directory; memory:// keeps nothing",
+        help="where elections are kept, default %(default)s, a file in the working directory; memory:// keeps nothing; "
+        "etcd://HOST:PORT[,HOST:PORT], or etcds:// for TLS, is shared with other servers",
     )
     parser.add_argument(
         "--session-ttl",
@@ -53,6 +55,7 @@ def add_to(commands: Commands) -> None:
     )
     parser.add_argument("--min-session-ttl", metavar="SECONDS", type=seconds, help=f"default {MIN_SESSION_TTL_S:g}")
     parser.add_argument("--max-session-ttl", metavar="SECONDS", type=seconds, help=f"default {MAX_SESSION_TTL_S:g}")
+    _add_store_options(parser)
     _add_security_options(parser)
     add_limit_options(parser, ElectionLimits, "limits of what is kept")
     add_limit_options(parser, ConnectionLimits, "limits of connections")
@@ -61,6 +64,21 @@ def add_to(commands: Commands) -> None:
     )
     parser.add_argument("--log-format", choices=FORMATS, default="text", help="default %(default)s")
     parser.add_argument("--log-level", choices=LEVELS, default="info", help="default %(default)s")
+
+
+def _add_store_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--store-ca", metavar="FILE", help="authorities to trust for an etcds:// store, in place of the system's"
+    )
+    parser.add_argument("--store-certificate", metavar="FILE", help="certificate to show to etcd")
+    parser.add_argument("--store-key", metavar="FILE", help="the key to it, where it is in another file")
+    parser.add_argument("--store-token-file", metavar="FILE", help="file with USER:PASSWORD for etcd")
+
+
+def _store_tls(options: argparse.Namespace) -> ClientTls | None:
+    if options.store_ca or options.store_certificate or options.store_key:
+        return ClientTls(options.store_ca, options.store_certificate, options.store_key)
+    return None
 
 
 def _add_security_options(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +115,8 @@ def _run(options: argparse.Namespace) -> int:
         max_session_ttl=options.max_session_ttl,
         tls=_tls(options),
         access=options.auth,
+        store_tls=_store_tls(options),
+        store_token=Path(options.store_token_file) if options.store_token_file else None,
         insecure=options.insecure,
         limits=limits_of(options, ElectionLimits),
         connection_limits=limits_of(options, ConnectionLimits),
