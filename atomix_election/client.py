@@ -55,7 +55,7 @@ async def connect(
 
     Args:
         target: where the elections are: ``memory://`` (of this client alone), ``memory://name`` (shared within the
-            process), ``grpc://host:port[,host:port]`` for servers, ``etcd://host:port[,host:port]`` for an etcd cluster;
+            process), ``grpc://host:port[,host:port]`` for servers, ``etcd://host:port[,host:port]`` for etcd itself;
             with TLS ``grpcs://`` and ``etcds://``.
         namespace: where the names of the elections live.
         session_ttl: seconds that the session is to last after its last renewal; a server has limits for it.

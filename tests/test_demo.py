@@ -11,6 +11,7 @@ import pytest
 
 from atomix_election.demo import show
 from atomix_election.demo.show import run_demo
+from atomix_election.demo.stage import DemoFailed
 from tests.cli.processes import command, environment, processes_of_session
 
 
@@ -80,11 +81,11 @@ def test_what_is_not_as_it_should_be_is_a_failure_in_words(
     """It checks what it shows: another order than that of entering fails it, and it cleans up all the same."""
     children = Path(f"/proc/self/task/{threading.get_native_id()}/children")
     before = children.read_text().split()
-    monkeypatch.setattr(show, "_expect", lambda fact, otherwise: _fail(otherwise))
+    monkeypatch.setattr(show, "expect", lambda fact, otherwise: _fail(otherwise))
     assert run_demo() == 1
     assert "should stand in the order they came" in capfd.readouterr().err
     assert children.read_text().split() == before
 
 
 def _fail(otherwise: str) -> None:
-    raise show.DemoFailed(otherwise)
+    raise DemoFailed(otherwise)

@@ -11,13 +11,12 @@ import time
 from contextlib import closing
 
 from atomix_election import LeaderElection, Leadership
-from atomix_election.fencing import SqlFencingGuard, StaleToken
+from atomix_election.demo.ledger import guard
+from atomix_election.fencing import StaleToken
 
 SESSION_TTL_S = 2.0
 SLOW_STEP_S = 0.25
 """How long it takes from the check that one leads to the write, in a call that blocks the event loop."""
-
-guard = SqlFencingGuard()
 
 
 def append(ledger: str, who: str, token: int) -> None:
