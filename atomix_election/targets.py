@@ -153,7 +153,7 @@ async def open_engine(
     if scheme in _ETCD:
         require_asyncio(f"target {target!r}")
         endpoints = parse_endpoints(target, rest, default_port=ETCD_PORT)
-        opening = _open_etcd(endpoints, clock, (tls or ClientTls()) if scheme == "etcds" else None, token)
+        opening = _open_etcd(endpoints, (tls or ClientTls()) if scheme == "etcds" else None, token)
         async with opening as shared:
             engine = SharedEngine(
                 shared, limits=limits, clock=clock, observer=observer, election_limits=election_limits
@@ -291,7 +291,7 @@ async def _open_sqlite(path: str) -> AsyncGenerator[Store]:
 
 @asynccontextmanager
 async def _open_etcd(
-    endpoints: Sequence[Endpoint], clock: Clock, tls: ClientTls | None, token: Token | None
+    endpoints: Sequence[Endpoint], tls: ClientTls | None, token: Token | None
 ) -> AsyncGenerator[SharedStore]:
     from atomix_election.etcd import EtcdClient
     from atomix_election.stores.etcd import open_etcd_store
@@ -300,7 +300,7 @@ async def _open_etcd(
     addresses = [(each.host, each.port) for each in endpoints]
     async with (
         EtcdClient(addresses, tls=tls, user=user, password=password) as client,
-        open_etcd_store(client, clock=clock) as store,
+        open_etcd_store(client) as store,
     ):
         yield store
 

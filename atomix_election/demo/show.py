@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from atomix_election.client import LeaderElection
-from atomix_election.demo.candidate import SESSION_TTL_S
 from atomix_election.demo.ledger import check_ledger, create_ledger
 from atomix_election.demo.stage import Stage, expect, run_limited, until
 from atomix_election.model import Event, Term
 
 ELECTION = "demo"
 CANDIDATES = ("anna", "bruno", "clara")
+SESSION_TTL_S = 2.0
 TAKEOVER_LIMIT_S = SESSION_TTL_S + 2.0
 """A killed or paused leader is replaced within its time-to-live; the rest is for a slow machine."""
 TIME_LIMIT_S = 28.0
@@ -38,7 +38,7 @@ async def _run(stage: Stage) -> None:
 
 async def _play(stage: Stage, target: str, events: AsyncIterator[Event], ledger: str) -> None:
     anna, bruno, clara = CANDIDATES
-    async with stage.candidates(target, ELECTION, ledger) as candidates:
+    async with stage.candidates(target, ELECTION, ledger, SESSION_TTL_S) as candidates:
         term = Term()
         for place, name in enumerate(CANDIDATES, 1):
             await candidates.start(name)

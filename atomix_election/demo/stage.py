@@ -93,10 +93,10 @@ class Stage:
                 self.say(name, "ended")
 
     @asynccontextmanager
-    async def candidates(self, target: str, election: str, ledger: str) -> AsyncGenerator["Candidates"]:
+    async def candidates(self, target: str, election: str, ledger: str, ttl_s: float) -> AsyncGenerator["Candidates"]:
         """Give room for candidate processes; those that still run at the end are killed."""
         async with background_tasks() as tasks:
-            yield Candidates(self, tasks, [target, election], ledger)
+            yield Candidates(self, tasks, [target, election], [ledger, str(ttl_s)])
 
     async def take_over(
         self, events: AsyncIterator[Event], before: Term, heir: str, strike: Callable[[], None], limit_s: float
@@ -134,11 +134,11 @@ class Server:
 class Candidates:
     """The candidate processes of a demonstration, and what they have said."""
 
-    def __init__(self, stage: Stage, tasks: Background, where: list[str], ledger: str) -> None:
+    def __init__(self, stage: Stage, tasks: Background, where: list[str], how: list[str]) -> None:
         self._stage = stage
         self._tasks = tasks
         self._where = where
-        self._ledger = ledger
+        self._how = how
         self._processes: dict[str, Process] = {}
         self._heard: dict[str, int] = {}
         self._news = anyio.Condition()
@@ -169,7 +169,7 @@ class Candidates:
         return sum(times for line, times in self._heard.items() if line.startswith(f"{name} {beginning}"))
 
     async def _run(self, name: str, started: anyio.Event) -> None:
-        arguments = ["-m", "atomix_election.demo.candidate", *self._where, name, self._ledger]
+        arguments = ["-m", "atomix_election.demo.candidate", *self._where, name, *self._how]
         async with running([sys.executable, *arguments]) as process:
             self._processes[name] = process
             started.set()
