@@ -1,6 +1,6 @@
 """What a store must do, whatever it is made of."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
@@ -175,9 +175,9 @@ Change = SessionOpened | SessionGone | ElectionChanged
 class SharedStore(Store, Protocol):
     """A store that any number of engines use at the same time, from any number of machines.
 
-    It keeps time: a session that nobody renews for one time-to-live is gone from it. What one engine changes, all others
-    learn from ``changes``. An engine decides by what it knows, which may be out of date, and what it has decided takes
-    place only if what it assumed was true at that moment.
+    It keeps time: a session that nobody renews for one time-to-live is gone from it. What one engine changes, all
+    others learn from ``changes``. An engine decides by what it knows, which may be out of date, and what it has decided
+    takes place only if what it assumed was true at that moment.
     """
 
     def ttl_s(self, wanted_s: float) -> float:
@@ -254,6 +254,10 @@ class SharedStore(Store, Protocol):
         Raises:
             StoreError: the store is another one, or has gone back in time: nothing known of it holds any more.
         """
+        ...
+
+    def known(self) -> Iterable[tuple[ElectionId, Election]]:
+        """Return all elections, as the changes that were taken left them."""
         ...
 
     async def catch_up(self) -> None:
