@@ -1,6 +1,7 @@
 """The open sessions of an engine: who has one, what keeps it, and where it left traces."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -214,12 +215,17 @@ class Sessions:
             session.holders.add(holder)
             self._leases.hold(session.id)
 
-    def let_go(self, holder: Holder) -> None:
-        """A connection is gone: a session that no other one holds has one time-to-live left."""
-        for session in holder.sessions:
+    def let_go(self, holder: Holder, unless: Callable[[str], bool] | None = None) -> None:
+        """A connection holds sessions no longer: one that no other connection holds has one time-to-live left.
+
+        Args:
+            holder: what it had of them.
+            unless: says in which namespaces it goes on; without it in none, as the connection is gone.
+        """
+        for session in [each for each in holder.sessions if unless is None or not unless(each.id.namespace)]:
             session.holders.discard(holder)
+            holder.sessions.discard(session)
             self._leases.release(session.id, self._clock.now())
-        holder.sessions.clear()
         self._wake_if_earlier()
 
     def left_nothing(self, session: SessionId, election_id: ElectionId) -> None:

@@ -185,7 +185,7 @@ async def test_what_is_open_is_there_for_anybody(secured: Secured, method: str) 
             await connection.until(lambda stream=stream: bool(connection.answers[stream].messages))
             refused = await connection.call(headers_of("GetTerm", *about("e", "", "own"), *credentials))
             assert (refused.status, refused.error) == (16, "Unauthenticated")
-    assert Gate(needs_certificate=True).admit(replace(HEALTH_METHODS["Check"], path=method), [], {}) is NOBODY
+    assert Gate(needs_certificate=True).admit(replace(HEALTH_METHODS["Check"], path=method), [], {}).principal is NOBODY
 
 
 async def test_refusals_are_counted_by_their_reason(tmp_path: Path) -> None:
