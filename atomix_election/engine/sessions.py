@@ -14,7 +14,7 @@ from atomix_election.core.granting import leadership_of, revoked_from
 from atomix_election.core.leases import LeaseTable
 from atomix_election.engine.limits import check_room
 from atomix_election.engine.report import EXPIRED, Report
-from atomix_election.errors import PermissionDenied, SessionEnded
+from atomix_election.errors import NotSessionOwner, SessionEnded
 from atomix_election.model import ElectionId, SessionId, session_digest
 from atomix_election.stores.base import Store
 from atomix_election.tasks import shielded
@@ -63,10 +63,10 @@ class Session:
         """Refuse everybody but the principal that opened it.
 
         Raises:
-            PermissionDenied: this is another one.
+            NotSessionOwner: this is another one.
         """
         if self.owner != owner:
-            raise PermissionDenied(f"session {self.id.digest} belongs to another principal: open one of your own")
+            raise NotSessionOwner(f"session {self.id.digest} belongs to another principal: open one of your own")
 
     def look(self, election_id: ElectionId, election: Election) -> None:
         """Take note of what an election means for this session, and tell who watches it."""
@@ -189,7 +189,7 @@ class Sessions:
                 connections are.
 
         Raises:
-            PermissionDenied: it is open, and another principal's.
+            NotSessionOwner: it is open, and another principal's.
             LimitExceeded: it would be one session too many.
         """
         async with self._opening:

@@ -12,6 +12,7 @@ from atomix_election import (
     ElectionServer,
     InvalidRequest,
     LeaderElection,
+    NotSessionOwner,
     PermissionDenied,
     SessionEnded,
     Unauthenticated,
@@ -158,7 +159,7 @@ async def test_the_matrix(secured: Secured, who: str, method: str) -> None:
                 unknown = await refusal(ATTEMPTS[method](client, Call("unknown", namespace, session)))
                 assert str(unknown) == str(error), "it must not tell whether there is such an election"
             elif session == "theirs" and not method.startswith(INSPECTION):
-                assert type(error) is PermissionDenied
+                assert type(error) is NotSessionOwner
                 assert "belongs to another principal" in str(error)
             else:
                 assert error is None
