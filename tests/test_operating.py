@@ -13,11 +13,12 @@ import pytest
 
 from atomix_election import ClientTls, Unauthenticated, connect
 from tests.cli.processes import Running
+from tests.manual import commands, section
 from tests.ports import free_port
 
-DOCUMENT = (Path(__file__).parents[1] / "docs" / "operating.md").read_text()
-SECTION = DOCUMENT.partition("## From nothing")[2].partition("\n## ")[0]
-COMMANDS = re.findall(r"^    (\S.*)$", SECTION, re.MULTILINE)
+PLACES = {("From nothing", "")}
+SECTION = section("From nothing")
+COMMANDS = commands()["From nothing", ""]
 SERVE = "atomix-election serve "
 TTL_S = 10.0
 

@@ -15,13 +15,14 @@ from atomix_election.engine import report
 from atomix_election.metrics import PrometheusObserver
 from atomix_election.rpc.server import CLOSE_TIMEOUT_S, DRAIN_TIMEOUT_S
 from tests.cli.processes import Running, enter, run
+from tests.manual import commands, section
 from tests.ports import free_port
 
 PROJECT = Path(__file__).parents[1]
-SECTION = (
-    (PROJECT / "docs" / "operating.md").read_text().partition("## Monitoring and shutdown")[2].partition("\n## ")[0]
-)
-COMMANDS = re.findall(r"^    (\S.*)$", re.sub(r"```.*?```", "", SECTION, flags=re.DOTALL), re.MULTILINE)
+NAME = "Monitoring and shutdown"
+PLACES = {(NAME, each) for each in ("Looking at elections", "Metrics", "systemd")}
+SECTION = section(NAME)
+COMMANDS = [each for place, lines in commands().items() if place[0] == NAME for each in lines]
 
 
 def command(beginning: str) -> list[str]:
