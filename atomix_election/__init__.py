@@ -19,6 +19,7 @@ from atomix_election.errors import LimitExceeded as LimitExceeded
 from atomix_election.errors import LossReason as LossReason
 from atomix_election.errors import NotACandidate as NotACandidate
 from atomix_election.errors import NotOwner as NotOwner
+from atomix_election.errors import NotSessionOwner as NotSessionOwner
 from atomix_election.errors import OutcomeUnknown as OutcomeUnknown
 from atomix_election.errors import PermissionDenied as PermissionDenied
 from atomix_election.errors import SessionEnded as SessionEnded
@@ -63,6 +64,7 @@ __all__ = [
     "LossReason",
     "NotACandidate",
     "NotOwner",
+    "NotSessionOwner",
     "OutcomeUnknown",
     "PermissionDenied",
     "ServerTls",

@@ -197,8 +197,8 @@ class Client:
         return self._candidates if self._keeper.started else None
 
     def call(self, name: str) -> Call:
-        """Return what a call that needs no session says of itself; it names the session where there is one."""
-        return Call(name, self.namespace, self._keeper.session_id)
+        """Return what a call that needs no session says of itself. It names none: nothing about one can refuse it."""
+        return Call(name, self.namespace)
 
     async def write(self, name: str, send: Callable[[Call], Awaitable[Term]]) -> Term:
         """Send a write, numbered by the session where there is one, so that it can be repeated."""
@@ -208,7 +208,7 @@ class Client:
                 return await self._keeper.write(name, send)
             except SessionEnded:
                 pass  # it was refused, and the command itself needs no session
-        return await send(Call(name, self.namespace))
+        return await send(self.call(name))
 
     def leads(self, place: Place) -> Granted | None:
         """Return the leadership under which a candidate may act at this moment, in this process."""

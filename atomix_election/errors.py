@@ -12,6 +12,7 @@
     ├── OutcomeUnknown      a write may or may not have been applied: read the term to find out
     ├── Unauthenticated     no credentials, or bad ones
     ├── PermissionDenied    the credentials do not allow this call
+    │   └── NotSessionOwner     the session belongs to another principal: open one of your own
     ├── StoreError          the store failed: nothing of the call was applied
     └── StaleToken          a resource has seen a newer token: stop the work, another one leads
 
@@ -92,6 +93,14 @@ class Unauthenticated(ElectionError):
 
 class PermissionDenied(ElectionError):
     """The caller's credentials do not allow the call."""
+
+
+class NotSessionOwner(PermissionDenied):
+    """The session belongs to another principal than the caller, who may have one of its own.
+
+    A client hears it of its own session when the server takes it for another principal than before: when access control
+    was switched on, or the principal was given another name.
+    """
 
 
 class StoreError(ElectionError):

@@ -118,9 +118,9 @@ class ElectionServer:
     def reload(self) -> None:
         """Read certificates and access file again.
 
-        New connections get the new certificates, those in use live on. New calls need the new file's leave, and streams
-        that it does not allow any more are ended. A file that cannot be used is left aside, and what it said before
-        stays in force.
+        New connections get the new certificates, those in use live on. New calls need the new file's leave; streams
+        that it does not allow any more are ended, and the sessions of whom it shuts out end one time-to-live later at
+        the latest. A file that cannot be used is left aside, and what it said before stays in force.
 
         Raises:
             InvalidRequest: a file cannot be used.

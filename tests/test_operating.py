@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,26 +13,22 @@ import pytest
 
 from atomix_election import ClientTls, Unauthenticated, connect
 from tests.cli.processes import Running
+from tests.manual import commands, section
+from tests.ports import free_port
 
-DOCUMENT = (Path(__file__).parents[1] / "docs" / "operating.md").read_text()
-SECTION = DOCUMENT.partition("## From nothing")[2].partition("\n## ")[0]
-COMMANDS = re.findall(r"^    (\S.*)$", SECTION, re.MULTILINE)
+PLACES = {("From nothing", "")}
+SECTION = section("From nothing")
+COMMANDS = commands()["From nothing", ""]
 SERVE = "atomix-election serve "
 TTL_S = 10.0
 
 pytestmark = pytest.mark.skipif(not (shutil.which("openssl") and shutil.which("curl")), reason="needs openssl and curl")
 
 
-def free_port() -> str:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return str(taken.getsockname()[1])
-
-
 @pytest.fixture
 def lines() -> list[str]:
     """The commands as they stand there, but for the ports."""
-    ports = {"5678": free_port(), "9464": free_port()}
+    ports = {"5678": str(free_port()), "9464": str(free_port())}
     return [re.sub(r"\b(5678|9464)\b", lambda match: ports[match[0]], line) for line in COMMANDS]
 
 

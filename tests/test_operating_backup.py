@@ -1,7 +1,6 @@
 """Section "Backup and restore" of ``docs/operating.md``: its commands work as they stand there."""
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -10,18 +9,17 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-DOCUMENT = (Path(__file__).parents[1] / "docs" / "operating.md").read_text()
+from tests import manual
+
+SECTION = "Backup and restore"
+PLACES = {(SECTION, each) for each in ("Backups", "Restoring", "Elections that are no longer used")}
 WAIT_S = 20.0
 ANY_PORT = "--listen 127.0.0.1:0"
 
 
 def commands(heading: str) -> list[str]:
     """Return the command lines under a heading of the section."""
-    section = re.search(r"^## Backup and restore\n(.*?)(?=^## |\Z)", DOCUMENT, re.MULTILINE | re.DOTALL)
-    assert section
-    found = re.search(rf"^### {heading}\n(.*?)(?=^### |\Z)", section[1], re.MULTILINE | re.DOTALL)
-    assert found, heading
-    return re.findall(r"^    (atomix-election .*)$", found[1], re.MULTILINE)
+    return manual.commands()[SECTION, heading]
 
 
 def environment() -> dict[str, str]:

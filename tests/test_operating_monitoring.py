@@ -5,7 +5,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import tomllib
 from pathlib import Path
@@ -16,24 +15,20 @@ from atomix_election.engine import report
 from atomix_election.metrics import PrometheusObserver
 from atomix_election.rpc.server import CLOSE_TIMEOUT_S, DRAIN_TIMEOUT_S
 from tests.cli.processes import Running, enter, run
+from tests.manual import commands, section
+from tests.ports import free_port
 
 PROJECT = Path(__file__).parents[1]
-SECTION = (
-    (PROJECT / "docs" / "operating.md").read_text().partition("## Monitoring and shutdown")[2].partition("\n## ")[0]
-)
-COMMANDS = re.findall(r"^    (\S.*)$", re.sub(r"```.*?```", "", SECTION, flags=re.DOTALL), re.MULTILINE)
+NAME = "Monitoring and shutdown"
+PLACES = {(NAME, each) for each in ("Looking at elections", "Metrics", "systemd")}
+SECTION = section(NAME)
+COMMANDS = [each for place, lines in commands().items() if place[0] == NAME for each in lines]
 
 
 def command(beginning: str) -> list[str]:
     """Return the words after the beginning of the one command that begins so."""
     (found,) = [each for each in COMMANDS if each == beginning or each.startswith(f"{beginning} ")]
     return shlex.split(found.removeprefix(beginning))
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
 
 
 def test_every_command_is_known_to_this_test() -> None:

@@ -177,13 +177,20 @@ def test_what_is_no_listening_socket_is_refused() -> None:
 def test_the_unit_starts_the_command_with_options_that_it_has() -> None:
     """All but the path; and it is hardened."""
     unit = (UNITS / "atomix-election.service").read_text()
-    (command,) = re.findall(r"^ExecStart=/opt/atomix-election/bin/atomix-election serve (.*)$", unit, re.MULTILINE)
+    commands = [
+        command
+        for text in (unit, (UNITS / "secured.conf").read_text())
+        for command in re.findall(
+            r"^ExecStart=/opt/atomix-election/bin/atomix-election serve (.*)$", text, re.MULTILINE
+        )
+    ]
+    assert len(commands) == 2
     (told,) = re.findall(r"^ListenStream=(.*)$", (UNITS / "atomix-election.socket").read_text(), re.MULTILINE)
-    assert f"--listen {told}" in command
+    assert f"--listen {told}" in commands[0]
     shown = subprocess.run(
         [sys.executable, "-m", "atomix_election", "serve", "--help"], capture_output=True, text=True, check=True
     )
-    for option in re.findall(r"--[a-z-]+", command):
+    for option in re.findall(r"--[a-z-]+", " ".join(commands)):
         assert option in shown.stdout
     for line in ("Type=notify", "DynamicUser=yes", "StateDirectory=atomix-election", "ProtectSystem=strict"):
         assert f"\n{line}\n" in unit
@@ -192,11 +199,13 @@ def test_the_unit_starts_the_command_with_options_that_it_has() -> None:
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     """With a command that is there."""
+    drop_ins = tmp_path / "atomix-election.service.d"
+    drop_ins.mkdir()
     for path in UNITS.iterdir():
         text = path.read_text().replace("/opt/atomix-election/bin/atomix-election", "/bin/true")
-        (tmp_path / path.name).write_text(text)
+        ((drop_ins if path.suffix == ".conf" else tmp_path) / path.name).write_text(text)
     checked = subprocess.run(
-        ["systemd-analyze", "verify", *map(str, sorted(tmp_path.iterdir()))],
+        ["systemd-analyze", "verify", *(str(each) for each in sorted(tmp_path.iterdir()) if each.is_file())],
         capture_output=True,
         text=True,
         check=False,

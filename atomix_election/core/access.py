@@ -76,8 +76,14 @@ class Principal:
     def may(self, method: str, namespace: str) -> bool:
         """Return whether it may call a method, given by its path, in a namespace."""
         needed = _needed(method)
-        roles = [role for where, role in self.roles.items() if where in (namespace, EVERY_NAMESPACE)]
-        return needed is None or (bool(roles) and max(roles) >= needed)
+        return needed is None or self._has(needed, namespace)
+
+    def may_have_session(self, namespace: str) -> bool:
+        """Return whether its connections may keep sessions of it open in a namespace."""
+        return self._has(Role.TAKE_PART, namespace)
+
+    def _has(self, role: Role, namespace: str) -> bool:
+        return any(each >= role for where, each in self.roles.items() if where in (namespace, EVERY_NAMESPACE))
 
     def check(self, method: str, namespace: str) -> None:
         """Refuse a call that it may not make. What is said depends on nothing but names.
@@ -110,6 +116,24 @@ def _needed(method: str) -> Role | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a call shows to prove who makes it. A token goes before a certificate, which then does not count.
+
+    Args:
+        token_digest: SHA-256 of the token; None where there is none.
+        certificate_names: the names in the connection's client certificate, which was verified already.
+    """
+
+    token_digest: bytes | None = field(default=None, repr=False)
+    certificate_names: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, token: str | None, certificate_names: Iterable[str]) -> "Credentials":
+        """Return what a call with this token, on a connection with a certificate of these names, shows."""
+        return cls(certificate_names=frozenset(certificate_names)) if token is None else cls(digest_of(token))
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
     """All principals of a server.
 
@@ -119,19 +143,15 @@ class Access:
 
     principals: tuple[Principal, ...]
 
-    def authenticate(self, token: str | None, certificate_names: Iterable[str]) -> Principal:
-        """Return who calls. A token goes before a certificate.
-
-        Args:
-            token: what the call carries, if it carries one.
-            certificate_names: the names in the connection's client certificate, which was verified already.
+    def authenticate(self, credentials: Credentials) -> Principal:
+        """Return who calls.
 
         Raises:
             Unauthenticated: nobody, somebody unknown, or several.
         """
-        if token is not None:
-            return self._by_token(token)
-        names = frozenset(certificate_names)
+        if credentials.token_digest is not None:
+            return self._by_token(credentials.token_digest)
+        names = credentials.certificate_names
         if not names:
             raise Unauthenticated(
                 "the call carries no credentials: send metadata `authorization: Bearer TOKEN`, "
@@ -143,9 +163,16 @@ class Access:
             raise Unauthenticated(f"the client certificate is that of {of}, its names are {', '.join(sorted(names))}")
         return found[0]
 
-    def _by_token(self, token: str) -> Principal:
+    def recognise(self, name: str, credentials: Credentials) -> Principal | None:
+        """Return the principal that was called so when these credentials proved to be it; None if they do not now."""
+        try:
+            found = self.authenticate(credentials)
+        except Unauthenticated:
+            return None
+        return found if found.name == name else None
+
+    def _by_token(self, digest: bytes) -> Principal:
         """Find the owner of a token, in a time that does not depend on which one it is or how much of it is right."""
-        digest = digest_of(token)
         found: Principal | None = None
         for principal in self.principals:
             for known in principal.token_digests:

@@ -291,6 +291,14 @@ class Campaign:
         self._refused_since = min(self._refused_since, now)
         return self.ended(LossReason.SESSION_ENDED) if now >= self._refused_since + self.timing.ttl_s else []
 
+    def disowned(self) -> list[Action]:
+        """The server takes this client for another principal than the one that opened the session.
+
+        So it can neither renew the session nor end it: for this client it is over, and what is left of it at the server
+        keeps everybody else from leading until its time-to-live has passed. One that was never open is tried again.
+        """
+        return [] if self.timing is None else self.ended(LossReason.SESSION_ENDED)
+
     def term_seen(self, election: str, term: Term) -> list[Action]:
         """A term was seen, in a reply or an event. One that is not that of the held leadership ends it."""
         seen = self._seen.get(election)

@@ -1,6 +1,6 @@
 """One connection to an engine of this process: checks what comes in, and knows which sessions it keeps open."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from atomix_election.broadcast import Subscription
@@ -28,6 +28,7 @@ class Connection:
         self._peer = peer
         self._holder = Holder(peer)
         self._connected = True
+        self._may_hold: Callable[[str], bool] = _anywhere
         self._streams: set[EngineKeepAlive] = set()
         self._watches: set[Subscription] = set()
 
@@ -35,6 +36,15 @@ class Connection:
     def store_id(self) -> str:
         """Identity of the store."""
         return self._engine.store_id
+
+    def hold_only(self, may: Callable[[str], bool]) -> None:
+        """Keep sessions open in some namespaces only; those in others have one time-to-live left from now on.
+
+        Args:
+            may: whether in this namespace.
+        """
+        self._may_hold = may
+        self._engine.sessions.let_go(self._holder, unless=may)
 
     def disconnect(self, *, by_peer: bool = False) -> None:
         """Let go of the sessions; each that no other connection uses has one time-to-live left.
@@ -181,8 +191,12 @@ class Connection:
             raise _closed()
 
     def _hold(self, session: Session) -> None:
-        if self._connected:
+        if self._connected and self._may_hold(session.id.namespace):
             self._engine.sessions.hold(session, self._holder)
+
+
+def _anywhere(_: str) -> bool:
+    return True
 
 
 def _closed() -> Unavailable:

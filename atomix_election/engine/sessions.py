@@ -1,7 +1,7 @@
 """The open sessions of an engine: who has one, what keeps it, and where it left traces."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from atomix_election.core.granting import leadership_of, revoked_from
 from atomix_election.core.leases import LeaseTable
 from atomix_election.engine.limits import check_room
 from atomix_election.engine.report import EXPIRED, Report
-from atomix_election.errors import PermissionDenied, SessionEnded
+from atomix_election.errors import NotSessionOwner, SessionEnded
 from atomix_election.model import ElectionId, SessionId, session_digest
 from atomix_election.stores.base import Store
 from atomix_election.tasks import shielded
@@ -63,10 +63,10 @@ class Session:
         """Refuse everybody but the principal that opened it.
 
         Raises:
-            PermissionDenied: this is another one.
+            NotSessionOwner: this is another one.
         """
         if self.owner != owner:
-            raise PermissionDenied(f"session {self.id.digest} belongs to another principal: open one of your own")
+            raise NotSessionOwner(f"session {self.id.digest} belongs to another principal: open one of your own")
 
     def look(self, election_id: ElectionId, election: Election) -> None:
         """Take note of what an election means for this session, and tell who watches it."""
@@ -192,7 +192,7 @@ class Sessions:
                 connections are.
 
         Raises:
-            PermissionDenied: it is open, and another principal's.
+            NotSessionOwner: it is open, and another principal's.
             LimitExceeded: it would be one session too many.
         """
         async with self._opening:
@@ -227,12 +227,17 @@ class Sessions:
             session.holders.add(holder)
             self._leases.hold(session.id)
 
-    def let_go(self, holder: Holder) -> None:
-        """A connection is gone: a session that no other one holds has one time-to-live left."""
-        for session in holder.sessions:
+    def let_go(self, holder: Holder, unless: Callable[[str], bool] | None = None) -> None:
+        """A connection holds sessions no longer: one that no other connection holds has one time-to-live left.
+
+        Args:
+            holder: what it had of them.
+            unless: says in which namespaces it goes on; without it in none, as the connection is gone.
+        """
+        for session in [each for each in holder.sessions if unless is None or not unless(each.id.namespace)]:
             session.holders.discard(holder)
+            holder.sessions.discard(session)
             self._leases.release(session.id, self._clock.now())
-        holder.sessions.clear()
         self._wake_if_earlier()
 
     def left_nothing(self, session: SessionId, election_id: ElectionId) -> None:

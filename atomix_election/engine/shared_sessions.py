@@ -126,10 +126,10 @@ class SharedSessions(Sessions):
         await _for_each(sessions, ask)
         return left_s
 
-    def let_go(self, holder: Holder) -> None:
+    def let_go(self, holder: Holder, unless: Callable[[str], bool] | None = None) -> None:
         """See ``Sessions.let_go``."""
         held = list(holder.sessions)
-        super().let_go(holder)
+        super().let_go(holder, unless)
         self._released.update(session for session in held if not session.holders)
         if self._released:
             self._pause.cancel()

@@ -30,6 +30,7 @@ from atomix_election.errors import (
     ElectionError,
     InvalidRequest,
     LossReason,
+    NotSessionOwner,
     PermissionDenied,
     SessionEnded,
     Unauthenticated,
@@ -49,7 +50,7 @@ SHORTEST_OPEN_TIMEOUT_S = 1.0
 
 _REFUSALS = (Unauthenticated, PermissionDenied)
 _PERMANENT = (*_REFUSALS, InvalidRequest)
-"""What is told at once to those who wait for a session, as trying again is for somebody who has changed something."""
+"""What is told at once to those who wait for a session; but for NotSessionOwner, as the next session is one's own."""
 
 log = logging.getLogger(__name__)
 
@@ -223,9 +224,17 @@ class SessionKeeper:
             if self._closing:
                 raise closed()
             await self._tried.wait()
-            if isinstance(self._failure, _PERMANENT) and self._failure is not self._refused:
-                raise type(self._failure)(str(self._failure))
+            failure = self._permanent_failure()
+            if failure is not None:
+                raise type(failure)(str(failure))
         return self._session_id
+
+    def _permanent_failure(self) -> ElectionError | None:
+        """Return why there is no session, if to try again is for somebody who has changed something."""
+        failure = self._failure
+        if not isinstance(failure, _PERMANENT) or isinstance(failure, NotSessionOwner) or failure is self._refused:
+            return None
+        return failure
 
     async def opened_in_time(self) -> None:
         """Wait until there is an open session, but not for ever.
@@ -252,6 +261,11 @@ class SessionKeeper:
                 if session_id == self._session_id:
                     self._end_campaign(LossReason.SESSION_ENDED)
                 raise
+            except NotSessionOwner as error:
+                if session_id == self._session_id:
+                    log.warning("%s", error)
+                    self._do(self._campaign.disowned())
+                raise SessionEnded(str(error)) from error
         self.see(name, term)
         return term
 
@@ -343,7 +357,9 @@ class SessionKeeper:
         self._failure = error
         if isinstance(error, InvalidRequest) and self._stream is not None:
             self._stream.give_up()  # this target cannot be used, another one may
-        if isinstance(error, _REFUSALS):
+        if isinstance(error, NotSessionOwner):
+            self._do(self._campaign.disowned())
+        elif isinstance(error, _REFUSALS):
             self._do(self._campaign.refused(self.clock.now()))
         self._tell_those_who_wait()
 

@@ -22,6 +22,7 @@ _STATUSES: dict[type[ElectionError], Status] = {
     errors.OutcomeUnknown: Status.ABORTED,
     errors.Unauthenticated: Status.UNAUTHENTICATED,
     errors.PermissionDenied: Status.PERMISSION_DENIED,
+    errors.NotSessionOwner: Status.PERMISSION_DENIED,
     errors.StoreError: Status.UNAVAILABLE,
     errors.StaleToken: Status.FAILED_PRECONDITION,
     ElectionError: Status.INTERNAL,

@@ -1,6 +1,9 @@
 """Every limit is an option of ``serve``, stands in the manual with its default, and comes into force."""
 
 import re
+import shlex
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,15 +15,17 @@ from atomix_election.cli.options import limit_option
 from atomix_election.model import MAX_ID_BYTES
 from atomix_election.service import Call, ElectionService
 from tests.cli.processes import Running, run, with_service
+from tests.manual import commands, section
 
-MANUAL = Path(__file__).parents[2] / "docs" / "operating.md"
+PROJECT = Path(__file__).parents[2]
+SECTION = "Limits"
+PLACES = {(SECTION, "What hostile peers cost")}
 LIMITS = [*fields(ElectionLimits), *fields(ConnectionLimits)]
 
 
 def rows() -> dict[str, list[str]]:
     """Return the cells of the manual's table of limits, by the name of the limit."""
-    table = MANUAL.read_text().partition("## Limits")[2].partition("\n## ")[0]
-    lines = re.findall(r"^\|.*\|$", table, re.MULTILINE)
+    lines = re.findall(r"^\|.*\|$", section(SECTION), re.MULTILINE)
     cells = [[each.strip() for each in line.strip("|").split("|")] for line in lines]
     return {name.strip("`"): rest for name, *rest in cells if name.startswith("`")}
 
@@ -39,6 +44,18 @@ def test_the_manual_has_no_limit_that_is_not_there() -> None:
     """But for those that are no options."""
     assert rows().keys() - {each.name for each in LIMITS} == {"min_session_ttl", "max_session_ttl", "id length"}
     assert rows()["id length"][0].split()[0] == str(MAX_ID_BYTES)
+
+
+def test_the_command_that_measures_is_there() -> None:
+    """It runs tests of this suite, and is itself run here up to their beginning."""
+    ((line,),) = [commands()[place] for place in PLACES]
+    python, *words = shlex.split(line)
+    assert python == ".venv/bin/python"
+    collected = subprocess.run(
+        [sys.executable, *words, "--collect-only"], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert collected.returncode == 0, collected.stdout
+    assert "test_hostile_peers.py::" in collected.stdout
 
 
 def test_help_shows_them() -> None:

@@ -1,10 +1,21 @@
 """Principals, and what they may do. Pure."""
 
 import hmac
+from collections.abc import Iterable
 
 import pytest
 
-from atomix_election.core.access import ANYBODY, NOBODY, ROLE_OF_METHOD, Access, Principal, Role, digest_of, is_open
+from atomix_election.core.access import (
+    ANYBODY,
+    NOBODY,
+    ROLE_OF_METHOD,
+    Access,
+    Credentials,
+    Principal,
+    Role,
+    digest_of,
+    is_open,
+)
 from atomix_election.errors import PermissionDenied, Unauthenticated
 from atomix_election.rpc.methods import (
     ADMINISTRATION_METHODS,
@@ -34,6 +45,11 @@ A = Principal("a", {"x": Role.OBSERVE}, frozenset({digest_of("token-a"), digest_
 B = Principal("b", {"*": Role.TAKE_PART}, frozenset({digest_of("token-b")}), frozenset({"DNS:b.example", "CN:b"}))
 C = Principal("c", {"x": Role.ADMINISTER}, certificate_names=frozenset({"URI:spiffe://example/c"}))
 ACCESS = Access((A, B, C))
+
+
+def authenticate(token: str | None, names: Iterable[str]) -> Principal:
+    """Return who calls with these."""
+    return ACCESS.authenticate(Credentials.of(token, names))
 
 
 def test_every_method_of_the_wire_has_a_role() -> None:
@@ -100,11 +116,11 @@ def test_a_refusal_says_what_is_missing() -> None:
 
 def test_a_token_is_its_owners() -> None:
     """Each of several, whole and exactly."""
-    assert ACCESS.authenticate("token-a", ()) is ACCESS.authenticate("token-a-new", ()) is A
-    assert ACCESS.authenticate("token-b", ()) is B
+    assert authenticate("token-a", ()) is authenticate("token-a-new", ()) is A
+    assert authenticate("token-b", ()) is B
     for wrong in ("", "token", "token-a ", "Token-a", "token-ab", digest_of("token-a").hex(), "\N{SNOWMAN}"):
         with pytest.raises(Unauthenticated) as refused:
-            ACCESS.authenticate(wrong, ())
+            authenticate(wrong, ())
         assert not wrong.strip() or wrong not in str(refused.value).replace("the token is", "")
 
 
@@ -117,38 +133,76 @@ def test_every_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatc
         return digest == known
 
     monkeypatch.setattr(hmac, "compare_digest", compare)
-    ACCESS.authenticate("token-a", ())
+    authenticate("token-a", ())
     assert sorted(compared) == sorted(A.token_digests | B.token_digests)
 
 
 def test_a_certificate_is_that_of_who_has_one_of_its_names() -> None:
     """Other names in it do not matter."""
-    assert ACCESS.authenticate(None, {"DNS:b.example", "DNS:other.example"}) is B
-    assert ACCESS.authenticate(None, {"URI:spiffe://example/c"}) is C
+    assert authenticate(None, {"DNS:b.example", "DNS:other.example"}) is B
+    assert authenticate(None, {"URI:spiffe://example/c"}) is C
 
 
 def test_a_certificate_of_nobody_or_of_several_is_refused() -> None:
     """With its names, which are no secret."""
     with pytest.raises(Unauthenticated, match=r"no principal, its names are CN:x, DNS:b\.example\.net"):
-        ACCESS.authenticate(None, {"DNS:b.example.net", "CN:x"})
+        authenticate(None, {"DNS:b.example.net", "CN:x"})
     with pytest.raises(Unauthenticated, match="several principals"):
-        ACCESS.authenticate(None, {"CN:b", "URI:spiffe://example/c"})
+        authenticate(None, {"CN:b", "URI:spiffe://example/c"})
 
 
 def test_a_token_goes_before_a_certificate() -> None:
     """A wrong one is not made good by a certificate."""
-    assert ACCESS.authenticate("token-a", {"CN:b"}) is A
+    assert authenticate("token-a", {"CN:b"}) is A
     with pytest.raises(Unauthenticated):
-        ACCESS.authenticate("wrong", {"CN:b"})
+        authenticate("wrong", {"CN:b"})
 
 
 def test_without_credentials() -> None:
     """The message says which there are."""
     with pytest.raises(Unauthenticated, match=r"no credentials.*authorization: Bearer TOKEN.*certificate"):
-        ACCESS.authenticate(None, ())
+        authenticate(None, ())
 
 
 def test_no_digest_is_shown() -> None:
     """Not that it would help anybody."""
     assert digest_of("token-a").hex() not in repr(ACCESS)
     assert "digest" not in repr(ACCESS)
+
+
+def test_credentials_prove_to_be_the_same_principal_or_nothing() -> None:
+    """Whatever they were good for before."""
+    of_a, of_b, of_c = (
+        Credentials.of("token-a", ()),
+        Credentials.of(None, {"CN:b", "CN:other"}),
+        Credentials.of(None, {"URI:spiffe://example/c"}),
+    )
+    renamed = Principal("renamed", B.roles, B.token_digests, B.certificate_names)
+    changed = Access((Principal("a", {"y": Role.OBSERVE}, A.token_digests - {of_a.token_digest or b""}), renamed, C))
+    for name, credentials in (("a", of_a), ("b", of_b), ("c", of_c)):
+        found = ACCESS.recognise(name, credentials)
+        assert found is not None
+        assert found.name == name
+    assert changed.recognise("a", of_a) is None
+    assert changed.recognise("a", Credentials.of("token-a-new", ())) is changed.principals[0]
+    assert changed.recognise("b", of_b) is None
+    assert changed.recognise("c", of_c) is C
+    assert changed.recognise("a", Credentials()) is None
+
+
+def test_who_may_have_a_session() -> None:
+    """Whoever may take part there."""
+    assert not A.may_have_session("x")
+    assert B.may_have_session("x")
+    assert B.may_have_session("y")
+    assert C.may_have_session("x")
+    assert not C.may_have_session("y")
+    assert ANYBODY.may_have_session("x")
+    assert not NOBODY.may_have_session("x")
+
+
+def test_credentials_do_not_show_the_token() -> None:
+    """Nor its digest; one with a token has nothing else."""
+    credentials = Credentials.of("token-a", {"CN:b"})
+    assert credentials == Credentials.of("token-a", ())
+    assert "token_digest" not in repr(credentials)

@@ -4,7 +4,8 @@
                                     within 3 s, steps down 1 s before its deadline, which is 11.7 s after a sending
     # ...                           a comment
     jitter J                        of a campaign from its beginning
-    at T connected   -> ACTIONS     and so on: tick, disconnected, began G, finished G (the work under G)
+    at T connected   -> ACTIONS     and so on: tick, disconnected, refused, disowned, began G, finished G (the work
+                                    under G)
     at T answer N [leads G...] [revoked G...] [evicted G...] [store S] [ended]   -> ACTIONS
     at T term x#N CANDIDATES        -> ACTIONS
     at T over REASON                -> ACTIONS
@@ -141,6 +142,8 @@ class Stage:
                 return self.campaign.connected(now) if verb == "connected" else self.campaign.tick(now)
             case "disconnected" | "refused", []:
                 return self.campaign.disconnected() if verb == "disconnected" else self.campaign.refused(now)
+            case "disowned", []:
+                return self.campaign.disowned()
             case "leaving", [granted]:
                 return self.campaign.leaving(leadership(granted).election, leadership(granted).candidate_id)
             case "began", [granted]:

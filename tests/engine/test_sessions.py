@@ -82,6 +82,25 @@ async def test_coming_back_in_time_keeps_it(engine: Engine) -> None:
     assert TTL_S <= await _seconds_until_gone(engine) <= TTL_S + LATE_S
 
 
+async def test_a_connection_holds_only_where_it_may(engine: Engine) -> None:
+    """What it held elsewhere ends one time-to-live later, and calls of it keep nothing there."""
+    connection = Connection(engine)
+    for namespace in ("one", "two"):
+        await connection.create(Call("e", namespace, "s"))
+        await connection.enter(Call("e", namespace, "s"), "a")
+    connection.hold_only(lambda namespace: namespace == "two")
+    await anyio.sleep(TTL_S - 0.001)
+    assert (await connection.enter(Call("e", "one", "s"), "b")).candidates == ("a", "b")
+    await anyio.sleep(0.001 + LATE_S)
+    assert (await connection.get_term(Call("e", "one"))).candidates == ()
+    await anyio.sleep(3 * TTL_S)
+    assert (await connection.get_term(Call("e", "two"))).candidates == ("a",)
+    connection.hold_only(lambda _: True)
+    await connection.create(Call("e", "one", "s"))
+    await anyio.sleep(3 * TTL_S)
+    assert len(engine.sessions) == 2
+
+
 async def test_a_call_in_flight_when_the_connection_closes_does_not_keep_it(
     engine: Engine, store: RecordingStore
 ) -> None:

@@ -91,10 +91,10 @@ async def test_a_session_that_was_ended_is_replaced(target: str, party: Party) -
     election = one.client.election("e", candidate_id="a")
     await election.enter()
     await two.enter("b")
-    ended = one.client.call("e").session
+    ended = one.client.candidates().keeper.session_id
     await end_session(target, ended)
     assert (await election.enter()).candidates == ("b", "a")
-    assert one.client.call("e").session != ended
+    assert one.client.candidates().keeper.session_id != ended
     await one.leave()
     assert (await two.term()).candidates == ("b",)
 
@@ -104,7 +104,7 @@ async def test_several_elections_replace_an_ended_session_once(target: str, part
     one, two = await party.join(), await party.join()
     names = [f"e{number}" for number in range(5)]
     await one.enter("a", "first")
-    ended = one.client.call("first").session
+    ended = one.client.candidates().keeper.session_id
     await end_session(target, ended, "first")
     async with anyio.create_task_group() as tasks:
         for name in names:
@@ -135,5 +135,5 @@ async def test_sessions_of_a_client_are_never_used_again(target: str) -> None:
     for _ in range(10):
         async with connect(target) as client:
             await client.election("e", candidate_id="a").enter()
-            sessions.add(client.call("e").session)
+            sessions.add(client.candidates().keeper.session_id)
     assert len(sessions) == 10

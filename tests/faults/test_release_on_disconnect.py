@@ -6,8 +6,7 @@ import anyio
 import pytest
 
 from atomix_election import ElectionServer
-from atomix_election.rpc import client_connection
-from atomix_election.rpc import server as rpc_server
+from atomix_election.rpc import client_connection, server_connection
 from atomix_election.rpc.http2 import configuration
 from tests.faults.diary import SLACK_S
 from tests.faults.proxy import Proxy
@@ -88,7 +87,7 @@ async def test_a_server_s_own_closing_ends_no_session(stage: Stage) -> None:
 async def test_a_ping_that_is_not_answered_ends_no_session(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server closes a connection that is dead to it; whether the client is, it does not know."""
     soon = configuration(connection_window=1 << 20, stream_window=1 << 16, ping_interval_s=0.1)
-    monkeypatch.setattr(rpc_server, "_CONFIG", soon)
+    monkeypatch.setattr(server_connection, "_CONFIG", soon)
     server = await stage.enter(ElectionServer())
     proxy = await stage.proxy(server.target)
     opened = now()  # or later

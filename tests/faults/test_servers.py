@@ -11,14 +11,9 @@ from atomix_election import ElectionError, connect
 from atomix_election.leadership import session
 from tests.faults.diary import SLACK_S, WAIT_S
 from tests.faults.stage import TTL_S, Actor, Server, Stage
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return found.getsockname()[1]
 
 
 def has_ipv6() -> bool:

@@ -59,7 +59,7 @@ def test_a_token_and_a_certificate(published: Published, secured: Secured) -> No
         assert refusal(lambda: member.bare(forget)) == ("PERMISSION_DENIED", "PermissionDenied")
         assert refusal(lambda: operator.bare(forget)) == ("INVALID_ARGUMENT", "InvalidRequest")
         operator.session = member.session
-        assert refusal(lambda: operator.call("Withdraw", "b")) == ("PERMISSION_DENIED", "PermissionDenied")
+        assert refusal(lambda: operator.call("Withdraw", "b")) == ("PERMISSION_DENIED", "NotSessionOwner")
 
 
 def test_without_credentials(published: Published, secured: Secured) -> None:

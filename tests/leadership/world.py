@@ -53,6 +53,8 @@ class World:
         self.store = MemoryStore()
         self.engine = Engine(self.store, clock=VirtualClock(), limits=SessionLimits(0.1))
         self.up = True
+        self.owner = ""
+        """Name of the principal that the server takes all clients for."""
         self._chance = random.Random(0)
         self._names = count()
 
@@ -60,7 +62,7 @@ class World:
         """Return a connection to the engine."""
         if not self.up:
             raise Unavailable("nobody listens")
-        return Connection(self.engine)
+        return Connection(self.engine, self.owner)
 
     @asynccontextmanager
     async def replica(

@@ -59,7 +59,7 @@ class Served:
     @property
     def calls(self) -> int:
         """How many calls the server is serving."""
-        return sum(len(connection._tasks) for connection in self.rpc._connections)
+        return sum(len(connection.calls) for connection in self.rpc._connections)
 
     async def check_serves(self, *connections: RawConnection) -> None:
         """Fail unless the honest client, a new one, and the given connections are served."""

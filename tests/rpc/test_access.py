@@ -12,6 +12,7 @@ from atomix_election import (
     ElectionServer,
     InvalidRequest,
     LeaderElection,
+    NotSessionOwner,
     PermissionDenied,
     SessionEnded,
     Unauthenticated,
@@ -158,7 +159,7 @@ async def test_the_matrix(secured: Secured, who: str, method: str) -> None:
                 unknown = await refusal(ATTEMPTS[method](client, Call("unknown", namespace, session)))
                 assert str(unknown) == str(error), "it must not tell whether there is such an election"
             elif session == "theirs" and not method.startswith(INSPECTION):
-                assert type(error) is PermissionDenied
+                assert type(error) is NotSessionOwner
                 assert "belongs to another principal" in str(error)
             else:
                 assert error is None
@@ -185,7 +186,7 @@ async def test_what_is_open_is_there_for_anybody(secured: Secured, method: str) 
             await connection.until(lambda stream=stream: bool(connection.answers[stream].messages))
             refused = await connection.call(headers_of("GetTerm", *about("e", "", "own"), *credentials))
             assert (refused.status, refused.error) == (16, "Unauthenticated")
-    assert Gate(needs_certificate=True).admit(replace(HEALTH_METHODS["Check"], path=method), [], {}) is NOBODY
+    assert Gate(needs_certificate=True).admit(replace(HEALTH_METHODS["Check"], path=method), [], {}).principal is NOBODY
 
 
 async def test_refusals_are_counted_by_their_reason(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ async def test_what_releases_no_session(served: Served, how: str) -> None:
             client.send(stream, b"", end=True)
             await client.ended(stream)
         if how == "the server closes":
-            (connection,) = [each for each in served.rpc._connections if each._calls]
+            (connection,) = [each for each in served.rpc._connections if len(each.calls)]
             connection.protocol.go_away()
             await client.until_closed()
         else:

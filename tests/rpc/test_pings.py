@@ -21,7 +21,7 @@ ELECTION = "pinged"
 def short_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     """For the connections that the server accepts from now on."""
     config = configuration(connection_window=1024 * 1024, stream_window=64 * 1024, ping_interval_s=PING_INTERVAL_S)
-    monkeypatch.setattr("atomix_election.rpc.server._CONFIG", config)
+    monkeypatch.setattr("atomix_election.rpc.server_connection._CONFIG", config)
 
 
 async def stand(connection: RawConnection, name: str) -> None:

@@ -14,6 +14,7 @@ TABLE = {
     errors.CandidateTaken: 6,
     errors.NotOwner: 7,
     errors.PermissionDenied: 7,
+    errors.NotSessionOwner: 7,
     errors.LimitExceeded: 8,
     errors.OutcomeUnknown: 10,
     errors.Unavailable: 14,

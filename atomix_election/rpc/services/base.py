@@ -17,8 +17,12 @@ class ServedConnection(Service, Protocol):
         """Identity of the store."""
         ...
 
+    def hold_only(self, may: Callable[[str], bool]) -> None:
+        """Keep sessions open in the namespaces for which that says so, and let go of those in others."""
+        ...
+
     def disconnect(self, *, by_peer: bool) -> None:
-        """Called once, when the connection is gone, with whether the client closed it."""
+        """Called once, when the connection is gone or its caller shut out, with whether the client closed it."""
         ...
 
 
