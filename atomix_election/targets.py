@@ -31,10 +31,11 @@ ETCD_PORT = 2379
 
 _KNOWN = (
     "memory://, memory://NAME, sqlite:///FILE, grpc://HOST:PORT[,HOST:PORT], grpcs://HOST:PORT[,HOST:PORT], "
-    "etcd://HOST:PORT[,HOST:PORT], etcds://HOST:PORT[,HOST:PORT]"
+    "etcd://HOST:PORT[,HOST:PORT][/PREFIX], etcds://HOST:PORT[,HOST:PORT][/PREFIX]"
 )
 _REMOTE = ("grpc", "grpcs")
 _ETCD = ("etcd", "etcds")
+_PREFIX = re.compile(r"(?=.{1,256}$)[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*")
 _WITH_TLS = ("grpcs", "etcds")
 _ENDPOINT = re.compile(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[^\s\x00-\x1f\x7f:/\[\]@?#%]+))(?::(?P<port>[0-9]{1,5}))?"
@@ -51,8 +52,10 @@ def check_target(target: str, tls: ClientTls | None = None, token: Token | None 
     endpoints: list[Endpoint] = []
     if scheme in _STORES:
         _STORES[scheme](target, rest)
-    elif scheme in _REMOTE or scheme in _ETCD:
-        endpoints = parse_endpoints(target, rest, default_port=ETCD_PORT if scheme in _ETCD else DEFAULT_PORT)
+    elif scheme in _REMOTE:
+        endpoints = parse_endpoints(target, rest)
+    elif scheme in _ETCD:
+        endpoints, _ = _etcd(target, rest)
     else:
         raise _unknown(target)
     if tls is not None and scheme not in _WITH_TLS:
@@ -81,7 +84,8 @@ async def open_service(
         target: ``memory://`` for one of its own, ``memory://name`` for one that is shared within the process,
             ``sqlite:///relative.db`` or ``sqlite:////absolute.db`` for a file, also shared within the process,
             ``grpc://host:port`` for a server, with more ``,host:port`` for others that serve the same elections,
-            ``etcd://host:port`` for the members of an etcd cluster; with TLS ``grpcs://`` and ``etcds://``.
+            ``etcd://host:port[,host:port][/prefix]`` for the members of an etcd cluster, and what the keys there begin
+            with; with TLS ``grpcs://`` and ``etcds://``.
         session_ttl_s: time-to-live that the client asks for, in seconds.
         clock: what time it is.
         tls: certificates for a target with TLS; by default those of the system.
@@ -134,8 +138,8 @@ async def open_engine(
 
     Args:
         target: ``memory://`` for a store of its own, ``memory://name`` for one that is shared within the process, as is
-            a file, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``; ``etcd://host:port[,host:port]`` or
-            ``etcds://…`` for a cluster that any number of engines use.
+            a file, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``; ``etcd://host:port[,host:port][/prefix]``
+            or ``etcds://…`` for a cluster that any number of engines use.
         limits: time-to-lives of sessions; of a store that is shared within the process the first user's hold, and
         clock: what time it is; and
         observer: is told what can be counted; and
@@ -152,8 +156,7 @@ async def open_engine(
     scheme, rest = _split(target)
     if scheme in _ETCD:
         require_asyncio(f"target {target!r}")
-        endpoints = parse_endpoints(target, rest, default_port=ETCD_PORT)
-        opening = _open_etcd(endpoints, (tls or ClientTls()) if scheme == "etcds" else None, token)
+        opening = _open_etcd(*_etcd(target, rest), (tls or ClientTls()) if scheme == "etcds" else None, token)
         async with opening as shared:
             engine = SharedEngine(
                 shared, limits=limits, clock=clock, observer=observer, election_limits=election_limits
@@ -269,6 +272,16 @@ def _sqlite_path(target: str, rest: str) -> str:
     return path
 
 
+def _etcd(target: str, rest: str) -> tuple[list[Endpoint], str]:
+    """Return the members of an etcd cluster, and the prefix of all keys there; "" where none is named."""
+    addresses, slash, prefix = rest.partition("/")
+    if slash and not _PREFIX.fullmatch(prefix):
+        raise InvalidRequest(
+            f"target {target!r}: {prefix!r} is no prefix of keys: letters, digits and -._ between slashes, 256 characters at most"
+        )
+    return parse_endpoints(target, addresses, default_port=ETCD_PORT), prefix and f"{prefix}/"
+
+
 _STORES: dict[str, Callable[[str, str], _StoreTarget]] = {"memory": _memory, "sqlite": _sqlite}
 """For each scheme: from the target, and what follows ``scheme://``, to the store."""
 
@@ -291,16 +304,16 @@ async def _open_sqlite(path: str) -> AsyncGenerator[Store]:
 
 @asynccontextmanager
 async def _open_etcd(
-    endpoints: Sequence[Endpoint], tls: ClientTls | None, token: Token | None
+    endpoints: Sequence[Endpoint], prefix: str, tls: ClientTls | None, token: Token | None
 ) -> AsyncGenerator[SharedStore]:
     from atomix_election.etcd import EtcdClient
-    from atomix_election.stores.etcd import open_etcd_store
+    from atomix_election.stores.etcd import DEFAULT_PREFIX, open_etcd_store
 
     user, password = ("", "") if token is None else _user_and_password(token)
     addresses = [(each.host, each.port) for each in endpoints]
     async with (
         EtcdClient(addresses, tls=tls, user=user, password=password) as client,
-        open_etcd_store(client) as store,
+        open_etcd_store(client, prefix=prefix or DEFAULT_PREFIX) as store,
     ):
         yield store
 
