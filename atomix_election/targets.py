@@ -277,7 +277,8 @@ def _etcd(target: str, rest: str) -> tuple[list[Endpoint], str]:
     addresses, slash, prefix = rest.partition("/")
     if slash and not _PREFIX.fullmatch(prefix):
         raise InvalidRequest(
-            f"target {target!r}: {prefix!r} is no prefix of keys: letters, digits and -._ between slashes, 256 characters at most"
+            f"target {target!r}: {prefix!r} is no prefix of keys: letters, digits and -._ between slashes, and no more "
+            "than 256 of them"
         )
     return parse_endpoints(target, addresses, default_port=ETCD_PORT), prefix and f"{prefix}/"
 
