@@ -271,6 +271,8 @@ class EtcdConnection:
             return f"{error}: is etcd running?"
         if isinstance(error, ConnectionError) and self._tls is None:
             return f"{error}; if etcd speaks TLS there, connect with TLS"
+        if isinstance(error, ConnectionError):
+            return "it closed the connection: does it want a certificate of this client, or speak plain text?"
         return str(error) or type(error).__name__
 
     async def _connect(self, endpoint: Endpoint) -> Protocol:
