@@ -151,7 +151,7 @@ class Calls:
             raise _unknown(method, attempt.endpoint, f"no answer within {timeout_s:g} s")
         failures.setdefault(attempt.endpoint, "no answer")
         raise EtcdUnavailable(
-            f"{method.name}: etcd did not answer within {timeout_s:g} s, and nothing was changed "
+            f"{method.name}: etcd did not answer within {timeout_s:g} s{', and nothing was changed' if write else ''} "
             f"({'; '.join(f'{endpoint}: {why}' for endpoint, why in failures.items())})"
         )
 

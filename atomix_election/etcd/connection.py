@@ -35,6 +35,8 @@ STREAM_WINDOW_BYTES = 1024 * 1024
 """What a member sends on one stream before it is read: so a watch that nobody reads holds up no call."""
 
 _MAX_STREAMS = 100  # etcd opens none, but h2 takes the late answer to a call that was cancelled for a new one
+_FRAME_HEADER_BYTES = 9
+_SETTINGS = 4  # the type of the first frame, in its fourth byte
 
 
 class _Handler(AbstractHandler):
@@ -104,6 +106,7 @@ class Protocol(H2Protocol):
         self._begun = asyncio.Event()
         self._lost = asyncio.Event()
         self._failure: BaseException | None = None
+        self._head = b""
 
     @property
     def is_usable(self) -> bool:
@@ -135,13 +138,17 @@ class Protocol(H2Protocol):
         self.processor = EventsProcessor(self.handler, self.connection)
 
     def data_received(self, data: bytes) -> None:
-        """Called by asyncio. The first bytes show that a member speaks HTTP/2, as it does at once."""
+        """Called by asyncio. The first frame shows that a member speaks HTTP/2, as it does at once."""
         super().data_received(data)
-        if not self._begun.is_set():
-            if self._state.closed:
-                self._failure = ConnectionError(
-                    "what listens there does not speak HTTP/2: is the port that for clients of etcd?"
-                )
+        if self._begun.is_set():
+            return
+        self._head = (self._head + data)[:_FRAME_HEADER_BYTES]
+        is_whole = len(self._head) == _FRAME_HEADER_BYTES
+        if self._state.closed or (is_whole and self._head[3] != _SETTINGS):
+            self._failure = ConnectionError(
+                "what listens there does not speak HTTP/2: is the port that for clients of etcd?"
+            )
+        if is_whole or self._failure is not None:
             self._begun.set()
 
     def connection_lost(self, exc: BaseException | None) -> None:

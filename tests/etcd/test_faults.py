@@ -149,7 +149,7 @@ async def test_nothing_is_changed_where_nobody_could_be_reached(prefix: bytes) -
         for call in (client.put(Put(prefix, b""), timeout_s=0.3), client.get(Get(prefix), timeout_s=0.3)):
             with anyio.fail_after(0.3 + SLACK_S), pytest.raises(EtcdUnavailable) as raised:
                 await call
-            assert "nothing was changed" in str(raised.value)
+            assert ("nothing was changed" in str(raised.value)) is ("Put" in str(raised.value))
             for endpoint in ("127.0.0.1:1: ", "[::1]:2: ", "no-such-host.invalid:3: "):
                 assert endpoint in str(raised.value)
         with anyio.fail_after(0.3 + SLACK_S), pytest.raises(EtcdUnavailable, match="LeaseKeepAlive"):
@@ -246,7 +246,7 @@ async def test_without_a_quorum_only_what_needs_none_is_answered(three: Cluster,
             if member is not survivor:
                 member.kill()
         async with three.client(survivor, attempt_timeout_s=ATTEMPT_S) as alone:
-            with pytest.raises(EtcdUnavailable, match="nothing was changed"):
+            with pytest.raises(EtcdUnavailable, match="did not answer within 2 s"):
                 await alone.get(Get(prefix), timeout_s=2.0)
             assert (await alone.status()).leader == 0
             assert (await alone.get(Get(prefix, serializable=True))).items[0].value == b"1"
