@@ -250,7 +250,6 @@ class EtcdClient:
             answer.leader,
             answer.db_size,
             tuple(answer.errors),
-            answer.is_learner,
         )
 
     @asynccontextmanager

@@ -19,7 +19,7 @@ from atomix_election.etcd.exchange import Refused
 AUTH_NOT_ENABLED = "authentication is not enabled"
 
 _STALE_TOKEN = ("invalid auth token", "revision of auth store is old", "user name is empty")
-_BEFORE_ANYTHING = ("no leader", "too many requests", "not capable")
+_BEFORE_ANYTHING = ("no leader", "too many requests", "not capable", "not supported for learner")
 _TRANSIENT = {
     Code.CANCELLED,
     Code.UNKNOWN,

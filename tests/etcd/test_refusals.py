@@ -50,6 +50,7 @@ def test_what_is_refused_for_good(code: Code, text: str, kind: type[EtcdRefused]
     [
         (Code.UNAVAILABLE, "etcdserver: no leader", True),
         (Code.RESOURCE_EXHAUSTED, "etcdserver: too many requests", True),
+        (Code.UNAVAILABLE, "etcdserver: rpc not supported for learner", True),
         (Code.UNAVAILABLE, "etcdserver: request timed out", False),
         (Code.UNAVAILABLE, "etcdserver: request timed out, possibly due to previous leader failure", False),
         (Code.UNAVAILABLE, "etcdserver: leader changed", False),

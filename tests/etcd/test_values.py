@@ -50,7 +50,7 @@ def test_conditions_in_words() -> None:
     [("3.5.18", (3, 5, 18)), ("3.6.0-rc.1", (3, 6, 0)), ("3.4.36+git", (3, 4)), ("", ())],
 )
 def test_versions_are_compared_as_numbers(version: str, numbers: tuple[int, ...]) -> None:
-    assert Status(Header(1, 1, 1, 1), version, 1, 0, (), is_learner=False).version_numbers == numbers
+    assert Status(Header(1, 1, 1, 1), version, 1, 0, ()).version_numbers == numbers
 
 
 def test_an_endpoint_reads_as_it_is_written() -> None:
