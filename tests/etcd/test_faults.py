@@ -19,6 +19,7 @@ from atomix_election.etcd import (
     Lease,
     Put,
     absent,
+    connection,
 )
 from tests.etcd.cluster import Cluster, Member
 from tests.faults.proxy import Proxy
@@ -47,14 +48,6 @@ async def cut_off(proxy: Proxy) -> AsyncGenerator[EtcdClient]:
     async with EtcdClient(endpoints, attempt_timeout_s=ATTEMPT_S, longest_pause_s=0.1) as client:
         await client.get(Get(b"a"))
         yield client
-
-
-@pytest.fixture
-async def three(start_cluster: Callable[..., Cluster]) -> Cluster:
-    """Three members."""
-    cluster = start_cluster(size=3)
-    await cluster.ready()
-    return cluster
 
 
 class Tally(Generic[_ItemT]):
@@ -197,7 +190,24 @@ async def test_a_paused_member_is_left_for_another(three: Cluster, prefix: bytes
         with anyio.fail_after(SLACK_S):
             await client.get(Get(prefix), timeout_s=0.8)
         assert client.endpoint == other.endpoint
-    paused.resume()
+
+
+async def test_a_watch_that_hears_nothing_is_left_for_another_member(
+    three: Cluster, prefix: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no calls are made, pings show it. More of them than one in 5 s would be an attack, as etcd sees it."""
+    assert connection.PING_INTERVAL_S > 5
+    monkeypatch.setattr(connection, "PING_INTERVAL_S", 0.6)
+    monkeypatch.setattr(connection, "PING_TIMEOUT_S", 0.3)
+    paused, other = await followers(three)
+    async with three.client(other) as writer, three.client(paused, other) as watcher:
+        start = (await writer.put(Put(prefix, b"0"))).header.revision
+        async with watcher.watch(prefix, start_revision=start) as watch:
+            await anext(watch)
+            paused.pause()
+            await writer.put(Put(prefix, b"1"))
+            with anyio.fail_after(2.0 + SLACK_S):
+                assert [each.item.value for each in (await anext(watch)).events] == [b"1"]
 
 
 async def test_all_goes_on_when_the_leader_dies(three: Cluster, prefix: bytes) -> None:
@@ -241,10 +251,10 @@ async def test_without_a_quorum_only_what_needs_none_is_answered(three: Cluster,
     async with three.client() as client:
         await client.put(Put(prefix, b"1"))
         await three.ready()
-        survivor, *others = await followers(three)
-        for member in three.members:
-            if member is not survivor:
-                member.kill()
+        survivor, *_ = await followers(three)
+        lost = [each for each in three.members if each is not survivor]
+        for member in lost:
+            member.kill()
         async with three.client(survivor, attempt_timeout_s=ATTEMPT_S) as alone:
             with pytest.raises(EtcdUnavailable, match="did not answer within 2 s"):
                 await alone.get(Get(prefix), timeout_s=2.0)
@@ -252,10 +262,8 @@ async def test_without_a_quorum_only_what_needs_none_is_answered(three: Cluster,
             assert (await alone.get(Get(prefix, serializable=True))).items[0].value == b"1"
             with pytest.raises(EtcdUnavailable, match="no leader"):
                 await alone.put(Put(prefix, b"2"), timeout_s=0.5)
-        assert others
-        for member in three.members:
-            if member is not survivor:
-                member.start()
+        for member in lost:
+            member.start()
         await three.ready()
         (item,) = (await client.get(Get(prefix))).items
         assert (item.value, item.version) == (b"1", 1)
