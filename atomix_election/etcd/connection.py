@@ -107,11 +107,17 @@ class Protocol(H2Protocol):
         self._lost = asyncio.Event()
         self._failure: BaseException | None = None
         self._head = b""
+        self._heard = asyncio.get_running_loop().time()
 
     @property
     def is_usable(self) -> bool:
         """Whether calls can be made on it."""
         return self._begun.is_set() and not self._state.closed and self._failure is None
+
+    @property
+    def silent_s(self) -> float:
+        """For how long nothing has come, not even the answer to a ping."""
+        return asyncio.get_running_loop().time() - self._heard
 
     @property
     def is_lost(self) -> bool:
@@ -140,6 +146,7 @@ class Protocol(H2Protocol):
     def data_received(self, data: bytes) -> None:
         """Called by asyncio. The first frame shows that a member speaks HTTP/2, as it does at once."""
         super().data_received(data)
+        self._heard = asyncio.get_running_loop().time()
         if self._begun.is_set():
             return
         self._head = (self._head + data)[:_FRAME_HEADER_BYTES]
@@ -224,6 +231,8 @@ class EtcdConnection:
         Raises:
             EtcdUnavailable: it could not be connected to, and the next call tries another one; or the client is closed.
         """
+        if self._protocol is not None and self._protocol.is_usable:
+            return self._protocol
         failures = self._failures
         async with self._lock:
             if self.is_closed:

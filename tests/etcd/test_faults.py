@@ -88,15 +88,19 @@ async def test_a_write_whose_answer_is_cut_off_has_an_unknown_outcome(
     client: EtcdClient, cut_off: EtcdClient, proxy: Proxy, prefix: bytes
 ) -> None:
     """It was carried out, and is not repeated."""
-    proxy.stall(down=True, up=False)
     for key in (prefix + b"put", prefix + b"txn"):
+        proxy.resume()
+        await cut_off.get(Get(key))
+        proxy.stall(down=True, up=False)
         call = cut_off.put(Put(key, b"1")) if key.endswith(b"put") else cut_off.txn([absent(key)], [Put(key, b"1")], [])
         with pytest.raises(EtcdOutcomeUnknown, match="read what it would have changed") as raised:
             await call
         assert f"127.0.0.1:{proxy.port}" in str(raised.value)
         (item,) = (await client.get(Get(key))).items
         assert item.version == 1
-    leases = set(await client.leases())
+    proxy.resume()
+    leases = set(await cut_off.leases())
+    proxy.stall(down=True, up=False)
     with pytest.raises(EtcdOutcomeUnknown, match="LeaseGrant"):
         await cut_off.grant(60)
     assert len(set(await client.leases()) - leases) == 1
@@ -136,6 +140,22 @@ async def test_a_read_is_repeated_until_it_is_answered(cut_off: EtcdClient, prox
         assert (await cut_off.txn([], [Get(prefix)])).succeeded
 
 
+async def test_a_connection_that_leads_nowhere_is_made_anew(cut_off: EtcdClient, proxy: Proxy, prefix: bytes) -> None:
+    """Also to the only endpoint, which may be a name of several members; but not one over which something comes."""
+    lease = await cut_off.grant(60)
+    await cut_off.keep_alive(lease.id)
+    calls = cut_off._calls
+    protocol = await calls.connection.get()
+    calls.move_on(protocol)
+    assert protocol.is_usable
+    proxy.stall()
+    with pytest.raises(EtcdUnavailable):
+        await cut_off.get(Get(prefix), timeout_s=2 * ATTEMPT_S)
+    assert proxy.accepted > 1
+    proxy.resume()
+    assert (await cut_off.keep_alive(lease.id)).ttl_s == 60
+
+
 async def test_nothing_is_changed_where_nobody_could_be_reached(prefix: bytes) -> None:
     """A write that could not be sent is tried until its time is over; the error names every member and what it said."""
     async with EtcdClient([("127.0.0.1", 1), ("::1", 2), ("no-such-host.invalid", 3)]) as client:
@@ -158,8 +178,9 @@ async def test_deadlines_hold_against_a_paused_member(start_cluster: Callable[..
         await client.keep_alive(lease.id)
         member.pause()
         calls: list[tuple[type[EtcdError], Awaitable[object]]] = [
-            (EtcdUnavailable, client.get(Get(prefix), timeout_s=0.8)),
             (EtcdOutcomeUnknown, client.put(Put(prefix, b""), timeout_s=0.8)),
+            (EtcdUnavailable, client.get(Get(prefix), timeout_s=0.8)),
+            (EtcdUnavailable, client.put(Put(prefix, b""), timeout_s=0.8)),
             (EtcdUnavailable, client.keep_alive(lease.id, timeout_s=0.8)),
             (EtcdUnavailable, client.status(timeout_s=0.1)),
         ]

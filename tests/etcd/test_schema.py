@@ -163,10 +163,12 @@ async def _check_watches(client: EtcdClient, prefix: bytes) -> None:
     first = (await client.put(Put(prefix + b"0", b"1"))).header.revision
     for number in range(4):
         await client.put(Put(prefix + b"0", bytes([number]) * 700_000))
+    for other in (prefix[:-1], prefix_end(prefix)):
+        await client.put(Put(other, b"outside of the range"))
     last = (await client.delete(Delete(prefix + b"0"))).header.revision
     async with client.watch(prefix, prefix_end(prefix), start_revision=first, previous=True) as watch:
         batch = await anext(watch)
-    assert [each.item.mod_revision for each in batch.events] == [*range(first, last + 1)]
+    assert [each.item.mod_revision for each in batch.events] == [*range(first, first + 5), last]
     assert [each.change for each in batch.events] == [Change.PUT] * 5 + [Change.DELETE]
     previous = batch.events[-1].previous
     assert previous is not None
