@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 import betterproto2
 
 from atomix_election.etcd._generated import etcdserverpb as pb
-from atomix_election.etcd.calls import Calls, Settings
+from atomix_election.etcd.calls import Calls
 from atomix_election.etcd.convert import (
     compare_message,
     delete_request,
@@ -25,6 +25,7 @@ from atomix_election.etcd.convert import (
 from atomix_election.etcd.errors import EtcdMalformed, EtcdOutcomeUnknown, EtcdUnavailable
 from atomix_election.etcd.exchange import Method
 from atomix_election.etcd.keepalive import KeepAlives
+from atomix_election.etcd.settings import Settings
 from atomix_election.etcd.values import (
     Compare,
     Delete,
@@ -79,8 +80,9 @@ class EtcdClient:
         user: who calls; "" for nobody in particular.
         password: that user's.
         call_timeout_s: how long a call may take with all its tries, unless it says otherwise.
-        attempt_timeout_s: how long one try may take, connecting included, before another member is tried. A write that
-            was sent and is not answered by then is an unknown outcome.
+        attempt_timeout_s: how long one try may take, connecting included, before another member is tried; no more than
+            the member's share of the call's time. A write that was sent and is not answered by then has an unknown
+            outcome.
         longest_pause_s: the most between two rounds of tries.
         chance: returns numbers from 0 to 1: for pauses, and for the member to begin with.
 
@@ -245,12 +247,10 @@ class EtcdClient:
         answer = await self._read(_STATUS, pb.StatusRequest(), timeout_s, leader=False)
         return Status(
             header_of(answer.header),
-            str(self.endpoint),
             answer.version,
             answer.leader,
             answer.db_size,
             tuple(answer.errors),
-            answer.is_learner,
         )
 
     @asynccontextmanager
@@ -265,7 +265,8 @@ class EtcdClient:
         Args:
             key: the key, or where the range begins.
             end: where it ends: see ``prefix_end``; b"" for the one key.
-            start_revision: the first revision whose changes are wanted: that of a read, and one more.
+            start_revision: the first revision whose changes are wanted: that of a read, and one more. No higher, as
+                the store would seem to have gone back.
             previous: whether to tell what keys held before.
 
         Raises:

@@ -138,6 +138,7 @@ class Exchange(Generic[_MessageT]):
                 self._release = await stream.send_request(self._headers, _processor=self.protocol.processor)
                 self._stream = stream
         except (ProtocolError, AttributeError) as error:  # grpclib takes closed connections apart
+            self.close()
             raise Lost(f"the connection takes no more calls: {error}") from error
 
     async def send(self, message: betterproto2.Message, *, end: bool = False) -> None:
