@@ -1,9 +1,8 @@
 """Calls to etcd: which member gets them, with which credentials, how long they may take, and which are repeated."""
 
 import logging
-import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeVar
 
@@ -21,9 +20,9 @@ from atomix_election.etcd.refusals import (
     is_stale_token,
     is_transient,
 )
+from atomix_election.etcd.settings import Settings
 from atomix_election.etcd.values import Endpoint
-from atomix_election.tasks import LONGEST_PAUSE_S, Pauses, native_cancellations, raise_native_cancellation
-from atomix_election.tls import ClientTls
+from atomix_election.tasks import Pauses, native_cancellations, raise_native_cancellation
 
 MAX_CALLS = 64
 """How many calls are under way at a time; others wait. Fewer than the streams that a member may allow a connection."""
@@ -32,43 +31,6 @@ _AUTHENTICATE = Method("Auth", "Authenticate", pb.AuthenticateResponse)
 
 log = logging.getLogger(__name__)
 _MessageT = TypeVar("_MessageT", bound=betterproto2.Message)
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How to reach etcd, and how long to wait.
-
-    Args:
-        endpoints: where its members are.
-        tls: how to speak to them; None for plain text.
-        user: who calls; "" for nobody in particular.
-        password: that user's.
-        call_timeout_s: how long a call may take with all its tries, unless it says otherwise.
-        attempt_timeout_s: how long one try may take, connecting included; no more than a member's share of the call's
-            time, so that others have their turn. A proposal that is lost when etcd's leader changes is never answered.
-        longest_pause_s: the most between two rounds of tries.
-        chance: returns numbers from 0 to 1.
-    """
-
-    endpoints: Sequence[Endpoint]
-    tls: ClientTls | None = None
-    user: str = ""
-    password: str = field(default="", repr=False)
-    call_timeout_s: float = 5.0
-    attempt_timeout_s: float = 1.0
-    longest_pause_s: float = LONGEST_PAUSE_S
-    chance: Callable[[], float] = random.random
-
-    def __post_init__(self) -> None:
-        if not self.endpoints:
-            raise ValueError("etcd needs at least one endpoint, as in 127.0.0.1:2379")
-        if self.password and not self.user:
-            raise ValueError("there is a password for etcd, but no user that it belongs to")
-        if min(self.call_timeout_s, self.attempt_timeout_s, self.longest_pause_s) <= 0:
-            raise ValueError(
-                f"call_timeout_s ({self.call_timeout_s:g}), attempt_timeout_s ({self.attempt_timeout_s:g}) and "
-                f"longest_pause_s ({self.longest_pause_s:g}) must be more than 0"
-            )
 
 
 @dataclass(slots=True)
@@ -149,11 +111,7 @@ class Calls:
         raise_native_cancellation(native)
         if write and attempt.may_have_changed:
             raise _unknown(method, attempt.endpoint, f"no answer within {timeout_s:g} s")
-        failures.setdefault(attempt.endpoint, "no answer")
-        raise EtcdUnavailable(
-            f"{method.name}: etcd did not answer within {timeout_s:g} s, and nothing was changed "
-            f"({'; '.join(f'{endpoint}: {why}' for endpoint, why in failures.items())})"
-        )
+        raise _unavailable(method, timeout_s, {attempt.endpoint: "no answer", **failures}, write=write)
 
     async def stream(self, method: Method[_MessageT]) -> Exchange[_MessageT]:
         """Open a call in both directions, at one member. Whoever asked for it closes it.
@@ -181,8 +139,11 @@ class Calls:
         raise Lost(f"{endpoint}: no answer within {limit_s:g} s")
 
     def move_on(self, protocol: Protocol) -> None:
-        """Use another member from now on, if there is one: this one does not answer, or cannot."""
-        if self.connection.size > 1:
+        """Use another member from now on: this one does not answer, or cannot.
+
+        Where there is only one, a new connection may lead somewhere if nothing at all has come over this one.
+        """
+        if self.connection.size > 1 or protocol.silent_s >= self.settings.attempt_timeout_s:
             self.connection.give_up(protocol)
 
     async def pause(self, attempt: int) -> None:
@@ -264,6 +225,15 @@ async def _unary(exchange: Exchange[_MessageT], request: betterproto2.Message) -
         return answer
     finally:
         exchange.close()
+
+
+def _unavailable(
+    method: Method[Any], timeout_s: float, failures: Mapping[Endpoint, str], *, write: bool
+) -> EtcdUnavailable:
+    return EtcdUnavailable(
+        f"{method.name}: etcd did not answer within {timeout_s:g} s{', and nothing was changed' if write else ''} "
+        f"({'; '.join(f'{endpoint}: {why}' for endpoint, why in failures.items())})"
+    )
 
 
 def _unknown(method: Method[Any], endpoint: Endpoint, why: str) -> EtcdOutcomeUnknown:

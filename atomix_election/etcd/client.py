@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 import betterproto2
 
 from atomix_election.etcd._generated import etcdserverpb as pb
-from atomix_election.etcd.calls import Calls, Settings
+from atomix_election.etcd.calls import Calls
 from atomix_election.etcd.convert import (
     compare_message,
     delete_request,
@@ -25,6 +25,7 @@ from atomix_election.etcd.convert import (
 from atomix_election.etcd.errors import EtcdMalformed, EtcdOutcomeUnknown, EtcdUnavailable
 from atomix_election.etcd.exchange import Method
 from atomix_election.etcd.keepalive import KeepAlives
+from atomix_election.etcd.settings import Settings
 from atomix_election.etcd.values import (
     Compare,
     Delete,
@@ -250,7 +251,6 @@ class EtcdClient:
             answer.leader,
             answer.db_size,
             tuple(answer.errors),
-            answer.is_learner,
         )
 
     @asynccontextmanager

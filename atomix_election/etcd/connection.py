@@ -35,6 +35,8 @@ STREAM_WINDOW_BYTES = 1024 * 1024
 """What a member sends on one stream before it is read: so a watch that nobody reads holds up no call."""
 
 _MAX_STREAMS = 100  # etcd opens none, but h2 takes the late answer to a call that was cancelled for a new one
+_FRAME_HEADER_BYTES = 9
+_SETTINGS = 4  # the type of the first frame, in its fourth byte
 
 
 class _Handler(AbstractHandler):
@@ -104,11 +106,18 @@ class Protocol(H2Protocol):
         self._begun = asyncio.Event()
         self._lost = asyncio.Event()
         self._failure: BaseException | None = None
+        self._head = b""
+        self._heard = asyncio.get_running_loop().time()
 
     @property
     def is_usable(self) -> bool:
         """Whether calls can be made on it."""
         return self._begun.is_set() and not self._state.closed and self._failure is None
+
+    @property
+    def silent_s(self) -> float:
+        """For how long nothing has come, not even the answer to a ping."""
+        return asyncio.get_running_loop().time() - self._heard
 
     @property
     def is_lost(self) -> bool:
@@ -135,13 +144,18 @@ class Protocol(H2Protocol):
         self.processor = EventsProcessor(self.handler, self.connection)
 
     def data_received(self, data: bytes) -> None:
-        """Called by asyncio. The first bytes show that a member speaks HTTP/2, as it does at once."""
+        """Called by asyncio. The first frame shows that a member speaks HTTP/2, as it does at once."""
         super().data_received(data)
-        if not self._begun.is_set():
-            if self._state.closed:
-                self._failure = ConnectionError(
-                    "what listens there does not speak HTTP/2: is the port that for clients of etcd?"
-                )
+        self._heard = asyncio.get_running_loop().time()
+        if self._begun.is_set():
+            return
+        self._head = (self._head + data)[:_FRAME_HEADER_BYTES]
+        is_whole = len(self._head) == _FRAME_HEADER_BYTES
+        if self._state.closed or (is_whole and self._head[3] != _SETTINGS):
+            self._failure = ConnectionError(
+                "what listens there does not speak HTTP/2: is the port that for clients of etcd?"
+            )
+        if is_whole or self._failure is not None:
             self._begun.set()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -217,6 +231,8 @@ class EtcdConnection:
         Raises:
             EtcdUnavailable: it could not be connected to, and the next call tries another one; or the client is closed.
         """
+        if self._protocol is not None and self._protocol.is_usable:
+            return self._protocol
         failures = self._failures
         async with self._lock:
             if self.is_closed:
@@ -271,6 +287,8 @@ class EtcdConnection:
             return f"{error}: is etcd running?"
         if isinstance(error, ConnectionError) and self._tls is None:
             return f"{error}; if etcd speaks TLS there, connect with TLS"
+        if isinstance(error, ConnectionError):
+            return "it closed the connection: does it want a certificate of this client, or speak plain text?"
         return str(error) or type(error).__name__
 
     async def _connect(self, endpoint: Endpoint) -> Protocol:

@@ -19,7 +19,7 @@ from atomix_election.etcd.exchange import Refused
 AUTH_NOT_ENABLED = "authentication is not enabled"
 
 _STALE_TOKEN = ("invalid auth token", "revision of auth store is old", "user name is empty")
-_BEFORE_ANYTHING = ("no leader", "too many requests", "not capable")
+_BEFORE_ANYTHING = ("no leader", "too many requests", "not capable", "not supported for learner")
 _TRANSIENT = {
     Code.CANCELLED,
     Code.UNKNOWN,
@@ -46,7 +46,6 @@ _ADVICE: tuple[tuple[str, str], ...] = (
     ("database space exceeded", "compact and defragment etcd, then disarm its alarm; auto-compaction prevents it"),
     ("request is too large", "etcd's limit is --max-request-bytes"),
     ("too many operations", "etcd's limit is --max-txn-ops"),
-    ("unknown service", "is that etcd 3.4 or newer?"),
 )
 
 
@@ -75,6 +74,8 @@ def error_of(what: str, endpoint: object, refused: Refused) -> EtcdRefused:
     """
     kind = _kind(refused)
     advice = next((f": {advice}" for part, advice in _ADVICE if part in refused.message), "")
+    if refused.code is Code.UNIMPLEMENTED:
+        advice = ": is that etcd, and 3.4 or newer?"
     return kind(f"{what}: etcd at {endpoint} refused it, {refused.message.removeprefix('etcdserver: ')}{advice}")
 
 

@@ -321,8 +321,7 @@ class Status:
         version: of etcd, as in "3.5.18".
         leader: the id of the member that leads; 0 for none.
         db_size_bytes: how large its file is.
-        errors: alarms, such as that of a full disk.
-        is_learner: whether it has no vote.
+        errors: alarms, such as that of a full store.
     """
 
     header: Header
@@ -330,7 +329,6 @@ class Status:
     leader: int
     db_size_bytes: int
     errors: tuple[str, ...]
-    is_learner: bool
 
     @property
     def version_numbers(self) -> tuple[int, ...]:

@@ -90,8 +90,7 @@ class Watch:
         events: list[WatchEvent] = []
         while True:
             answer = await self._receive(exchange)
-            found = [event_of(each) for each in answer.events]
-            events += [each for each in found if each.item.mod_revision >= self._next_revision]
+            events += map(event_of, answer.events)
             if events and not answer.fragment:
                 batch = WatchBatch(header_of(answer.header), tuple(events))
                 self._next_revision = batch.revision + 1

@@ -284,8 +284,9 @@ def _warn_of_old(status: Status) -> None:
     if tuple(release) < min(SOUND_VERSIONS) or (sound is not None and patch < sound):
         wanted = " or ".join(f"{major}.{minor}.{patch}" for (major, minor), patch in SOUND_VERSIONS.items())
         log.warning(
-            "etcd at %s is of version %s, which may end sessions too early and lose changes: update it to %s, or newer",
-            status.endpoint,
+            "etcd (member %x) is of version %s, which may end sessions too early and lose changes: update it to %s, or "
+            "newer",
+            status.header.member_id,
             status.version,
             wanted,
         )

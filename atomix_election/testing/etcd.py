@@ -268,9 +268,7 @@ class SimulatedClient:
 
     async def status(self, *, timeout_s: float | None = None) -> Status:
         """See ``EtcdClient.status``."""
-        return await self._read(
-            lambda state: Status(state.header, "simulated", self._etcd.version, 1, 0, (), is_learner=False), timeout_s
-        )
+        return await self._read(lambda state: Status(state.header, self._etcd.version, 1, 0, ()), timeout_s)
 
     @asynccontextmanager
     async def watch(

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -144,6 +145,8 @@ class Cluster:
         self, directory: Path, *, size: int = 1, tls: Tls | None = None, arguments: tuple[str, ...] = ()
     ) -> None:
         self.tls = tls
+        self.ready_with: Mapping[str, Any] = {}
+        """What ``ready`` needs, once there are users."""
         directory.mkdir(parents=True, exist_ok=True)
         ports = free_ports(2 * size)
         names = [f"member-{number}" for number in range(size)]
@@ -178,10 +181,10 @@ class Cluster:
         endpoints = [member.endpoint for member in members or self.members]
         return EtcdClient(endpoints, chance=chance.__next__, **options)
 
-    async def ready(self, *members: Member, **options: Any) -> None:
+    async def ready(self, *members: Member) -> None:
         """Wait until each of these members, by default all, knows of a leader and answers."""
         for member in members or self.members:
-            async with self.client(member, longest_pause_s=0.05, **options) as client:
+            async with self.client(member, longest_pause_s=0.05, **self.ready_with) as client:
                 try:
                     await client.get(Get(b"ready"), timeout_s=READY_S)
                 except Exception as error:

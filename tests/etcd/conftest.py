@@ -40,6 +40,24 @@ async def cluster(shared_cluster: Cluster, anyio_backend: str) -> Cluster:
     return shared_cluster
 
 
+@pytest.fixture(scope="session")
+def _three(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("etcd") / "three", size=3) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def three(_three: Cluster, anyio_backend: str) -> AsyncGenerator[Cluster]:
+    """Three members, ready; those that a test killed or paused are brought back after it."""
+    await _three.ready()
+    yield _three
+    for member in _three.members:
+        if member.is_running:
+            member.resume()
+        else:
+            member.start()
+
+
 @pytest.fixture
 async def client(cluster: Cluster) -> AsyncGenerator[EtcdClient]:
     """A client of it."""

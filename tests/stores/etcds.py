@@ -26,3 +26,21 @@ async def open_real(prefix: str) -> AsyncGenerator[EtcdStore]:
     await cluster.ready()
     async with cluster.client() as client, open_etcd_store(client, prefix=prefix) as store:
         yield store
+
+
+@asynccontextmanager
+async def open_simulated_pair() -> AsyncGenerator[tuple[EtcdStore, EtcdStore]]:
+    """Open one store twice, in an etcd of its own."""
+    async with (
+        SimulatedEtcd(VirtualClock()) as etcd,
+        open_etcd_store(etcd.client()) as one,
+        open_etcd_store(etcd.client()) as other,
+    ):
+        yield one, other
+
+
+@asynccontextmanager
+async def open_real_pair(prefix: str) -> AsyncGenerator[tuple[EtcdStore, EtcdStore]]:
+    """Open one store twice, in the real etcd, each with a client of its own."""
+    async with open_real(prefix) as one, open_real(prefix) as other:
+        yield one, other

@@ -98,8 +98,6 @@ default_message_pool.register_message("etcdserverpb", "AuthenticateResponse", Au
 class CompactionRequest(betterproto2.Message):
     revision: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
 
-    physical: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
-
 
 default_message_pool.register_message("etcdserverpb", "CompactionRequest", CompactionRequest)
 
@@ -204,8 +202,6 @@ class LeaseGrantResponse(betterproto2.Message):
     id: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
 
     ttl: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
-
-    error: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
 
 
 default_message_pool.register_message("etcdserverpb", "LeaseGrantResponse", LeaseGrantResponse)
@@ -465,17 +461,7 @@ class StatusResponse(betterproto2.Message):
 
     leader: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
 
-    raft_index: "int" = betterproto2.field(5, betterproto2.TYPE_UINT64)
-
-    raft_term: "int" = betterproto2.field(6, betterproto2.TYPE_UINT64)
-
-    raft_applied_index: "int" = betterproto2.field(7, betterproto2.TYPE_UINT64)
-
     errors: "list[str]" = betterproto2.field(8, betterproto2.TYPE_STRING, repeated=True)
-
-    db_size_in_use: "int" = betterproto2.field(9, betterproto2.TYPE_INT64)
-
-    is_learner: "bool" = betterproto2.field(10, betterproto2.TYPE_BOOL)
 
 
 default_message_pool.register_message("etcdserverpb", "StatusResponse", StatusResponse)
@@ -545,10 +531,6 @@ class WatchResponse(betterproto2.Message):
     header: "ResponseHeader | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
-
-    watch_id: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
-
-    created: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
 
     canceled: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
 
