@@ -99,6 +99,11 @@ async def test_a_write_whose_answer_is_cut_off_has_an_unknown_outcome(
         (item,) = (await client.get(Get(key))).items
         assert item.version == 1
     proxy.resume()
+    await cut_off.get(Get(prefix))
+    proxy.stall(down=True, up=False)
+    with pytest.raises(EtcdOutcomeUnknown):
+        await cut_off.put(Put(prefix, b""), timeout_s=ATTEMPT_S / 5)
+    proxy.resume()
     leases = set(await cut_off.leases())
     proxy.stall(down=True, up=False)
     with pytest.raises(EtcdOutcomeUnknown, match="LeaseGrant"):

@@ -4,6 +4,8 @@ import re
 import shutil
 import urllib.request
 from collections.abc import AsyncGenerator, Callable
+from itertools import count
+from typing import Any
 
 import anyio
 import pytest
@@ -136,6 +138,26 @@ async def test_no_change_is_lost_when_waiting_is_cancelled(client: EtcdClient, p
             cancelled += scope.cancelled_caught
     assert revisions_of(told) == written
     assert cancelled > 3
+
+
+async def test_no_change_is_lost_when_waiting_is_cancelled_between_parts(
+    client: EtcdClient, prefix: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revisions = [(await client.put(Put(prefix + b"%d" % n, bytes(700_000)))).header.revision for n in range(5)]
+    async with client.watch(prefix, prefix_end(prefix), start_revision=revisions[0]) as watch:
+        scope = anyio.CancelScope()
+        receive, answers = watch._receive, count(1)
+
+        async def receive_and_cancel(*args: Any) -> Any:
+            if next(answers) == 3:  # the first is that the watch is there, the second a part
+                scope.cancel()
+            return await receive(*args)
+
+        monkeypatch.setattr(watch, "_receive", receive_and_cancel)
+        with scope:
+            await anext(watch)
+        assert scope.cancelled_caught
+        assert revisions_of([*(await anext(watch)).events]) == revisions
 
 
 async def test_a_killed_member_leaves_no_gap_in_a_backlog(three: Cluster, prefix: bytes) -> None:
