@@ -152,7 +152,7 @@ async def test_a_connection_that_leads_nowhere_is_made_anew(cut_off: EtcdClient,
     calls = cut_off._calls
     protocol = await calls.connection.get()
     calls.move_on(protocol)
-    assert protocol.is_usable
+    assert await calls.connection.get() is protocol
     proxy.stall()
     with pytest.raises(EtcdUnavailable):
         await cut_off.get(Get(prefix), timeout_s=2 * ATTEMPT_S)

@@ -4,6 +4,7 @@ import re
 import shutil
 import urllib.request
 from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack
 from itertools import count
 from typing import Any
 
@@ -254,18 +255,21 @@ async def test_etcd_forgets_a_watch_that_was_left(cluster: Cluster, client: Etcd
             pass
 
 
-async def test_watches_that_nobody_reads_hold_up_no_call(client: EtcdClient, prefix: bytes) -> None:
-    start = (await client.get(Get(prefix))).header.revision + 1
-    await write(client, prefix, 12, bytes(1_000_000))
-    watches = [client.watch(prefix, prefix_end(prefix), start_revision=start) for _ in range(MAX_WATCHES)]
-    for each in watches:
-        await anext(await each.__aenter__())
-    with pytest.raises(ValueError, match="MAX_WATCHES"):
-        await client.watch(prefix, start_revision=start).__aenter__()
-    large = await client.get(Get(prefix + b"0"), timeout_s=1)
-    assert len(large.items[0].value) == 1_000_000
-    for each in watches:
-        await each.__aexit__(None, None, None)
+async def test_watches_that_nobody_reads_hold_up_no_call(cluster: Cluster, client: EtcdClient, prefix: bytes) -> None:
+    """However much there is to be told."""
+    start = (await client.put(Put(prefix, b""))).header.revision
+    async with AsyncExitStack() as watches:
+        for _ in range(MAX_WATCHES):
+            watch = await watches.enter_async_context(client.watch(prefix, prefix_end(prefix), start_revision=start))
+            await anext(watch)
+        with pytest.raises(ValueError, match="MAX_WATCHES"):
+            await watches.enter_async_context(client.watch(prefix, start_revision=start))
+        async with cluster.client() as writer:
+            for number in range(4):
+                await writer.put(Put(prefix + b"%d" % number, bytes(1_000_000)))
+        for _ in range(3):
+            large = await client.get(Get(prefix + b"0"), timeout_s=1)
+            assert len(large.items[0].value) == 1_000_000
     async with client.watch(prefix, start_revision=start):
         pass
 
