@@ -12,6 +12,7 @@ from grpclib.server import Server, Stream
 
 from atomix_election import ElectionServer
 from atomix_election.etcd import (
+    Endpoint,
     EtcdClient,
     EtcdMalformed,
     EtcdOutcomeUnknown,
@@ -22,6 +23,7 @@ from atomix_election.etcd import (
     absent,
 )
 from atomix_election.etcd._generated import etcdserverpb as pb
+from atomix_election.etcd.connection import EtcdConnection
 from tests.etcd.cluster import free_ports
 
 pytestmark = pytest.mark.anyio
@@ -150,3 +152,34 @@ async def test_what_speaks_something_else_is_not_connected(
             with pytest.raises(EtcdUnavailable, match=words):
                 await client.put(Put(b"a", b""), timeout_s=0.3)
         tasks.cancel_scope.cancel()
+
+
+async def test_who_waits_for_the_same_connection_shares_its_failure() -> None:
+    """Else as many would be made as there are calls, one after the other."""
+    connections = 0
+    failures: list[str] = []
+    everybody = anyio.Event()
+
+    async def refuse(stream: anyio.abc.SocketStream) -> None:
+        nonlocal connections
+        connections += 1
+        await everybody.wait()
+        await stream.aclose()
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, refuse)
+        connection = EtcdConnection([Endpoint("127.0.0.1", listener.extra(anyio.abc.SocketAttribute.local_port))], None)
+
+        async def connect() -> None:
+            with pytest.raises(EtcdUnavailable) as raised:
+                await connection.get()
+            failures.append(str(raised.value))
+
+        async with anyio.create_task_group() as callers:
+            for _ in range(10):
+                callers.start_soon(connect)
+            await anyio.wait_all_tasks_blocked()
+            everybody.set()
+        tasks.cancel_scope.cancel()
+    assert (connections, len(failures)) == (1, 10)
+    await connection.close()

@@ -99,6 +99,11 @@ async def test_a_write_whose_answer_is_cut_off_has_an_unknown_outcome(
         (item,) = (await client.get(Get(key))).items
         assert item.version == 1
     proxy.resume()
+    await cut_off.get(Get(prefix))
+    proxy.stall(down=True, up=False)
+    with pytest.raises(EtcdOutcomeUnknown):
+        await cut_off.put(Put(prefix, b""), timeout_s=ATTEMPT_S / 5)
+    proxy.resume()
     leases = set(await cut_off.leases())
     proxy.stall(down=True, up=False)
     with pytest.raises(EtcdOutcomeUnknown, match="LeaseGrant"):
@@ -147,7 +152,7 @@ async def test_a_connection_that_leads_nowhere_is_made_anew(cut_off: EtcdClient,
     calls = cut_off._calls
     protocol = await calls.connection.get()
     calls.move_on(protocol)
-    assert protocol.is_usable
+    assert await calls.connection.get() is protocol
     proxy.stall()
     with pytest.raises(EtcdUnavailable):
         await cut_off.get(Get(prefix), timeout_s=2 * ATTEMPT_S)

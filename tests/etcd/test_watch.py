@@ -4,6 +4,9 @@ import re
 import shutil
 import urllib.request
 from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack
+from itertools import count
+from typing import Any
 
 import anyio
 import pytest
@@ -138,6 +141,26 @@ async def test_no_change_is_lost_when_waiting_is_cancelled(client: EtcdClient, p
     assert cancelled > 3
 
 
+async def test_no_change_is_lost_when_waiting_is_cancelled_between_parts(
+    client: EtcdClient, prefix: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revisions = [(await client.put(Put(prefix + b"%d" % n, bytes(700_000)))).header.revision for n in range(5)]
+    async with client.watch(prefix, prefix_end(prefix), start_revision=revisions[0]) as watch:
+        scope = anyio.CancelScope()
+        receive, answers = watch._receive, count(1)
+
+        async def receive_and_cancel(*args: Any) -> Any:
+            if next(answers) == 3:  # the first is that the watch is there, the second a part
+                scope.cancel()
+            return await receive(*args)
+
+        monkeypatch.setattr(watch, "_receive", receive_and_cancel)
+        with scope:
+            await anext(watch)
+        assert scope.cancelled_caught
+        assert revisions_of([*(await anext(watch)).events]) == revisions
+
+
 async def test_a_killed_member_leaves_no_gap_in_a_backlog(three: Cluster, prefix: bytes) -> None:
     """It is larger than a stream's window and than what etcd sends at a time."""
     async with three.client() as writer, three.client(*reversed(three.members)) as watcher:
@@ -232,18 +255,21 @@ async def test_etcd_forgets_a_watch_that_was_left(cluster: Cluster, client: Etcd
             pass
 
 
-async def test_watches_that_nobody_reads_hold_up_no_call(client: EtcdClient, prefix: bytes) -> None:
-    start = (await client.get(Get(prefix))).header.revision + 1
-    await write(client, prefix, 12, bytes(1_000_000))
-    watches = [client.watch(prefix, prefix_end(prefix), start_revision=start) for _ in range(MAX_WATCHES)]
-    for each in watches:
-        await anext(await each.__aenter__())
-    with pytest.raises(ValueError, match="MAX_WATCHES"):
-        await client.watch(prefix, start_revision=start).__aenter__()
-    large = await client.get(Get(prefix + b"0"), timeout_s=1)
-    assert len(large.items[0].value) == 1_000_000
-    for each in watches:
-        await each.__aexit__(None, None, None)
+async def test_watches_that_nobody_reads_hold_up_no_call(cluster: Cluster, client: EtcdClient, prefix: bytes) -> None:
+    """However much there is to be told."""
+    start = (await client.put(Put(prefix, b""))).header.revision
+    async with AsyncExitStack() as watches:
+        for _ in range(MAX_WATCHES):
+            watch = await watches.enter_async_context(client.watch(prefix, prefix_end(prefix), start_revision=start))
+            await anext(watch)
+        with pytest.raises(ValueError, match="MAX_WATCHES"):
+            await watches.enter_async_context(client.watch(prefix, start_revision=start))
+        async with cluster.client() as writer:
+            for number in range(4):
+                await writer.put(Put(prefix + b"%d" % number, bytes(1_000_000)))
+        for _ in range(3):
+            large = await client.get(Get(prefix + b"0"), timeout_s=1)
+            assert len(large.items[0].value) == 1_000_000
     async with client.watch(prefix, start_revision=start):
         pass
 
