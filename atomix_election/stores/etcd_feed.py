@@ -157,7 +157,8 @@ class Progress:
             try:
                 header, (head,) = await self._access.read([Get(self._access.layout.head, keys_only=True)])
                 current.raft_term = header.raft_term
-                current.revision = max((each.mod_revision for each in head.items), default=0)
+                # Where nothing was ever written, all that there is has to be taken once all the same.
+                current.revision = max((each.mod_revision for each in head.items), default=1)
             except StoreError as error:
                 current.failure = error
             current.done.set()
