@@ -238,6 +238,8 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand on what came in. A peer that breaks the protocol loses its connection, and nothing else happens."""
+        if self.connection.is_closing():
+            return  # TLS goes on reading what had come by then
         try:
             self._check(data)
             events = self.connection.feed(data)

@@ -24,7 +24,7 @@ class ConnectionLimits:
         InvalidRequest: a limit is not more than 0, or two contradict each other.
     """
 
-    max_connections: int = field(default=1000, metadata={"help": "connections at a time"})
+    max_connections: int = field(default=800, metadata={"help": "connections at a time"})
     max_calls: int = field(
         default=3000, metadata={"help": f"open calls of all connections; {RESERVED_CALLS} of each are always let in"}
     )
