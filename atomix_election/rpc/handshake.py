@@ -136,8 +136,8 @@ def narrow(transport: Transport) -> None:
     """Let TLS keep little for a connection while it is idle. As it comes, asyncio's has 256 KiB to read into.
 
     This is the one place that knows how ``asyncio.sslproto`` does it: what reads from the connection beneath makes
-    ``_ssl_buffer``, of ``max_size`` bytes, whenever it has none that is large enough. Where that is done in another way,
-    as in another event loop, nothing happens, and a connection costs what it costs there.
+    ``_ssl_buffer``, of ``max_size`` bytes, whenever it has none that is large enough. Where that is done in another
+    way, as in another event loop, nothing happens, and a connection costs what it costs there.
 
     Args:
         transport: the connection beneath, of which TLS has not read anything yet.

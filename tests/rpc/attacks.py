@@ -483,6 +483,12 @@ def handshakes(attacker: Attacker) -> None:
         attacker.connect().close()
 
 
+def scrapes(attacker: Attacker) -> None:
+    """To the port of the metrics, 1,500 connections that say nothing."""
+    attacker.repeat(1500, attacker.dial)
+    attacker.hold()
+
+
 def calls(attacker: Attacker) -> None:
     """Good calls, as many as the server takes."""
     attacker.flood(OPEN_WINDOWS, each_stream(call))

@@ -5,6 +5,7 @@ Run with ``-s`` to see the figures that ``docs/operating.md`` states.
 
 import re
 import resource
+import socket
 import ssl
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 from atomix_election import ClientTls, ServerTls
 from tests.certificates import Authority
 from tests.cli.processes import Running, enter, environment
-from tests.rpc.attacks import FLOODS, HOARDS, OF_A_LARGE_ELECTION, OF_TLS, Attack, Attacker, silent
+from tests.rpc.attacks import FLOODS, HOARDS, OF_A_LARGE_ELECTION, OF_TLS, Attack, Attacker, scrapes, silent
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the figures come from Linux")
 
@@ -102,11 +103,18 @@ class Victim:
         if attack in OF_A_LARGE_ELECTION:
             enter(self.target, "big", *(f"{number:0250d}" for number in range(200)), tls=tls)
 
-    def check(self, attack: Attack, limit: str | None, honest: Honest) -> None:
-        """Fail if the attack costs more than it may, or if the limit did not come into play that is to stop it."""
+    def check(self, attack: Attack, limit: str | None, honest: Honest, *, port: int | None = None) -> None:
+        """Fail if the attack costs more than it may, or if the limit did not come into play that is to stop it.
+
+        Args:
+            attack: what is done to it.
+            limit: which limit that is to reach.
+            honest: who calls meanwhile.
+            port: what is attacked, if it is not the one of the calls.
+        """
         tls = ssl.create_default_context(cafile=self._ca) if self._ca else None
         honest.begin(self._port, self._ca)
-        with Attacker(self._port, limit, tls) as attacker:
+        with Attacker(port or self._port, limit, tls) as attacker:
             attack(attacker)
         count, worst_ms = honest.result()
         grown_kib = memory_kib(self._server, "VmHWM") - self._before
@@ -120,12 +128,12 @@ class Victim:
 
 
 @contextmanager
-def serving(tls: ServerTls | None, ca: Path | None) -> Generator[Victim]:
+def serving(tls: ServerTls | None = None, ca: Path | None = None, *more: str) -> Generator[Victim]:
     """A server with the limits that it has by default."""
     options = ["--listen", "127.0.0.1:0", "--store", "memory://", "--session-ttl", "100"]
     if tls is not None:
         options += ["--certificate", str(tls.certificate), "--key", str(tls.key)]
-    with Running("serve", *options) as server:
+    with Running("serve", *options, *more) as server:
         yield Victim(server, ca)
 
 
@@ -166,3 +174,11 @@ def test_what_only_tls_makes_possible_costs_little(
     with serving(authority.server(), authority.ca) as victim:
         victim.prepare(attack, authority.client())
         victim.check(attack, limit, honest)
+
+
+def test_silent_connections_to_the_metrics_cost_little(honest: Honest) -> None:
+    """They have a thread each, of which there are few."""
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        port = reserved.getsockname()[1]
+    with serving(None, None, "--metrics", f"127.0.0.1:{port}") as victim:
+        victim.check(scrapes, None, honest, port=port)
