@@ -67,7 +67,8 @@ class PrometheusObserver:
         self._commands = self._counter("commands", "Commands that were answered", "command", "outcome")
         self._renewed = self._counter("renewals", "Renewals of sessions that came")
         self._rejected = self._counter("rejected_calls", "Calls that were refused or failed, by reason", "reason")
-        self._commit_s = self._histogram("commit_seconds", "How long the store took for a write")
+        self._closed = self._counter("closed_connections", "Connections that the server closed, by reason", "reason")
+        self._commit_s = self._histogram("commit_seconds", "How long the store took for a write", "what")
         self._call_s = self._histogram("call_seconds", "How long calls took that are no streams", "method", "status")
         build = self._gauge("build_info", "Versions, as labels", "version", "python")
         build.labels(version("atomix-election"), platform.python_version()).set(1)
@@ -94,9 +95,9 @@ class PrometheusObserver:
         """See ``Observer.command``."""
         self._commands.labels(kind, outcome).inc()
 
-    def committed(self, duration_s: float) -> None:
+    def committed(self, what: str, duration_s: float) -> None:
         """See ``Observer.committed``."""
-        self._commit_s.observe(duration_s)
+        self._commit_s.labels(what).observe(duration_s)
 
     def renewed(self) -> None:
         """See ``Observer.renewed``."""
@@ -113,6 +114,10 @@ class PrometheusObserver:
     def rejected(self, reason: str) -> None:
         """See ``Observer.rejected``."""
         self._rejected.labels(reason).inc()
+
+    def closed(self, reason: str) -> None:
+        """See ``Observer.closed``."""
+        self._closed.labels(reason).inc()
 
     def _gauge(self, name: str, what: str, *labels: str) -> Gauge:
         return Gauge(f"{_PREFIX}_{name}", what, labels, registry=self.registry)

@@ -128,6 +128,7 @@ async def test_what_is_there_and_what_was_done(monitored: Monitored) -> None:
             ("commands_total", ("Enter", "changed")): 3,
             ("commands_total", ("Enter", "CandidateTaken")): 1,
             ("commands_total", ("Anoint", "changed")): 1,
+            ("commit_seconds_count", ("session",)): 2,
             ("rejected_calls_total", ("CandidateTaken",)): 1,
             ("call_seconds_count", ("/atomix.election.v1.LeaderElection/Enter", "OK")): 3,
             ("call_seconds_count", ("/atomix.election.v1.LeaderElection/Enter", "ALREADY_EXISTS")): 1,
@@ -135,11 +136,19 @@ async def test_what_is_there_and_what_was_done(monitored: Monitored) -> None:
         }.items():
             assert samples[labels] == value, labels
         assert samples["renewals_total", ()] >= 1
-        assert samples["commit_seconds_count", ()] >= 5
+        assert samples["commit_seconds_count", ("election",)] >= 5
         assert 0 < samples["call_seconds_sum", ("/atomix.election.v1.LeaderElection/Enter", "OK")] < 10
     samples = await monitored.scrape()
     assert samples["watchers", ()] == 0
     assert samples["sessions", ("renewals",)] == 0
+
+
+async def test_connections_that_the_server_closed_are_counted_by_reason(monitored: Monitored) -> None:
+    """Such as one that does not speak HTTP/2."""
+    async with RawConnection(monitored.endpoint.port) as raw:
+        raw.send_bytes(bytes(1000))
+        await raw.until_closed()
+    assert (await monitored.scrape())["closed_connections_total", ("protocol_error",)] == 1
 
 
 async def test_what_strangers_send_makes_no_new_series(monitored: Monitored) -> None:
@@ -184,6 +193,7 @@ async def test_a_connection_that_says_nothing_is_closed(
     monitored: Monitored, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Soon, and without a line in the log."""
+    assert metrics._Handler.timeout == metrics.SCRAPE_TIMEOUT_S < 10
     monkeypatch.setattr(metrics._Handler, "timeout", 0.1)
     for said in (b"", b"GET /metrics HTTP/1.0\r\nA: b"):
         with socket.create_connection(monitored.metrics, timeout=10) as connection:

@@ -16,6 +16,12 @@ MAX_HANDSHAKES = 64
 """Handshakes under way at a time. For one more, the oldest is given up: an honest one takes milliseconds."""
 SHUTDOWN_TIMEOUT_S = 1.0
 """How long a peer may take to answer the good-bye of TLS."""
+HANDSHAKE_FAILED = "handshake"
+"""A reason to close a connection: TLS did not come about, or the peer went away before it did."""
+HANDSHAKE_TIMEOUT = "handshake_timeout_s"
+"""A reason to close a connection: TLS was not up in time."""
+TOO_MANY_HANDSHAKES = "max_handshakes"
+"""A reason to close a connection: its handshake was the oldest of too many."""
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +35,18 @@ class Handshakes:
     Args:
         context: certificates; another one is for the connections that come after it.
         make_protocol: returns what a connection is handed on to.
+        on_closed: is told the reason when a connection is closed before that.
     """
 
-    def __init__(self, context: ssl.SSLContext, make_protocol: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        make_protocol: Callable[[], asyncio.Protocol],
+        on_closed: Callable[[str], None],
+    ) -> None:
         self.context = context
         self._make_protocol = make_protocol
+        self._on_closed = on_closed
         self._under_way: dict[asyncio.Task[None], None] = {}
         self._given_up: set[asyncio.Task[None]] = set()
 
@@ -61,6 +74,7 @@ class Handshakes:
         """Cancel a handshake. It counts no longer: several connections may come before it has ended."""
         del self._under_way[task]
         self._given_up.add(task)
+        self._on_closed(TOO_MANY_HANDSHAKES)
         task.cancel()
 
     def _ended(self, transport: Transport, task: "asyncio.Task[None]") -> None:
@@ -84,6 +98,8 @@ class Handshakes:
             handed_on = early.hand_on(secured, self._make_protocol)
         except OSError as error:  # ssl.SSLError is one, and so is what says that the time is over
             log.debug("no TLS connection came about: %s", error)
+            late = isinstance(error, ConnectionAbortedError)  # asyncio's, when its time limit is over
+            self._on_closed(HANDSHAKE_TIMEOUT if late else HANDSHAKE_FAILED)
         finally:
             if not handed_on:
                 abort(transport)

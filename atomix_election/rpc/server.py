@@ -71,7 +71,6 @@ _CALL_LIMITS = {
     "max_calls_per_connection": "open calls of a connection",
     "max_calls": "open calls of all connections",
 }
-_MAX_CONNECTIONS = "max_connections"
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +152,7 @@ class RpcServer:
         self._health.start()
         accept: Callable[[], asyncio.Protocol] = self._accept
         if tls is not None:
-            self._handshakes = Handshakes(tls, self._accept)
+            self._handshakes = Handshakes(tls, self._accept, self._common.observer.closed)
             accept = self._handshakes.accept
         if listener is None:
             self._listener = await loop.create_server(accept, host, port)
@@ -218,9 +217,9 @@ class RpcServer:
     def _accept(self) -> asyncio.Protocol:
         refusal = _too_many(len(self._connections) + 1, self._limits.max_connections)
         if refusal is not None:
-            self._common.observer.rejected(_MAX_CONNECTIONS)
-            self._shared.notices.write(refusal, now=_now())
-            return Refusing(refusal)
+            self._common.observer.closed(refusal.limit)
+            self._shared.notices.write(str(refusal), now=_now())
+            return Refusing(str(refusal))
         return _ServerConnection(self._common).protocol
 
     def _sweep(self) -> None:
@@ -242,7 +241,7 @@ class _ServerConnection(AbstractHandler):
             max_streams=common.shared.limits.max_calls_per_connection,
             on_made=self._made,
             on_lost=self._lost,
-            serving=Serving(common.shared.limits, self._read_bytes, self._give_up),
+            serving=Serving(common.shared.limits, self._read_bytes, self._give_up, common.observer.closed),
         )
         self._common = common
         self._shared = common.shared
@@ -258,7 +257,7 @@ class _ServerConnection(AbstractHandler):
         limit = self._reached()
         if limit is not None:
             self._common.observer.rejected(limit)
-            refusal = LimitExceeded(reached(limit, getattr(self._shared.limits, limit), _CALL_LIMITS[limit]))
+            refusal = reached(limit, getattr(self._shared.limits, limit), _CALL_LIMITS[limit])
             refuse(stream, refusal_headers(failure_of(refusal)))
             release_stream()
             return
@@ -296,12 +295,13 @@ class _ServerConnection(AbstractHandler):
         for running in self._calls.values():
             overdue = running.call.overdue(now)
             if overdue is not None:
-                running.refuse(failure_of(LimitExceeded(overdue)))
+                running.refuse(failure_of(overdue))
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self, why: LimitExceeded) -> None:
         if not self.protocol.connection.is_closing():
+            self._common.observer.closed(why.limit)
             self._shared.notices.write(f"connection closed: {why}", now=_now())
-            self.protocol.go_away(ErrorCodes.ENHANCE_YOUR_CALM, why)
+            self.protocol.go_away(ErrorCodes.ENHANCE_YOUR_CALM, str(why))
 
     def _read_bytes(self) -> int:
         return max(MIN_READ_BYTES, min(READ_BYTES, TURN_BYTES // (len(self._common.connections) or 1)))
@@ -369,7 +369,6 @@ class _ServerConnection(AbstractHandler):
         self._common.observer.connections(len(self._common.connections))
         refusal = _too_many(len(self._common.connections), self._shared.limits.max_connections)
         if refusal is not None:  # several were accepted at a time
-            self._common.observer.rejected(_MAX_CONNECTIONS)
             self._give_up(refusal)
         if self._common.closing:  # it was accepted before the end, and made after it
             self.protocol.abort()
@@ -394,7 +393,7 @@ class _ServerConnection(AbstractHandler):
             elif scope.cancelled_caught:
                 failure = shutting_down(may_have_been_applied=running.writes)
             if failure is not None and (running.refusal is not None or not scope.cancelled_caught):
-                self._common.observer.rejected(failure.error)
+                self._common.observer.rejected(failure.limit or failure.error)
             if not running.endless:
                 status = Status.CANCELLED if unheard else failure.status if failure else Status.OK
                 self._common.observer.answered(running.path, status.name, _now() - began)
@@ -496,9 +495,9 @@ class _Running:
         return self._scope
 
 
-def _too_many(connections: int, limit: int) -> str | None:
+def _too_many(connections: int, limit: int) -> LimitExceeded | None:
     """Return why that many connections are too many, or None."""
-    return reached(_MAX_CONNECTIONS, limit, "connections") if connections > limit else None
+    return reached("max_connections", limit, "connections") if connections > limit else None
 
 
 def _now() -> float:

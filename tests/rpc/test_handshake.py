@@ -13,6 +13,7 @@ from atomix_election import ElectionServer, connect
 from atomix_election.rpc import handshake
 from tests.certificates import Authority
 from tests.rpc.attacks import GREETING, PREFACE
+from tests.rpc.conftest import Rejections
 from tests.rpc.raw import WAIT_S, eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quiet")]
@@ -53,21 +54,25 @@ async def test_one_that_never_ends_is_given_up(
 ) -> None:
     """Whatever it began with, and soon enough."""
     monkeypatch.setattr(handshake, "HANDSHAKE_TIMEOUT_S", 0.2)
-    async with ElectionServer(tls=authority.server()) as server:
+    observer = Rejections()
+    async with ElectionServer(tls=authority.server(), observer=observer) as server:
         with open_socket(server) as connection:
             connection.sendall(said)
             await until_closed(connection)
         await eventually(lambda: not under_way(server))
+    assert observer.closings == ["handshake_timeout_s"]
     assert handshake.HANDSHAKE_TIMEOUT_S < 10
 
 
 async def test_garbage_ends_it_at_once(authority: Authority) -> None:
     """Long before its time is over."""
-    async with ElectionServer(tls=authority.server()) as server:
+    observer = Rejections()
+    async with ElectionServer(tls=authority.server(), observer=observer) as server:
         with open_socket(server) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
             await until_closed(connection)
         await eventually(lambda: not under_way(server))
+    assert observer.closings == ["handshake"]
 
 
 async def test_the_oldest_gives_way_to_one_too_many(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,11 +95,13 @@ async def test_the_oldest_gives_way_to_one_too_many(authority: Authority, monkey
 async def test_many_at_once_are_bounded_as_well(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several may be accepted before the first one that gives way has ended."""
     monkeypatch.setattr(handshake, "MAX_HANDSHAKES", 3)
-    async with ElectionServer(tls=authority.server()) as server:
+    observer = Rejections()
+    async with ElectionServer(tls=authority.server(), observer=observer) as server:
         many = [open_socket(server) for _ in range(20)]  # while the event loop does nothing
         for each in many[:-3]:
             await until_closed(each)
         assert under_way(server) == 3
+        assert observer.closings == ["max_handshakes"] * 17
         for each in many:
             each.close()
         await eventually(lambda: not under_way(server))
@@ -214,15 +221,18 @@ async def test_one_that_hangs_up_with_its_last_word(authority: Authority) -> Non
 async def test_what_cannot_be_handed_on_is_closed(authority: Authority) -> None:
     """When the process has no means left for a connection."""
 
+    closed: list[str] = []
+
     def make() -> asyncio.Protocol:
         raise OSError("out of everything")
 
-    handshakes = handshake.Handshakes(authority.server().context(), make)
+    handshakes = handshake.Handshakes(authority.server().context(), make, closed.append)
     listener = await asyncio.get_running_loop().create_server(handshakes.accept, "127.0.0.1", 0)
     host, port = listener.sockets[0].getsockname()
     reader, writer = await asyncio.open_connection(host, port, ssl=authority.client().context())
     async with asyncio.timeout(WAIT_S):
         assert await reader.read() == b""
+    assert closed == ["handshake"]
     writer.transport.abort()
     listener.close()
     await handshakes.close()
