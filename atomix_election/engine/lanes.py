@@ -205,8 +205,12 @@ class Lane:
                 elif election is record.election or await self._write(record, election):
                     return record, transitions
             except LimitExceeded as error:
-                refusal = Transition(record.election, LimitExceeded(str(error), limit=error.limit))
-                return record, [each if each.election is record.election else refusal for each in transitions]
+                return record, [
+                    each
+                    if each.election is record.election
+                    else Transition(record.election, LimitExceeded(str(error), limit=error.limit))
+                    for each in transitions
+                ]
 
     async def _write(self, record: Record, election: Election) -> bool:
         """Write the new state, and return whether it was still the newest.

@@ -478,7 +478,6 @@ def many_at_once(attacker: Attacker) -> None:
 
 def handshakes(attacker: Attacker) -> None:
     """Handshakes, one after the other, after which nothing is said."""
-    attacker.take_time(LONG_S)
     while attacker.goes_on:
         attacker.connect().close()
 
