@@ -32,8 +32,13 @@ class Floors(NamedTuple):
     revision: int = 0
 
     def over(self, other: "Floors | Election") -> "Floors":
-        """Return the floors that are no lower than these and what the other one has."""
-        return Floors(max(self.number, other.number), max(self.revision, other.revision))
+        """Return the floors that are no lower than these and what the other one has.
+
+        Where one of them gets a higher number it gets a higher revision too, as one revision is one term.
+        """
+        number, revision = max(self.number, other.number), max(self.revision, other.revision)
+        two_terms = any(each.number < number and each.revision == revision for each in (self, other))
+        return Floors(number, revision + two_terms)
 
     def begin(self) -> Election:
         """Return what an election without a record is: nobody is there, and the next leader gets a higher number."""

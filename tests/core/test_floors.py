@@ -41,7 +41,17 @@ def test_floors_never_fall(one: Floors, other: Floors) -> None:
     """The higher of each, whichever way round; an election counts as its number and revision."""
     both = one.over(other)
     assert both == other.over(one) == one.over(other.begin())
-    assert both == (max(one.number, other.number), max(one.revision, other.revision))
+    assert both.number == max(one.number, other.number)
+    assert max(one.revision, other.revision) <= both.revision <= max(one.revision, other.revision) + 1
+    assert one.over(one) == one
+
+
+@given(st.builds(Floors, st.integers(0, 3), st.integers(0, 3)), st.builds(Floors, st.integers(0, 3), st.integers(0, 3)))
+def test_a_higher_number_comes_with_a_higher_revision(one: Floors, other: Floors) -> None:
+    """Who has read an election at the one or the other is not told another term under the same revision."""
+    both = one.over(other)
+    for each in (one, other):
+        assert both.number == each.number or both.revision > each.revision
 
 
 @given(FLOORS, TIMES, COUNTS)
