@@ -114,7 +114,7 @@ class Checker:
         if after.number < highest.number or after.revision < highest.revision:
             self.fail(f"{election} fell below {highest}, which it had before: {after.term}")
         self._highest[election] = highest.over(after)
-        if after.candidates and self.now() < self.nobody_before:
+        if set(after.candidates) - set(before.candidates) and self.now() < self.nobody_before:
             self.fail(f"somebody was admitted to {election} while leaders from before a restore may act: {after.term}")
 
     def _acting(self, client: Observed) -> list[tuple[str, int, str]]:
