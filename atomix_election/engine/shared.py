@@ -157,8 +157,10 @@ class SharedEngine(Engine):
     async def _sweep(self, session: Session, swept: anyio.Event) -> None:
         """End a session in the store, and then remove it everywhere: whoever looks sees that it is gone."""
         while True:
+            began = self._clock.now()
             try:
                 await self._shared.end_session(session.id)
+                self.report.observer.committed("session", self._clock.now() - began)
                 await self._shared.catch_up()
                 break
             except (StoreError, OutcomeUnknown):
