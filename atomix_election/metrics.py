@@ -190,7 +190,8 @@ class _Server(ThreadingMixIn, WSGIServer):
         """Answer in a thread. Called by socketserver, in the one that accepts."""
         with self._lock:
             scrapes = list(self._scrapes.items())
-        for oldest, thread in scrapes[: len(scrapes) + 1 - MAX_SCRAPES]:
+        too_many = max(len(scrapes) + 1 - MAX_SCRAPES, 0)
+        for oldest, thread in scrapes[:too_many]:
             _hang_up(oldest, thread)
         thread = Thread(target=self.process_request_thread, args=(request, client_address), daemon=True)
         with self._lock:

@@ -189,6 +189,21 @@ async def test_silent_connections_keep_no_scrape_out(monitored: Monitored, silen
     assert silent[0].recv(1) == b""
 
 
+async def test_none_gives_way_before_there_are_too_many(monitored: Monitored) -> None:
+    """So a slow scrape is not closed by the second one beside it."""
+    opened: list[socket.socket] = []
+    for count in range(1, metrics.MAX_SCRAPES + 1):
+        opened.append(socket.create_connection(monitored.metrics))
+        await eventually(lambda count=count: len(scrapes()) == count)
+    assert ("connections", ()) in await monitored.scrape()
+    assert opened[0].recv(1) == b""
+    for each in opened[1:]:
+        with pytest.raises(BlockingIOError):
+            each.recv(1, socket.MSG_DONTWAIT)
+    for each in opened:
+        each.close()
+
+
 async def test_a_connection_that_says_nothing_is_closed(
     monitored: Monitored, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -309,7 +309,7 @@ def _forget(election: Election, _: Forget, is_open: _IsOpen) -> Transition:
     The displaced are waited for to the end, as a leader who enters meanwhile would act beside them.
     """
     if election.candidates:
-        return _refuse(election, _in_use(f"it has {len(election.candidates)} candidates"))
+        return _refuse(election, _in_use(f"candidates stand in it, {len(election.candidates)} of them"))
     if election.displaced:
         return _refuse(election, _in_use("a leader from whom the lead was taken may not have stepped down yet"))
     using = sum(is_open(session) for session in election.sessions())

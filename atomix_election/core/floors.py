@@ -13,8 +13,8 @@ TOKENS_PER_MS = 1 << 10
 
 What is restored later begins higher, from whichever backup, and nothing in the files has to know of the other: a store
 that was restored, and changes its leaders slower than that, stays below the clock and so below whatever is restored
-after it. The fastest election that was measured is ten times slower. JSON and JavaScript hold numbers up to 2**53
-exactly, which the clock reaches in the year 2248.
+after it. Each change is a command, and no process of Python carries out a million of them in a second. JSON and
+JavaScript hold numbers up to 2**53 exactly, which the clock reaches in the year 2248.
 """
 EARLIEST_MS = 1_735_689_600_000
 """The beginning of 2025: a clock that shows an earlier time is not set."""

@@ -87,7 +87,7 @@ class Engine:
             try:
                 async with self._restoring:
                     if not self._restored:
-                        await self._restore()
+                        await self._restore_all()
                         self._restored = True
                 yield
             finally:
@@ -114,7 +114,7 @@ class Engine:
             raise _closed()
 
     def _stop(self) -> None:
-        """The last user leaves. Whoever comes next starts from what is in the store."""
+        """The last user leaves, or the start has failed. Whoever comes next starts from what is in the store."""
         for lane in list(self._lanes.values()):
             lane.fail(_closed())
         self._lanes.clear()
@@ -263,6 +263,14 @@ class Engine:
         if lane.idle and self._lanes.get(election_id) is lane:
             del self._lanes[election_id]
 
+    async def _restore_all(self) -> None:
+        """Take up what the store has, or nothing of it: somebody else may wait to try it again."""
+        try:
+            await self._restore()
+        except BaseException:
+            self._stop()
+            raise
+
     async def _restore(self) -> None:
         """Take up what the store has, and sweep what ended sessions left in it."""
         self._begin_hold()
@@ -326,7 +334,7 @@ class Engine:
         with anyio.CancelScope() as wait:
             self._waits[election_id, displaced] = wait
             await self._clock.sleep_until(waits_until(since, session.ttl_s) + self._stagger_s(election_id))
-            del self._waits[election_id, displaced]
+            self._waits.pop((election_id, displaced), None)
             await self._insist(election_id, SteppedDown(identity, displaced.number))
 
     def _stagger_s(self, election_id: ElectionId) -> float:

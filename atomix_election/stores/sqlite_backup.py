@@ -62,6 +62,7 @@ def back_up(
         reached = min(reached_by(_ms(wall_clock)), MAX_FLOOR)
         backup.execute("UPDATE store SET is_backup = 1, restores = 0, reached = max(reached, ?)", [reached])
         _check_whole(backup, source)
+        _find(backup, len(sqlite_schema.MIGRATIONS), source)  # which reads every record
 
 
 def restore(
@@ -110,7 +111,7 @@ def restore(
         store.execute("UPDATE store SET is_backup = 0")
         sqlite_schema.prepare(store, destination)
         _check_whole(store, backup)
-        found = _find(store, len(sqlite_schema.MIGRATIONS))
+        found = _find(store, len(sqlite_schema.MIGRATIONS), backup)
         for path in replaced:
             found = found.with_all_of(_find_in(path))
         floors = _choose_floors(found, above, _ms(wall_clock))
@@ -137,13 +138,25 @@ class _Found:
         )
 
 
-def _find(file: sqlite3.Connection, version: int) -> _Found:
-    """Return what a store or a backup of that version says."""
+def _find(file: sqlite3.Connection, version: int, path: str) -> _Found:
+    """Return what a store or a backup of that version says.
+
+    Args:
+        file: what is read.
+        version: of its schema.
+        path: where what is read comes from.
+
+    Raises:
+        StoreError: a record is damaged, or of a newer version.
+    """
     floors, reached, longest_ttl_s = Floors(), 0, 0.0
-    for (record,) in file.execute("SELECT record FROM election"):
-        floors = floors.over(decode_election(record))
-    for (record,) in file.execute("SELECT record FROM session"):
-        longest_ttl_s = max(longest_ttl_s, decode_session(record).ttl_s)
+    try:
+        for (record,) in file.execute("SELECT record FROM election"):
+            floors = floors.over(decode_election(record))
+        for (record,) in file.execute("SELECT record FROM session"):
+            longest_ttl_s = max(longest_ttl_s, decode_session(record).ttl_s)
+    except StoreError as error:
+        raise StoreError(f"{path}: {error}") from error
     if sqlite_schema.has_floors(version):
         for number, revision in file.execute("SELECT number, revision FROM floor"):
             floors = floors.over(Floors(number, revision))
@@ -168,7 +181,7 @@ def _find_in(path: str) -> _Found:
         if Path(path).is_file():
             stack.enter_context(_owning(path))
         file = stack.enter_context(_reading(path))
-        return _find(file, sqlite_schema.check(file, path))
+        return _find(file, sqlite_schema.check(file, path), path)
 
 
 def _choose_floors(found: _Found, above: int | None, now_ms: int) -> Floors:

@@ -32,7 +32,7 @@ _NOT_COMMITTED = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_B
 """When COMMIT fails for one of these, its last frame was not written, so that it can never be taken for committed."""
 _WHAT_TO_DO = {
     sqlite3.SQLITE_FULL: "free space; no restart is needed",
-    sqlite3.SQLITE_READONLY: "let this user write to the file and its directory; no restart is needed",
+    sqlite3.SQLITE_READONLY: "let this user write to the file and its directory; a server that runs needs no restart",
     sqlite3.SQLITE_CANTOPEN: "let this user read and write the file and its directory; no restart is needed",
     sqlite3.SQLITE_IOERR: "see to the disk, and to limits on the size of files; no restart is needed",
     sqlite3.SQLITE_BUSY: "end the other process that writes to this file",

@@ -89,4 +89,4 @@ def test_an_election_in_use_is_kept(target: str) -> None:
     enter(target, "busy", "a")
     result = run("forget", "busy", "--yes", "--target", target)
     assert (result.returncode, result.stdout) == (2, "")
-    assert "the election is in use and cannot be forgotten: it has 1 candidates" in result.stderr
+    assert "the election is in use and cannot be forgotten: candidates stand in it, 1 of them" in result.stderr

@@ -67,7 +67,7 @@ async def test_an_election_in_use_is_kept(engine: Engine, store: RecordingStore)
     """With a candidate, and with a session that has created it; then it can be forgotten."""
     connection = Connection(engine)
     await stand(connection, "s", "a")
-    with pytest.raises(InvalidRequest, match="in use and cannot be forgotten: it has 1 candidates; end its clients"):
+    with pytest.raises(InvalidRequest, match="cannot be forgotten: candidates stand in it, 1 of them; end its clients"):
         await engine.forget(E)
     await connection.withdraw(about("s"), "a")
     with pytest.raises(InvalidRequest, match="1 open sessions have created it"):

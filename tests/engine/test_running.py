@@ -1,10 +1,17 @@
 """An engine begins, ends, begins anew on what its store has, and keeps nothing that nobody needs."""
 
+from collections.abc import AsyncIterator
+
 import anyio
 import pytest
 
 from atomix_election import NotACandidate, SessionEnded, Unavailable
+from atomix_election.core.commands import Anoint, Enter
+from atomix_election.core.election import Election
 from atomix_election.engine import Connection, Engine
+from atomix_election.errors import StoreError
+from atomix_election.model import ElectionId
+from atomix_election.testing import VirtualClock
 from tests.engine.fakes import LATE_S, TTL_S, RecordingStore, about, candidates, running, stand
 
 pytestmark = pytest.mark.anyio
@@ -89,6 +96,57 @@ async def test_a_restart_tells_two_incarnations_apart(store: RecordingStore) -> 
 
 def _kept_alive(store: RecordingStore) -> dict[str, bool]:
     return {"kept_alive": False} if hasattr(store.memory, "id") else {}
+
+
+class FailingAtFirst(RecordingStore):
+    """A store whose elections can be read to the end at the second time only."""
+
+    tries = 0
+
+    async def elections(self) -> AsyncIterator[tuple[ElectionId, Election]]:
+        """See ``Store.elections``."""
+        self.tries += 1
+        first = self.tries == 1
+        async for each in self.memory.elections():
+            yield each
+        if first:
+            await anyio.sleep(1.0)
+            raise StoreError("the disk is gone")
+
+
+async def test_who_waits_while_a_start_fails_finds_everything() -> None:
+    """The half that was taken up by then is not taken for what former sessions left."""
+    store = FailingAtFirst()
+    store.tries = 1
+    async with running(store) as engine:
+        await stand(Connection(engine), "s", "a")
+        displaced = ElectionId("default", "displaced")
+        for each in ("k", "l"):
+            session = await engine.sessions.open("default", each, kept_alive_ttl_s=TTL_S)
+            await engine.submit(displaced, Enter(each, session.id))
+        await engine.submit(displaced, Anoint("l"))
+    store.tries = 0
+    engine = Engine(store, clock=VirtualClock())
+
+    async def fail() -> None:
+        with pytest.raises(StoreError, match="the disk is gone"):
+            async with engine.running():
+                raise AssertionError("it does not run")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(fail)
+        await anyio.sleep(0.5)
+        async with engine.running():
+            assert store.tries == 2
+            connection = Connection(engine)
+            await connection.get_term(about("s"))
+            leader = engine.sessions.get("default", "l")
+            for _ in range(4):
+                await anyio.sleep(TTL_S / 3)
+                engine.sessions.renew(leader)
+            assert leader.leads
+            assert await candidates(engine) == ("a",)
+            assert {each.session.id for each in await store.sessions()} == {"s", "l"}
 
 
 async def test_an_engine_that_ends_answers_everybody(store: RecordingStore) -> None:

@@ -19,14 +19,18 @@ from atomix_election import (
     connect,
 )
 from atomix_election.core.access import NOBODY, ROLE_OF_METHOD, Role, digest_of, is_open
+from atomix_election.core.election import Election
+from atomix_election.model import ElectionId
 from atomix_election.rpc.client import RpcClient
 from atomix_election.rpc.gate import Gate
 from atomix_election.rpc.methods import HEALTH_METHODS
 from atomix_election.service import Call, Renewal
+from atomix_election.stores.base import Record
+from atomix_election.stores.memory import MemoryStore
 from atomix_election.targets import parse_endpoints
 from tests.certificates import Authority, write_access
 from tests.rpc.conftest import Rejections
-from tests.rpc.raw import RawConnection, about, headers_of
+from tests.rpc.raw import RawConnection, about, headers_of, message
 
 pytestmark = pytest.mark.anyio
 
@@ -313,6 +317,30 @@ async def test_a_call_that_had_only_begun_ends_as_well(secured: Secured) -> None
         await connection.call(headers_of("GetTerm", *about("e", "", "own"), ("authorization", f"Bearer {token}")))
         secured.change(digest_of(token).hex(), by=digest_of("another").hex())
         assert (await connection.ended(stream)).status == 16
+
+
+async def test_a_call_that_was_asked_for_is_answered(secured: Secured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if its token was withdrawn while it was written: it took place, and a refusal would say that it did not."""
+    being_written, go_on, write = anyio.Event(), anyio.Event(), MemoryStore.write
+
+    async def write_later(
+        store: MemoryStore, election_id: ElectionId, election: Election, *, expected: int
+    ) -> Record | None:
+        being_written.set()
+        await go_on.wait()
+        return await write(store, election_id, election, expected=expected)
+
+    monkeypatch.setattr(MemoryStore, "write", write_later)
+    token = secured.tokens["operator"]
+    headers = headers_of("Evict", *about("e", "", "own"), ("authorization", f"Bearer {token}"))
+    async with RawConnection(secured.port) as connection:
+        stream = connection.begin(headers)
+        connection.send(stream, message(b"\x0a\x09candidate"), end=True)
+        with anyio.fail_after(SOON_S):
+            await being_written.wait()
+        secured.change(digest_of(token).hex(), by=digest_of("another").hex())
+        go_on.set()
+        assert (await connection.ended(stream)).status == 0
 
 
 async def test_a_broken_file_changes_nothing(secured: Secured) -> None:

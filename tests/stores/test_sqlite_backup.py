@@ -409,6 +409,21 @@ def test_a_damaged_store_gives_no_backup(paths: tuple[str, str, str], live: Sqli
     assert not Path(backup).exists()
 
 
+@pytest.mark.parametrize("table", ["election", "session"])
+def test_a_store_with_a_damaged_record_gives_no_backup(
+    paths: tuple[str, str, str], live: SqliteFile, table: str
+) -> None:
+    """SQLite finds nothing wrong with it, and it could not be restored."""
+    source, backup, _ = paths
+    live.close()
+    with closing(sqlite3.connect(source)) as connection:
+        connection.execute(f"UPDATE {table} SET record = x'00'")
+        connection.commit()
+    with pytest.raises(StoreError, match=r"live\.db: a record is damaged: .*; restore a backup"):
+        back_up(source, backup)
+    assert not Path(backup).exists()
+
+
 @pytest.mark.parametrize("former", range(1, len(sqlite_schema.MIGRATIONS)))
 def test_a_store_of_a_former_release_can_be_backed_up_and_stays_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, former: int
