@@ -225,7 +225,7 @@ async def test_a_forgotten_election_goes_on_above_what_it_had(target: str) -> No
         election = operator.election("e", candidate_id="b")
         async with connect(target, session_ttl=1.0) as client:
             await client.election("e", candidate_id="a").enter()
-            with pytest.raises(InvalidRequest, match="in use and .*: candidates stand in it, 1 of them"):
+            with pytest.raises(InvalidRequest, match=r"in use and .*: candidates stand in it, 1 of them"):
                 await election.forget()
         async with election.events() as events:
             assert (await anext(events)).term == Term((), 1, 2)
