@@ -63,7 +63,7 @@ class Subscription:
         self._error: ElectionError | None = None
         self._wake: anyio.Event | None = None
         self._snapshot: Event | None = None
-        self._newest = -1
+        self._newest: Term | None = None
         self._delivered = -1
 
     def __enter__(self) -> Self:
@@ -79,13 +79,15 @@ class Subscription:
         """Put the snapshot first, and leave out what it already contains."""
         self._snapshot = Event(EventType.NONE, snapshot)
         self._waiting = deque(event for event in self._waiting if event.term.revision > snapshot.revision)
-        self._newest = max(self._newest, snapshot.revision)
+        if self._newest is None or snapshot.revision >= self._newest.revision:
+            self._newest = snapshot
 
     def put(self, event: Event, *, anew: bool = False) -> None:
         """Add an event for the reader, unless it shows nothing newer than what it already was given."""
-        if event.term.revision <= self._newest and not anew:
+        newest = self._newest
+        if newest is not None and (event.term == newest if anew else event.term.revision <= newest.revision):
             return
-        self._newest = event.term.revision
+        self._newest = event.term
         if len(self._waiting) >= self._buffer:
             self._waiting.clear()
         self._waiting.append(event)

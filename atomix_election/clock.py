@@ -10,7 +10,10 @@ _now_s = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOC
 
 
 def wall_clock_s() -> float:
-    """Return the seconds since 1970 by the wall clock. For people: it may jump, so nothing is decided by it."""
+    """Return the seconds since 1970 by the wall clock.
+
+    For people: it may jump, so nothing is decided by it but how far the tokens of a restored store go up.
+    """
     return time.time()
 
 

@@ -73,7 +73,16 @@ class LeadershipLost(ElectionError):
 
 
 class LimitExceeded(ElectionError):
-    """A named limit of the engine or the server is reached; the message gives its name and value."""
+    """A named limit of the engine or the server is reached; the message gives its name and value.
+
+    Args:
+        message: what happened, for a person.
+        limit: name of the limit; "" where only the message has it, as in a client.
+    """
+
+    def __init__(self, message: str, *, limit: str = "") -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 class Unavailable(ElectionError):

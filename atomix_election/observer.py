@@ -11,74 +11,37 @@ class Observer(Protocol):
 
     def elections(self, known: int, led: int) -> None:
         """So many elections were ever written, and so many have a leader."""
-        ...
 
     def sessions(self, renewals: int, connections: int) -> None:
         """So many sessions are open: those that renewals keep, and those that connections keep."""
-        ...
 
     def watchers(self, count: int) -> None:
         """So many watches are open."""
-        ...
 
     def leader_changed(self, cause: str) -> None:
         """An election has another leader, or none any more."""
-        ...
 
     def command(self, kind: str, outcome: str) -> None:
-        """A command was answered: changed, unchanged, or the name of the error."""
-        ...
+        """A command was answered: changed, unchanged, forgotten, or the name of the error."""
 
-    def committed(self, duration_s: float) -> None:
-        """The store took a write."""
-        ...
+    def committed(self, what: str, duration_s: float) -> None:
+        """The store took a write of an election or a session, which is what."""
 
     def renewed(self) -> None:
         """A renewal of a session came."""
-        ...
 
     def connections(self, count: int) -> None:
         """So many connections of clients are open."""
-        ...
 
     def answered(self, method: str, status: str, duration_s: float) -> None:
         """A call that is not a stream has ended with a gRPC status."""
-        ...
 
     def rejected(self, reason: str) -> None:
-        """A call was refused, or failed: the name of the error, or of the limit."""
-        ...
+        """A call was refused, or failed: the name of the limit that it reached, or else of the error."""
+
+    def closed(self, reason: str) -> None:
+        """The server closed a connection, or did not let it begin: the name of the limit, or another reason."""
 
 
-class NoObserver:
-    """Counts nothing."""
-
-    def elections(self, known: int, led: int) -> None:
-        """See ``Observer.elections``."""
-
-    def sessions(self, renewals: int, connections: int) -> None:
-        """See ``Observer.sessions``."""
-
-    def watchers(self, count: int) -> None:
-        """See ``Observer.watchers``."""
-
-    def leader_changed(self, cause: str) -> None:
-        """See ``Observer.leader_changed``."""
-
-    def command(self, kind: str, outcome: str) -> None:
-        """See ``Observer.command``."""
-
-    def committed(self, duration_s: float) -> None:
-        """See ``Observer.committed``."""
-
-    def renewed(self) -> None:
-        """See ``Observer.renewed``."""
-
-    def connections(self, count: int) -> None:
-        """See ``Observer.connections``."""
-
-    def answered(self, method: str, status: str, duration_s: float) -> None:
-        """See ``Observer.answered``."""
-
-    def rejected(self, reason: str) -> None:
-        """See ``Observer.rejected``."""
+class NoObserver(Observer):
+    """Counts nothing: what it does not override does nothing."""

@@ -175,3 +175,15 @@ async def test_watchers_are_independent() -> None:
         assert await taken(quick) == [1, 2, 3]
         assert await taken(gone) == []
     assert len(broadcast) == 0
+
+
+async def test_what_begins_anew_is_told_to_those_alone_who_have_not_seen_it() -> None:
+    """Another store's terms may be lower; who took its snapshot before is not told the same again as a change."""
+    broadcast = Broadcast()
+    with broadcast.subscribe() as former, broadcast.subscribe() as latter:
+        former.begin(term(9))
+        latter.begin(term(3))
+        broadcast.publish(changed(3), anew=True)
+        broadcast.publish(changed(4))
+        assert await taken(former) == [9, 3, 4]
+        assert await taken(latter) == [3, 4]

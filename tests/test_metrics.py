@@ -1,26 +1,32 @@
 """Metrics, scraped over HTTP as Prometheus does it, against what was done."""
 
+import logging
+import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import AsyncGenerator
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from atomix_election import CandidateTaken, ElectionServer, Unavailable, connect
+from atomix_election import CandidateTaken, ElectionServer, Unavailable, connect, metrics
 from atomix_election.clock import SystemClock
 from atomix_election.metrics import PrometheusObserver, serve_metrics
 from atomix_election.rpc.client_connection import Endpoint
 from atomix_election.service import Call
 from atomix_election.targets import open_service
-from tests.rpc.raw import RawConnection, about, headers_of
+from tests.rpc.raw import RawConnection, about, eventually, headers_of
 
 pytestmark = pytest.mark.anyio
 
 SESSION_TTL_S = 30.0
+MANY = 200
+"""Connections of somebody who means no good."""
 Samples = dict[tuple[str, tuple[str, ...]], float]
 
 
@@ -46,6 +52,14 @@ class Monitored:
             for sample in samples
             if sample.name.startswith("atomix_election_") and not sample.name.endswith(("_bucket", "_created"))
         }
+
+    @property
+    def metrics(self) -> tuple[str, int]:
+        """Where they are served."""
+        parts = urlsplit(self._url)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        return parts.hostname, parts.port
 
     @property
     def endpoint(self) -> Endpoint:
@@ -114,6 +128,7 @@ async def test_what_is_there_and_what_was_done(monitored: Monitored) -> None:
             ("commands_total", ("Enter", "changed")): 3,
             ("commands_total", ("Enter", "CandidateTaken")): 1,
             ("commands_total", ("Anoint", "changed")): 1,
+            ("commit_seconds_count", ("session",)): 2,
             ("rejected_calls_total", ("CandidateTaken",)): 1,
             ("call_seconds_count", ("/atomix.election.v1.LeaderElection/Enter", "OK")): 3,
             ("call_seconds_count", ("/atomix.election.v1.LeaderElection/Enter", "ALREADY_EXISTS")): 1,
@@ -121,11 +136,19 @@ async def test_what_is_there_and_what_was_done(monitored: Monitored) -> None:
         }.items():
             assert samples[labels] == value, labels
         assert samples["renewals_total", ()] >= 1
-        assert samples["commit_seconds_count", ()] >= 5
+        assert samples["commit_seconds_count", ("election",)] >= 5
         assert 0 < samples["call_seconds_sum", ("/atomix.election.v1.LeaderElection/Enter", "OK")] < 10
     samples = await monitored.scrape()
     assert samples["watchers", ()] == 0
     assert samples["sessions", ("renewals",)] == 0
+
+
+async def test_connections_that_the_server_closed_are_counted_by_reason(monitored: Monitored) -> None:
+    """Such as one that does not speak HTTP/2."""
+    async with RawConnection(monitored.endpoint.port) as raw:
+        raw.send_bytes(bytes(1000))
+        await raw.until_closed()
+    assert (await monitored.scrape())["closed_connections_total", ("protocol_error",)] == 1
 
 
 async def test_what_strangers_send_makes_no_new_series(monitored: Monitored) -> None:
@@ -138,6 +161,57 @@ async def test_what_strangers_send_makes_no_new_series(monitored: Monitored) -> 
     calls = {labels for name, labels in samples if name == "call_seconds_count"}
     assert calls == {("unknown", "UNIMPLEMENTED")}
     assert samples["rejected_calls_total", ("InvalidRequest",)] == 5
+
+
+def scrapes() -> list[threading.Thread]:
+    """Return the threads that serve connections to the port of the metrics."""
+    return [each for each in threading.enumerate() if "process_request" in each.name]
+
+
+@pytest.fixture
+async def silent(monitored: Monitored) -> AsyncGenerator[list[socket.socket]]:
+    """Many connections to the port of the metrics that say nothing, or too little."""
+    opened = [socket.create_connection(monitored.metrics) for _ in range(MANY)]
+    for each in opened[1::2]:
+        each.sendall(b"GET /metrics HTTP/1.0\r\n")
+    yield opened
+    for each in opened:
+        each.close()
+
+
+async def test_silent_connections_keep_no_scrape_out(monitored: Monitored, silent: list[socket.socket]) -> None:
+    """It is answered at once, as the oldest gives way; and there are few threads."""
+    for _ in range(3):
+        began = time.monotonic()
+        assert ("connections", ()) in await monitored.scrape()
+        assert time.monotonic() - began < metrics.SCRAPE_TIMEOUT_S / 2
+        assert len(scrapes()) <= metrics.MAX_SCRAPES
+    assert silent[0].recv(1) == b""
+
+
+async def test_a_connection_that_says_nothing_is_closed(
+    monitored: Monitored, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Soon, and without a line in the log."""
+    assert metrics._Handler.timeout == metrics.SCRAPE_TIMEOUT_S < 10
+    monkeypatch.setattr(metrics._Handler, "timeout", 0.1)
+    for said in (b"", b"GET /metrics HTTP/1.0\r\nA: b"):
+        with socket.create_connection(monitored.metrics, timeout=10) as connection:
+            connection.sendall(said)
+            assert await anyio.to_thread.run_sync(connection.recv, 1) == b""
+    assert not [each for each in caplog.records if each.levelno > logging.DEBUG]
+
+
+async def test_the_end_waits_for_no_connection() -> None:
+    """And leaves no thread of one behind."""
+    async with serve_metrics(PrometheusObserver(), "127.0.0.1", 0) as url:
+        connection = socket.create_connection(Monitored("", url).metrics)
+        await eventually(lambda: bool(scrapes()))
+        threads = scrapes()
+        began = time.monotonic()
+    assert time.monotonic() - began < metrics.SCRAPE_TIMEOUT_S / 2
+    assert not any(each.is_alive() for each in threads)
+    connection.close()
 
 
 async def test_an_address_in_use_is_a_failure_in_words(monitored: Monitored) -> None:

@@ -1,5 +1,6 @@
 """The section "Monitoring and shutdown" of docs/operating.md: its commands are run, what it lists is what there is."""
 
+import dataclasses
 import json
 import re
 import shlex
@@ -10,9 +11,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from prometheus_client.metrics import MetricWrapperBase
 
+from atomix_election import ConnectionLimits
 from atomix_election.engine import report
 from atomix_election.metrics import PrometheusObserver
+from atomix_election.rpc import handshake, http2
 from atomix_election.rpc.server import CLOSE_TIMEOUT_S, DRAIN_TIMEOUT_S
 from tests.cli.processes import Running, enter, run
 from tests.manual import commands, section
@@ -87,9 +91,13 @@ def test_the_metrics_that_are_listed_are_those_that_there_are() -> None:
         name for name in observer.registry._names_to_collectors if not name.endswith(("_created", "_count", "_sum"))
     }
     ours = {name for name in registered if name.startswith("atomix_election_") and not name.endswith("_bucket")}
-    listed = {name for name, _ in re.findall(r"^\| `(atomix_election_\w+)(\{[\w,]+\})?` \|", SECTION, re.MULTILINE)}
+    listed = dict(re.findall(r"^\| `(atomix_election_\w+)(?:\{([\w,]+)\})?` \|", SECTION, re.MULTILINE))
     counters = {name for name in ours if name + "_total" in ours}
-    assert listed == ours - counters
+    assert set(listed) == ours - counters
+    for name, labels in listed.items():
+        collector = observer.registry._names_to_collectors[name]
+        assert isinstance(collector, MetricWrapperBase)
+        assert ",".join(collector._labelnames) == labels, name
 
 
 def test_the_causes_that_are_listed_are_those_that_there_are() -> None:
@@ -97,6 +105,16 @@ def test_the_causes_that_are_listed_are_those_that_there_are() -> None:
     (row,) = re.findall(r"leader_changes_total\{cause\}` \| (.*) \|", SECTION)
     causes = {*report.CAUSES.values(), report.ENDED, report.EXPIRED, report.DISCONNECTED, report.UNCERTAIN}
     assert set(re.findall(r"`(\w+)`", row)) == causes
+
+
+def test_the_reasons_that_are_listed_are_those_that_there_are() -> None:
+    """In the row of their metric; the limits of calls alone close no connection."""
+    (row,) = re.findall(r"closed_connections_total\{reason\}` \| (.*) \|", SECTION)
+    of_calls = {"max_calls", "max_calls_per_connection", "max_message_bytes", "max_request_bytes", "request_timeout_s"}
+    limits = {each.name for each in dataclasses.fields(ConnectionLimits)} - of_calls
+    handshakes = {handshake.HANDSHAKE_FAILED, handshake.HANDSHAKE_TIMEOUT, handshake.TOO_MANY_HANDSHAKES}
+    others = {http2.PROTOCOL_ERROR, http2.UNANSWERED_PING, "max_settings", "unread_bytes"}
+    assert set(re.findall(r"`(\w+)`", row)) - {"TLS"} == limits | handshakes | others
 
 
 def test_the_bounds_that_are_said_are_those_of_the_server() -> None:

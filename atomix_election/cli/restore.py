@@ -1,10 +1,15 @@
 """``atomix-election restore``: make a store of a backup, whose tokens are above all that were ever given."""
 
 import argparse
+from datetime import UTC, datetime
 
 from atomix_election.cli.copying import Report
 from atomix_election.cli.options import Commands, add_command
+from atomix_election.clock import wall_clock_s
+from atomix_election.core.floors import time_of_ms
 from atomix_election.targets import path_of_file
+
+_SECOND_MS = 1000
 
 
 def add_to(commands: Commands) -> None:
@@ -13,12 +18,19 @@ def add_to(commands: Commands) -> None:
     parser.add_argument("backup", metavar="BACKUP", help="the backup: a path, or sqlite:///FILE")
     parser.add_argument("destination", metavar="DEST", help="where the store is to be; nothing may be there")
     parser.add_argument(
+        "--replaces",
+        metavar="STORE",
+        action="append",
+        default=[],
+        help="the file of a former store, or another backup, where there is one that can be read; may be given several "
+        "times: the new store begins above its tokens too, and is refused while a server uses that file",
+    )
+    parser.add_argument(
         "--above",
         metavar="TOKEN",
         type=int,
-        default=0,
-        help="the highest token that is known to have been given: needed where another copy of this backup may have "
-        "been restored before, as this one does not know of it",
+        help="the highest token that any store of these elections has ever given: only where the clock of this machine "
+        "cannot be relied on, and dangerous where a higher one was given",
     )
 
 
@@ -26,8 +38,19 @@ def _run(options: argparse.Namespace) -> int:
     from atomix_election.stores.sqlite_backup import restore  # the other commands do not need it
 
     backup, destination = path_of_file(options.backup), path_of_file(options.destination)
+    replaced = [path_of_file(each) for each in options.replaces]
     with Report() as report:
-        floors = restore(backup, destination, tokens_seen=options.above, progress=report)
+        floors = restore(backup, destination, replaced=replaced, above=options.above, progress=report)
     print(f"restored {backup} to {destination}")
     print(f"its tokens begin above {floors.number}; its server admits nobody for one maximum time-to-live")
+    print(
+        "serve this store and no other one of these elections: what was restored last has the highest tokens; where "
+        "another one was served later, restore again and name it with --replaces"
+    )
+    if time_of_ms(floors.number) > wall_clock_s() * 1000 + _SECOND_MS:
+        until = datetime.fromtimestamp(time_of_ms(floors.number) / 1000, UTC).isoformat(timespec="seconds")
+        print(
+            f"that is ahead of the clock: until {until}, name {destination} with --replaces in each restore, and give "
+            "the highest token with --above"
+        )
     return 0

@@ -362,7 +362,8 @@ def _in_use(why: str) -> InvalidRequest:
 def _full(max_candidates: int) -> LimitExceeded:
     return LimitExceeded(
         f"the election has {max_candidates} candidates, the limit: try later, or raise max_candidates of the server "
-        "(serve --max-candidates)"
+        "(serve --max-candidates)",
+        limit="max_candidates",
     )
 
 

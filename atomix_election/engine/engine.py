@@ -348,8 +348,10 @@ class Engine:
             for election_id in session.elections:
                 elections.start_soon(self._expire, election_id, session.id)
         while True:
+            began = self._clock.now()
             try:
                 await self._store.end_session(session.id)
+                self.report.observer.committed("session", self._clock.now() - began)
                 break
             except (StoreError, OutcomeUnknown):
                 await self._pause()

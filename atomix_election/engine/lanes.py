@@ -110,7 +110,8 @@ class Lane:
         """
         if len(self._waiting) >= MAX_WAITING_COMMANDS:
             error = LimitExceeded(
-                f"{MAX_WAITING_COMMANDS} commands are waiting for {self._election_id}: try again later"
+                f"{MAX_WAITING_COMMANDS} commands are waiting for {self._election_id}: try again later",
+                limit="max_waiting_commands",
             )
             self._report.refused(command, error)
             raise error
@@ -206,7 +207,7 @@ class Lane:
             record = await self._store.read(self._election_id)
             self._catch_up(record)
             transitions: list[Transition] = []
-            election, forgotten = record.election, False
+            election = record.election
             at = self._wall_clock_s()
             for waiting in batch:
                 transition = apply(
@@ -219,22 +220,20 @@ class Lane:
                     at=at,
                     max_candidates=self._max_candidates,
                 )
-                forgotten = transition.forgotten or (forgotten and transition.election is election)
                 election = transition.election
                 transitions.append(transition)
-            if forgotten and not record.version:
-                return record, _ending_with(record.election, transitions)
-            if election is record.election and not forgotten:
-                return record, transitions
             try:
-                if not forgotten:
-                    if await self._write(record, election):
-                        return record, transitions
-                elif left := await self._forget(record):
-                    return record, _ending_with(left.election, transitions)
+                if transitions and transitions[-1].forgotten:  # it is alone, see _next_batch
+                    left = await self._forget(record)
+                    if left is not None:
+                        return record, [replace(transitions[-1], election=left.election)]
+                elif election is record.election or await self._write(record, election):
+                    return record, transitions
             except LimitExceeded as error:
                 return record, [
-                    each if each.election is record.election else Transition(record.election, LimitExceeded(str(error)))
+                    each
+                    if each.election is record.election
+                    else Transition(record.election, LimitExceeded(str(error), limit=error.limit))
                     for each in transitions
                 ]
 
@@ -257,17 +256,27 @@ class Lane:
                 self._count.remove(self._election_id.namespace)
             raise
         if written is not None:
-            self._report.observer.committed(self._clock.now() - began)
+            self._committed(began)
         return written is not None
 
+    def _committed(self, began: float) -> None:
+        self._report.observer.committed("election", self._clock.now() - began)
+
     async def _forget(self, record: Record) -> Record | None:
-        """Remove the election, and return what is read of it from then on, or None if it was not the newest."""
+        """Remove the election, and return what is read of it from then on, or None if it was not the newest.
+
+        Other elections of its namespace may have left higher floors, which watchers are then told of.
+        """
+        if not record.version:
+            return record
+        began = self._clock.now()
         try:
             left = await self._store.forget(self._election_id, expected=record.version)
         except OutcomeUnknown:
             self._last_known = record
             raise
         if left is not None:
+            self._committed(began)
             self._gone()
         return left
 
@@ -307,12 +316,3 @@ class Lane:
         self._report.found_out(self._election_id, before, after)
         if after.revision != before.revision:
             self.watchers.publish(Event(EventType.CHANGED, after.term))
-
-
-def _ending_with(left: Election, transitions: list[Transition]) -> list[Transition]:
-    """Return the transitions of a batch that ends with a forgotten election: what is read of it comes from the store.
-
-    Other elections of its namespace may have left higher floors, which watchers are then told of.
-    """
-    last = transitions[-1].election
-    return [replace(each, election=left) if each.election is last else each for each in transitions]

@@ -79,7 +79,8 @@ def check_room(name: str, limit: int | None, present: int, what: str) -> None:
         option = "--" + name.replace("_", "-")
         raise LimitExceeded(
             f"there are {present} {what}, the limit is {limit}: try later, or raise {name} of the server "
-            f"(serve {option})"
+            f"(serve {option})",
+            limit=name,
         )
 
 

@@ -78,6 +78,8 @@ class Report:
         """A command was committed, and answered so."""
         if isinstance(outcome, ElectionError):
             self.refused(command, outcome)
+        elif isinstance(command, commands.Forget):
+            self.observer.command(type(command).__name__, "forgotten")
         else:
             changed = "changed" if after.revision != before.revision else "unchanged"
             self.observer.command(type(command).__name__, changed)

@@ -281,7 +281,9 @@ class Sessions:
         kept_alive = kept_alive_ttl_s is not None
         ttl_s = kept_alive_ttl_s if kept_alive_ttl_s is not None else self._ttl_s
         opening = self._store.open_session(namespace, session_id, ttl_s=ttl_s, kept_alive=kept_alive, owner=owner)
+        began = self._clock.now()
         identity = await shielded(opening)  # one in the store that nobody here knows of would never end
+        self._report.observer.committed("session", self._clock.now() - began)
         return self._add(identity, ttl_s, kept_alive, owner)
 
     def _add(self, identity: SessionId, ttl_s: float, kept_alive: bool, owner: str) -> Session:

@@ -197,8 +197,10 @@ class SharedEngine(Engine):
             if self._broken is not None:
                 swept.set()
                 return
+            began = self._clock.now()
             try:
                 await self._shared.end_session(session.id)
+                self.report.observer.committed("session", self._clock.now() - began)
                 await self._shared.catch_up()
                 break
             except (StoreError, OutcomeUnknown):

@@ -169,7 +169,7 @@ class SharedLane(Lane):
         began = self._clock.now()
         record = await write()
         if record is not None:
-            self._report.observer.committed(self._clock.now() - began)
+            self._committed(began)
         return record
 
 
@@ -188,4 +188,4 @@ def _without_effect(record: Record, transition: Transition, error: LimitExceeded
     """Return what becomes of a command when nothing may be written."""
     if transition.election is record.election:
         return transition
-    return Transition(record.election, LimitExceeded(str(error)))
+    return Transition(record.election, LimitExceeded(str(error), limit=error.limit))

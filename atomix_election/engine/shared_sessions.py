@@ -107,9 +107,11 @@ class SharedSessions(Sessions):
         check_room("max_sessions", self._max_sessions, len(self), "open sessions")
         kept_alive = kept_alive_ttl_s is not None
         ttl_s = kept_alive_ttl_s if kept_alive_ttl_s is not None else self._ttl_s
+        began = self._clock.now()
         identity = await self._shared.open_session(
             namespace, session_id, ttl_s=ttl_s, kept_alive=kept_alive, owner=owner
         )
+        self._report.observer.committed("session", self._clock.now() - began)
         await self._shared.catch_up()
         session = self.find(namespace, session_id)
         if session is None or session.id.incarnation < identity.incarnation:

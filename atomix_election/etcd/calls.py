@@ -22,7 +22,7 @@ from atomix_election.etcd.refusals import (
 )
 from atomix_election.etcd.settings import Settings
 from atomix_election.etcd.values import Endpoint
-from atomix_election.tasks import Pauses, native_cancellations, raise_native_cancellation
+from atomix_election.tasks import Pauses
 
 MAX_CALLS = 64
 """How many calls are under way at a time; others wait. Fewer than the streams that a member may allow a connection."""
@@ -88,7 +88,6 @@ class Calls:
         limit_s = min(self.settings.attempt_timeout_s, timeout_s / self.connection.size)
         attempt = _Attempt(self.connection.endpoint)
         failures: dict[Endpoint, str] = {}
-        native = native_cancellations()
         with anyio.move_on_after(timeout_s):
             async with self._room:
                 renewed = False
@@ -108,7 +107,6 @@ class Calls:
                     if self.connection.is_closed:
                         raise EtcdUnavailable(f"{method.name}: the client of etcd is closed; nothing was changed")
                     await self.pause(number)
-        raise_native_cancellation(native)
         if write and attempt.may_have_changed:
             raise _unknown(method, attempt.endpoint, f"no answer within {timeout_s:g} s")
         raise _unavailable(method, timeout_s, {attempt.endpoint: "no answer", **failures}, write=write)
@@ -125,7 +123,6 @@ class Calls:
         """
         endpoint, limit_s = self.connection.endpoint, self.settings.attempt_timeout_s
         protocol: Protocol | None = None
-        native = native_cancellations()
         with anyio.move_on_after(limit_s):
             protocol = await self.connection.get()
             self._token = ""
@@ -133,7 +130,6 @@ class Calls:
             exchange = Exchange(protocol, method, self._headers(token, leader=True))
             await exchange.open()
             return exchange
-        raise_native_cancellation(native)
         if protocol is not None:
             self.move_on(protocol)
         raise Lost(f"{endpoint}: no answer within {limit_s:g} s")
@@ -161,14 +157,12 @@ class Calls:
         leader: bool,
     ) -> _MessageT:
         protocol: Protocol | None = None
-        native = native_cancellations()
         with anyio.move_on_after(limit_s):
             protocol = await self.connection.get()
             attempt.endpoint = protocol.endpoint
             attempt.token = await self._get_token(protocol)
             attempt.exchange = Exchange(protocol, method, self._headers(attempt.token, leader=leader))
             return await _unary(attempt.exchange, request)
-        raise_native_cancellation(native)
         if protocol is not None:
             self.move_on(protocol)
         raise Lost(f"no answer within {limit_s:g} s")

@@ -16,7 +16,6 @@ from h2.exceptions import ProtocolError
 
 from atomix_election.etcd._generated import etcdserverpb as pb
 from atomix_election.etcd.connection import Protocol
-from atomix_election.tasks import native_cancellations, raise_native_cancellation
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """The largest message that is read. Etcd's own limit is that of a request, 1.5 MiB, for each operation."""
@@ -87,7 +86,6 @@ class _Termination:
     @contextmanager
     def waiting(self) -> Generator[None]:
         """Wait for the stream inside; raises Lost out of it when the stream ends."""
-        native = native_cancellations()
         with anyio.CancelScope() as scope:
             self._scopes.add(scope)
             try:
@@ -95,8 +93,6 @@ class _Termination:
                     yield
             finally:
                 self._scopes.discard(scope)
-        if scope.cancelled_caught:
-            raise_native_cancellation(native)
         if self._reason is not None:
             raise Lost(self._reason)
 

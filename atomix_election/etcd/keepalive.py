@@ -14,7 +14,6 @@ from atomix_election.etcd.calls import Calls
 from atomix_election.etcd.errors import EtcdUnavailable
 from atomix_election.etcd.exchange import Exchange, Garbled, Lost, Method, Refused
 from atomix_election.etcd.refusals import error_of, is_stale_token, is_transient
-from atomix_election.tasks import native_cancellations, raise_native_cancellation
 
 _KEEP_ALIVE = Method("Lease", "LeaseKeepAlive", pb.LeaseKeepAliveResponse)
 
@@ -110,7 +109,6 @@ class KeepAlives:
         """
         timeout_s = self._calls.settings.call_timeout_s if timeout_s is None else timeout_s
         why = f"{self._calls.connection.endpoint}: no answer"
-        native = native_cancellations()
         with anyio.move_on_after(timeout_s):
             for number in count():
                 renewal = _Renewal(lease_id)
@@ -123,7 +121,6 @@ class KeepAlives:
                 if self._is_over:
                     raise EtcdUnavailable(f"{_KEEP_ALIVE.name}: the client of etcd is closed")
                 await self._calls.pause(number)
-        raise_native_cancellation(native)
         raise EtcdUnavailable(f"{_KEEP_ALIVE.name}: etcd did not answer within {timeout_s:g} s ({why})")
 
     async def run(self) -> None:

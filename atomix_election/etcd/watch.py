@@ -13,7 +13,6 @@ from atomix_election.etcd.errors import Compacted, EtcdUnavailable, WentBack
 from atomix_election.etcd.exchange import Exchange, Lost, Method, Refused
 from atomix_election.etcd.refusals import error_of, is_stale_token, is_transient
 from atomix_election.etcd.values import Get, Header, WatchBatch, WatchEvent
-from atomix_election.tasks import native_cancellations, raise_native_cancellation
 
 RANGE = Method("KV", "Range", pb.RangeResponse)
 _WATCH = Method("Watch", "Watch", pb.WatchResponse)
@@ -106,12 +105,10 @@ class Watch:
             fragment=True,
         )
         header: Header | None = None
-        native = native_cancellations()
         with anyio.move_on_after(self._calls.settings.attempt_timeout_s):
             await exchange.send(pb.WatchRequest(create_request=request))
             header = header_of((await self._receive(exchange)).header)
         if header is None:
-            raise_native_cancellation(native)
             self._calls.move_on(exchange.protocol)
             raise Lost(f"{exchange.protocol.endpoint}: the watch did not begin in time")
         await self._check_store(header)

@@ -9,7 +9,7 @@ import betterproto2
 from grpclib.metadata import encode_grpc_message
 from grpclib.protocol import Stream
 
-from atomix_election.errors import InvalidRequest, Unauthenticated
+from atomix_election.errors import InvalidRequest, LimitExceeded, Unauthenticated
 from atomix_election.model import DEFAULT_NAMESPACE
 from atomix_election.rpc import wire
 from atomix_election.rpc.frames import frame, read_frame
@@ -180,7 +180,7 @@ class ServerCall:
         self._reads_since: float | None = _now()
         self._sends_since: float | None = None
 
-    def overdue(self, now: float) -> str | None:
+    def overdue(self, now: float) -> LimitExceeded | None:
         """Return which limit of time the peer has passed, or None."""
         limits = self._shared.limits
         if self._sends_since is not None and now >= self._sends_since + limits.send_timeout_s:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from h2.errors import ErrorCodes
 from h2.exceptions import FrameTooLargeError, ProtocolError
 
+from atomix_election.errors import LimitExceeded
 from atomix_election.rpc.limits import ConnectionLimits, reached
 
 MAX_FRAME_BYTES = 16 * 1024
@@ -28,9 +29,17 @@ _ACK, _END_HEADERS = 1, 4
 
 
 class PeerOverLimit(ProtocolError):
-    """The peer has used up an allowance, or asks for more than one connection may have."""
+    """The peer has used up an allowance, or asks for more than one connection may have.
+
+    Args:
+        reason: which limit that is.
+    """
 
     error_code = ErrorCodes.ENHANCE_YOUR_CALM
+
+    def __init__(self, reason: LimitExceeded) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
 
 
 class FrameHeaders:
@@ -183,7 +192,7 @@ class FrameGuard:
             self.reset()
         elif kind == _SETTINGS:
             if length > MAX_SETTINGS * 6:
-                raise PeerOverLimit(f"a frame with more than {MAX_SETTINGS} settings")
+                raise too_many_settings()
             self._charge(1 if flags & _ACK else _SETTING_COST * max(length // 6, 1))
         elif kind != _DATA or length < _SMALL_DATA_BYTES:
             self._charge(1)
@@ -204,3 +213,8 @@ class FrameGuard:
             raise PeerOverLimit(
                 reached("max_control_frames", self._limits.max_control_frames, "frames that carry next to nothing")
             )
+
+
+def too_many_settings() -> PeerOverLimit:
+    """Return what refuses a peer that has, or sends at a time, more than ``MAX_SETTINGS`` settings."""
+    return PeerOverLimit(LimitExceeded(f"more than {MAX_SETTINGS} settings", limit="max_settings"))

@@ -51,7 +51,8 @@ async def read_frame(
     if size > limit_bytes:
         raise LimitExceeded(
             f"the message has {size} bytes, the limit is {limit_bytes} "
-            "(max_message_bytes of a server, serve --max-message-bytes)"
+            "(max_message_bytes of a server, serve --max-message-bytes)",
+            limit="max_message_bytes",
         )
     with nullcontext() if room is None or size <= SMALL_REQUEST_BYTES else room.take(size):
         data = await _read(stream, size)

@@ -25,7 +25,15 @@ from h2.events import ConnectionTerminated, DataReceived, Event, RemoteSettingsC
 from h2.exceptions import ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
 
-from atomix_election.rpc.frame_guard import MAX_FRAME_BYTES, MAX_SETTINGS, FrameGuard, FrameHeaders, PeerOverLimit
+from atomix_election.errors import LimitExceeded
+from atomix_election.rpc.frame_guard import (
+    MAX_FRAME_BYTES,
+    MAX_SETTINGS,
+    FrameGuard,
+    FrameHeaders,
+    PeerOverLimit,
+    too_many_settings,
+)
 from atomix_election.rpc.limits import ConnectionLimits
 
 LINGER_S = 1.0
@@ -43,6 +51,11 @@ UNREAD_BYTES = 256 * 1024
 """With so much waiting, to which calls do not add, a connection is closed: its client asks on and reads nothing."""
 HEADER_TABLE_BYTES = 4 * 1024
 """How much of its own headers a side remembers for the other, whatever that one offers: HTTP/2's default."""
+
+PROTOCOL_ERROR = "protocol_error"
+"""A reason to close a connection: the peer broke HTTP/2."""
+UNANSWERED_PING = "unanswered_ping"
+"""A reason to close a connection: the peer has not answered a ping in time."""
 
 _UNLIMITED = (1 << 31) - 1
 _CLIENT_READ_BYTES = 64 * 1024
@@ -129,11 +142,13 @@ class Serving(NamedTuple):
         limits: what a client may do.
         read_bytes: returns how much to read at most at a time.
         give_up: closes the connection; is told why.
+        on_closed: is told the reason when the connection is closed on this side without that.
     """
 
     limits: ConnectionLimits
     read_bytes: Callable[[], int]
-    give_up: Callable[[str], None]
+    give_up: Callable[[LimitExceeded], None]
+    on_closed: Callable[[str], None]
 
 
 class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
@@ -171,6 +186,7 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
         self._transport: Transport | None = None
         self._buffer = bytearray()
         self._lingering: asyncio.TimerHandle | None = None
+        self._ending = False
         self.paused_since: float | None = None
         """Since when the peer has not read what was written, and calls wait for it."""
         self.closed_by_peer = False
@@ -211,7 +227,7 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
         extra = self.config.http2_connection_window_size - self._h2.inbound_flow_control_window
         if extra > 0:
             self._h2.increment_flow_control_window(extra)
-        self.connection = _Connection(self._h2, self._transport, config=self.config, on_close=self._closing)
+        self.connection = _Connection(self._h2, self._transport, config=self.config, on_close=self._on_close)
         self.connection.flush()
         self.connection.initialize()
         self.processor = EventsProcessor(self.handler, self.connection)
@@ -238,15 +254,18 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand on what came in. A peer that breaks the protocol loses its connection, and nothing else happens."""
+        if self.connection.is_closing():
+            return  # TLS goes on reading what had come by then
         try:
             self._check(data)
             events = self.connection.feed(data)
             self._judge(events)
         except (ProtocolError, ValueError, KeyError, IndexError) as error:
             if isinstance(error, PeerOverLimit) and self._serving is not None:
-                self._serving.give_up(str(error))
+                self._serving.give_up(error.reason)
                 return
             log.debug("connection closed, the peer broke the protocol: %s", error)
+            self._note_closed(PROTOCOL_ERROR)
             self.connection.flush()
             self.processor.close("the peer broke the protocol")
             return
@@ -268,7 +287,8 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
         if self.paused_since is None or self._serving is None or self._transport is None:
             return
         if self._transport.get_write_buffer_size() > UNREAD_BYTES:
-            self._serving.give_up(f"{UNREAD_BYTES} bytes wait that the peer does not read")
+            why = f"{UNREAD_BYTES} bytes wait that the peer does not read"
+            self._serving.give_up(LimitExceeded(why, limit="unread_bytes"))
 
     def _check(self, data: bytes) -> None:
         """Look at the frames before h2 does."""
@@ -283,7 +303,7 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
         for event in events:
             if isinstance(event, RemoteSettingsChanged):
                 if len(self._h2.remote_settings) > MAX_SETTINGS:
-                    raise PeerOverLimit(f"more than {MAX_SETTINGS} settings")
+                    raise too_many_settings()
                 if self._h2.encoder.header_table_size > HEADER_TABLE_BYTES:
                     self._h2.encoder.header_table_size = HEADER_TABLE_BYTES
                 self._h2.max_outbound_frame_size = min(self._h2.max_outbound_frame_size, MAX_FRAME_BYTES)
@@ -306,6 +326,7 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Tell the streams, and then the owner."""
+        self._ending = True
         if self._lingering is not None:
             self._lingering.cancel()
         if isinstance(exc, ConnectionResetError | BrokenPipeError):
@@ -314,6 +335,17 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
             super().connection_lost(exc)
         finally:
             self._on_lost()
+
+    def _on_close(self) -> None:
+        """Called when the connection begins to close; grpclib does that itself when a ping is not answered."""
+        self._note_closed(UNANSWERED_PING)
+        self._closing()
+
+    def _note_closed(self, reason: str) -> None:
+        """Tell why this side closes the connection, unless that was told, or was decided elsewhere."""
+        if self._serving is not None and not self._ending:
+            self._serving.on_closed(reason)
+        self._ending = True
 
     def _closing(self) -> None:
         """What was written may still go out, but a peer that reads nothing does not keep the connection for ever."""
@@ -325,6 +357,7 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
         """Say good-bye (GOAWAY) and close the connection once what was written has gone out."""
         if self._transport is None or self._transport.is_closing() or os.getpid() != self._process:
             return
+        self._ending = True
         self._h2.close_connection(error, additional_data=why.encode() or None)
         self.connection.flush()
         self.processor.close("the connection was closed on this side")

@@ -24,7 +24,7 @@ class ConnectionLimits:
         InvalidRequest: a limit is not more than 0, or two contradict each other.
     """
 
-    max_connections: int = field(default=1000, metadata={"help": "connections at a time"})
+    max_connections: int = field(default=800, metadata={"help": "connections at a time"})
     max_calls: int = field(
         default=3000, metadata={"help": f"open calls of all connections; {RESERVED_CALLS} of each are always let in"}
     )
@@ -83,9 +83,7 @@ class Room:
             LimitExceeded: there are not so many left.
         """
         if self.taken_bytes + count > self.limit_bytes:
-            raise LimitExceeded(
-                reached("max_request_bytes", self.limit_bytes, "bytes of larger requests that are being received")
-            )
+            raise reached("max_request_bytes", self.limit_bytes, "bytes of larger requests that are being received")
         self.taken_bytes += count
         try:
             yield
@@ -105,7 +103,7 @@ class Outboxes:
         self._limit_bytes = limit_bytes
         self._boxes: set[Outbox] = set()
 
-    def open(self, give_up: Callable[[str], None]) -> "Outbox":
+    def open(self, give_up: Callable[[LimitExceeded], None]) -> "Outbox":
         """Return the part of a connection.
 
         Args:
@@ -135,7 +133,7 @@ class Outboxes:
 class Outbox:
     """What the peer of one connection was to read, and has not read. Made by ``Outboxes``."""
 
-    def __init__(self, boxes: Outboxes, give_up: Callable[[str], None]) -> None:
+    def __init__(self, boxes: Outboxes, give_up: Callable[[LimitExceeded], None]) -> None:
         self.taken_bytes = 0
         self.give_up = give_up
         self._boxes = boxes
@@ -170,7 +168,8 @@ class Shared:
         self.calls = 0
 
 
-def reached(name: str, value: float, what: str) -> str:
-    """Return the message of a refusal: which limit it is, and how to raise it."""
+def reached(name: str, value: float, what: str) -> LimitExceeded:
+    """Return a refusal, which says what limit it is, and how to raise it."""
     option = "--" + name.removesuffix("_s").replace("_", "-")
-    return f"the limit of {value:g} {what} is reached: try later, or raise {name} of the server (serve {option})"
+    message = f"the limit of {value:g} {what} is reached: try later, or raise {name} of the server (serve {option})"
+    return LimitExceeded(message, limit=name)

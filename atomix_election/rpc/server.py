@@ -15,7 +15,7 @@ from atomix_election.rpc.handshake import Handshakes
 from atomix_election.rpc.http2 import Refusing
 from atomix_election.rpc.limits import ConnectionLimits, Shared
 from atomix_election.rpc.notices import Notices
-from atomix_election.rpc.server_connection import MAX_CONNECTIONS, Common, ServerConnection, too_many
+from atomix_election.rpc.server_connection import Common, ServerConnection, too_many
 from atomix_election.rpc.services import administration, elections, inspection, sessions
 from atomix_election.rpc.services.base import by_path
 from atomix_election.rpc.services.health import Health
@@ -87,7 +87,7 @@ class RpcServer:
         self._health.start()
         accept: Callable[[], asyncio.Protocol] = self._accept
         if tls is not None:
-            self._handshakes = Handshakes(tls, self._accept)
+            self._handshakes = Handshakes(tls, self._accept, self._common.observer.closed)
             accept = self._handshakes.accept
         if listener is None:
             self._listener = await loop.create_server(accept, host, port)
@@ -153,9 +153,9 @@ class RpcServer:
     def _accept(self) -> asyncio.Protocol:
         refusal = too_many(len(self._connections) + 1, self._limits.max_connections)
         if refusal is not None:
-            self._common.observer.rejected(MAX_CONNECTIONS)
-            self._shared.notices.write(refusal, now=_now())
-            return Refusing(refusal)
+            self._common.observer.closed(refusal.limit)
+            self._shared.notices.write(str(refusal), now=_now())
+            return Refusing(str(refusal))
         return ServerConnection(self._common).protocol
 
     def _sweep(self) -> None:

@@ -10,7 +10,7 @@ from grpclib.const import Status
 from grpclib.protocol import AbstractHandler, Stream
 from h2.exceptions import ProtocolError
 
-from atomix_election.errors import ElectionError, LimitExceeded, PermissionDenied, Unauthenticated
+from atomix_election.errors import ElectionError, PermissionDenied, Unauthenticated
 from atomix_election.observer import Observer
 from atomix_election.rpc.call import PROTOCOL_KEY, ServerCall, protocol_of, refusal_headers, timeout_s
 from atomix_election.rpc.callers import Callers
@@ -118,7 +118,7 @@ class Calls(AbstractHandler):
         limit = self._reached()
         if limit is not None:
             self._observer.rejected(limit)
-            refusal = LimitExceeded(reached(limit, getattr(self._shared.limits, limit), _CALL_LIMITS[limit]))
+            refusal = reached(limit, getattr(self._shared.limits, limit), _CALL_LIMITS[limit])
             refuse(stream, refusal_headers(failure_of(refusal)))
             release_stream()
             return
@@ -147,7 +147,7 @@ class Calls(AbstractHandler):
         for running in self._calls.values():
             overdue = running.call.overdue(now)
             if overdue is not None:
-                running.refuse(failure_of(LimitExceeded(overdue)))
+                running.refuse(failure_of(overdue))
 
     def cancel(self, stream: Stream) -> None:
         """End a call that the peer has cancelled. Called by grpclib."""
@@ -204,7 +204,7 @@ class Calls(AbstractHandler):
             elif scope.cancelled_caught:
                 failure = shutting_down(may_have_been_applied=running.writes)
             if failure is not None and (running.refusal is not None or not scope.cancelled_caught):
-                self._observer.rejected(failure.error)
+                self._observer.rejected(failure.limit or failure.error)
             if not running.endless:
                 status = Status.CANCELLED if unheard else failure.status if failure else Status.OK
                 self._observer.answered(running.path, status.name, _now() - began)

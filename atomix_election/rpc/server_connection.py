@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from h2.errors import ErrorCodes
 
+from atomix_election.errors import LimitExceeded
 from atomix_election.observer import Observer
 from atomix_election.rpc.callers import Callers, Connect
 from atomix_election.rpc.gate import Gate
@@ -25,8 +26,6 @@ PING_INTERVAL_S = 10.0
 """A silent client is pinged this often, and has as long to answer before its connection is closed."""
 
 _CONFIG = configuration(connection_window=256 * 1024, stream_window=64 * 1024, ping_interval_s=PING_INTERVAL_S)
-MAX_CONNECTIONS = "max_connections"
-"""Name of the limit."""
 
 
 @dataclass(slots=True, eq=False)
@@ -58,7 +57,7 @@ class ServerConnection:
             max_streams=common.shared.limits.max_calls_per_connection,
             on_made=self._made,
             on_lost=self._lost,
-            serving=Serving(common.shared.limits, self._read_bytes, self._give_up),
+            serving=Serving(common.shared.limits, self._read_bytes, self._give_up, common.observer.closed),
         )
         self._common = common
         self._shared = common.shared
@@ -87,10 +86,11 @@ class ServerConnection:
         """Wait until the connection is gone."""
         await self._gone.wait()
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self, why: LimitExceeded) -> None:
         if not self.protocol.connection.is_closing():
+            self._common.observer.closed(why.limit)
             self._shared.notices.write(f"connection closed: {why}", now=asyncio.get_running_loop().time())
-            self.protocol.go_away(ErrorCodes.ENHANCE_YOUR_CALM, why)
+            self.protocol.go_away(ErrorCodes.ENHANCE_YOUR_CALM, str(why))
 
     def _read_bytes(self) -> int:
         return max(MIN_READ_BYTES, min(READ_BYTES, TURN_BYTES // (len(self._common.connections) or 1)))
@@ -102,7 +102,6 @@ class ServerConnection:
         self._common.observer.connections(len(self._common.connections))
         refusal = too_many(len(self._common.connections), self._shared.limits.max_connections)
         if refusal is not None:  # several were accepted at a time
-            self._common.observer.rejected(MAX_CONNECTIONS)
             self._give_up(refusal)
         if self._common.closing:  # it was accepted before the end, and made after it
             self.protocol.abort()
@@ -115,6 +114,6 @@ class ServerConnection:
         self._gone.set()
 
 
-def too_many(connections: int, limit: int) -> str | None:
+def too_many(connections: int, limit: int) -> LimitExceeded | None:
     """Return why that many connections are too many, or None."""
-    return reached(MAX_CONNECTIONS, limit, "connections") if connections > limit else None
+    return reached("max_connections", limit, "connections") if connections > limit else None

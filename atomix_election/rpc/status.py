@@ -52,11 +52,13 @@ class Failure:
         status: what every gRPC client sees.
         message: for a person.
         error: name of the class in ``errors``.
+        limit: name of the limit that was reached, "" where there is none. It is counted, and not sent.
     """
 
     status: Status
     message: str
     error: str = ElectionError.__name__
+    limit: str = ""
 
 
 class Rejected(Exception):
@@ -90,7 +92,8 @@ def deadline_exceeded(*, may_have_been_applied: bool) -> Failure:
 
 def failure_of(error: ElectionError) -> Failure:
     """Return what an error looks like on the wire."""
-    return Failure(_STATUSES[type(error)], str(error), type(error).__name__)
+    limit = error.limit if isinstance(error, errors.LimitExceeded) else ""
+    return Failure(_STATUSES[type(error)], str(error), type(error).__name__, limit)
 
 
 def error_of(failure: Failure, *, write: bool) -> ElectionError:

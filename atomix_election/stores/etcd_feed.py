@@ -62,15 +62,7 @@ class Changes:
             if self._is_over:
                 raise StopAsyncIteration
             self._access.check()
-            try:
-                news = await self._next()
-            except StoreError as error:
-                self._access.check()
-                if not self._mirror.revision:
-                    raise
-                log.warning("what changes in etcd cannot be followed for a moment: %s", error)
-                await anyio.sleep(FOLLOW_AGAIN_S)
-                continue
+            news = await self._next()
             self._handed_out = news
             if news.changes:
                 return news.changes
@@ -126,6 +118,18 @@ class Changes:
         )
 
     async def _all_at_one_revision(self) -> tuple[int, list[KeyValue]]:
+        """Read everything, and try that again while etcd is out of reach, once it was not."""
+        while True:
+            try:
+                return await self._read_pages()
+            except StoreError as error:
+                self._access.check()
+                if not self._mirror.revision:
+                    raise
+                log.warning("what changes in etcd cannot be followed for a moment: %s", error)
+                await anyio.sleep(FOLLOW_AGAIN_S)
+
+    async def _read_pages(self) -> tuple[int, list[KeyValue]]:
         layout, items = self._access.layout, list[KeyValue]()
         header, _ = await self._access.read([])
         async for page in self._access.read_all(layout.prefix, revision=header.revision):
@@ -170,7 +174,8 @@ class Progress:
             try:
                 header, (head,) = await self._access.read([Get(self._access.layout.head, keys_only=True)])
                 current.raft_term = header.raft_term
-                current.revision = max((each.mod_revision for each in head.items), default=0)
+                # Where nothing was ever written, all that there is has to be taken once all the same.
+                current.revision = max((each.mod_revision for each in head.items), default=1)
             except StoreError as error:
                 current.failure = error
             current.done.set()

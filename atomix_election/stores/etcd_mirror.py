@@ -109,7 +109,7 @@ class Mirror:
     def newest(self, election_id: ElectionId) -> Kept:
         """Return the newest that is known of an election, also from reads and writes ahead of the changes."""
         revision, kept = self._newer.get(election_id, (0, None))
-        if kept is None or revision <= self.revision:
+        if kept is None:
             kept = self.elections.get(election_id) or Kept(self.absent(election_id))
         return kept._replace(record=replace(kept.record, floor=self.floor(max(revision, self.revision))))
 

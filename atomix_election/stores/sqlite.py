@@ -272,8 +272,11 @@ class SqliteStore:
                 self._keep(read.election_id, result)
         if isinstance(numbers, InDoubt):
             for _, change in changes:
-                if isinstance(change, WriteElection | ForgetElection):
-                    self._cache.pop(change.election_id, None)  # nobody may be told what may not be so any more
+                # Nobody may be told what may not be so any more.
+                if isinstance(change, WriteElection):
+                    self._cache.pop(change.election_id, None)
+                elif isinstance(change, ForgetElection):
+                    self._drop(change.election_id)
             numbers = await self._settle(numbers)
         if isinstance(numbers, ElectionError):
             for waiting, _ in changes:

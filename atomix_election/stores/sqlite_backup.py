@@ -6,12 +6,15 @@ is not in it, and its numbers would be given again. All of this blocks, and belo
 
 import os
 import sqlite3
-from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from atomix_election.core.floors import MAX_FLOOR, RESTORE_JUMP, Floors
+from atomix_election.clock import wall_clock_s
+from atomix_election.core.floors import MAX_FLOOR, RESTORE_JUMP, Floors, reached_by, time_of_ms
 from atomix_election.errors import InvalidRequest, StoreError
 from atomix_election.stores import sqlite_schema
 from atomix_election.stores.codec import decode_election, decode_session, encode_election
@@ -30,7 +33,13 @@ def no_progress(_: int, __: int) -> None:
     """Tell nobody."""
 
 
-def back_up(source: str, destination: str, progress: Progress = no_progress) -> None:
+def back_up(
+    source: str,
+    destination: str,
+    progress: Progress = no_progress,
+    *,
+    wall_clock: Callable[[], float] = wall_clock_s,
+) -> None:
     """Copy the file of a store, which may be in use: the copy has what was committed when it began.
 
     The owner goes on writing meanwhile. What it writes stays in its log until the copy is made.
@@ -39,6 +48,7 @@ def back_up(source: str, destination: str, progress: Progress = no_progress) -> 
         source: path of the store.
         destination: path of the backup; nothing may be there.
         progress: is told how far it is.
+        wall_clock: the seconds since 1970; that it was so late is noted in the backup.
 
     Raises:
         InvalidRequest: something is at the destination.
@@ -49,47 +59,141 @@ def back_up(source: str, destination: str, progress: Progress = no_progress) -> 
             raise StoreError(f"{source} is a backup already: name the file that is served")
         _copy(store, backup, progress)
         sqlite_schema.prepare(backup, destination)
-        backup.execute("UPDATE store SET is_backup = 1, restores = 0")
+        reached = min(reached_by(_ms(wall_clock)), MAX_FLOOR)
+        backup.execute("UPDATE store SET is_backup = 1, restores = 0, reached = max(reached, ?)", [reached])
         _check_whole(backup, source)
 
 
-def restore(backup: str, destination: str, *, tokens_seen: int = 0, progress: Progress = no_progress) -> Floors:
+def restore(
+    backup: str,
+    destination: str,
+    *,
+    replaced: Sequence[str] = (),
+    above: int | None = None,
+    progress: Progress = no_progress,
+    wall_clock: Callable[[], float] = wall_clock_s,
+) -> Floors:
     """Make a new store of a backup: its elections without anybody in them, with tokens above all that were given.
 
-    It has an identity of its own, and who serves it admits nobody before one maximum time-to-live has passed. The
-    backup is marked as restored, so that the next store that is made of it begins higher still.
+    It has an identity of its own, and who serves it admits nobody before one maximum time-to-live has passed. How far
+    its tokens go up is noted in the backup.
 
     Args:
         backup: path of the backup.
         destination: path of the store; nothing may be there.
-        tokens_seen: the highest token that is known to have been given, where other copies of this backup may have
-            been restored; 0 where not.
+        replaced: paths of stores or backups whose tokens are known to have been given too, none of them in use.
+        above: the highest token that is known to have been given, where somebody vouches for it because the clock
+            cannot be relied on.
         progress: is told how far it is.
+        wall_clock: the seconds since 1970: each restore begins above whatever was restored at an earlier time, and
+            refuses a clock that is known to have been set back.
 
     Returns:
         What is below every number and revision of the new store.
 
     Raises:
         InvalidRequest: something is at the destination, or the token is out of range.
-        StoreError: the backup is none, is damaged, of a newer release, or cannot be marked, or the disk failed.
+        StoreError: the backup is none, is damaged, of a newer release, or cannot be marked; a replaced store is in use
+            or cannot be read; the clock was set back; or the disk failed.
     """
-    if not 0 <= tokens_seen <= MAX_FLOOR:
-        raise InvalidRequest(f"token {tokens_seen} is not between 0 and {MAX_FLOOR}")
+    if above is not None and not 0 <= above <= MAX_FLOOR:
+        raise InvalidRequest(f"token {above} is not between 0 and {MAX_FLOOR}")
     with _reading(backup) as source, _owning(destination), _making(destination) as store:
-        if not sqlite_schema.is_backup(source, sqlite_schema.check(source, backup)):
+        version = sqlite_schema.check(source, backup)
+        if not sqlite_schema.is_backup(source, version):
             raise StoreError(
                 f"{backup} is no backup: make one of it with `atomix-election backup {backup} BACKUP.db`, and restore "
                 "that one"
             )
         _copy(source, store, progress)
         source.execute("COMMIT")
-        times = _count_restore(source, backup)
         store.execute("UPDATE store SET is_backup = 0")
         sqlite_schema.prepare(store, destination)
         _check_whole(store, backup)
-        floors = _begin_anew(store, times, tokens_seen)
+        found = _find(store, len(sqlite_schema.MIGRATIONS))
+        for path in replaced:
+            found = found.with_all_of(_find_in(path))
+        floors = _choose_floors(found, above, _ms(wall_clock))
+        _note_restore(source, version, backup, floors.number)
+        _begin_anew(store, floors, found.longest_ttl_s)
         store.execute("PRAGMA journal_mode = WAL")
     return floors
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What files say that must not come back, and for how long those whom they granted it may act."""
+
+    floors: Floors
+    reached: int
+    longest_ttl_s: float
+
+    def with_all_of(self, other: "_Found") -> "_Found":
+        """Return what two files say together."""
+        return _Found(
+            self.floors.over(other.floors),
+            max(self.reached, other.reached),
+            max(self.longest_ttl_s, other.longest_ttl_s),
+        )
+
+
+def _find(file: sqlite3.Connection, version: int) -> _Found:
+    """Return what a store or a backup of that version says."""
+    floors, reached, longest_ttl_s = Floors(), 0, 0.0
+    for (record,) in file.execute("SELECT record FROM election"):
+        floors = floors.over(decode_election(record))
+    for (record,) in file.execute("SELECT record FROM session"):
+        longest_ttl_s = max(longest_ttl_s, decode_session(record).ttl_s)
+    if sqlite_schema.has_floors(version):
+        for number, revision in file.execute("SELECT number, revision FROM floor"):
+            floors = floors.over(Floors(number, revision))
+        # Releases that did not go by the clock went up by one jump for each restore. A hold that is still there is that
+        # of a restore before, whose leaders may not have ended either.
+        restores, hold_s = file.execute("SELECT restores, coalesce(hold_s, 0) FROM store").fetchone()
+        jumped = restores * RESTORE_JUMP
+        floors = Floors(floors.number + jumped, floors.revision + jumped)
+        longest_ttl_s = max(longest_ttl_s, hold_s)
+    if sqlite_schema.has_reached(version):
+        reached = file.execute("SELECT reached FROM store").fetchone()[0]
+    return _Found(floors, reached, longest_ttl_s)
+
+
+def _find_in(path: str) -> _Found:
+    """Return what a file says that nobody uses any more.
+
+    Raises:
+        StoreError: it is in use, or cannot be read.
+    """
+    with ExitStack() as stack:
+        if Path(path).is_file():
+            stack.enter_context(_owning(path))
+        file = stack.enter_context(_reading(path))
+        return _find(file, sqlite_schema.check(file, path))
+
+
+def _choose_floors(found: _Found, above: int | None, now_ms: int) -> Floors:
+    floors = found.floors.restored(now_ms, reached=found.reached, above=above)
+    if floors is None:
+        known = max(*found.floors, found.reached)
+        raise StoreError(
+            f"the clock of this machine shows {_date(now_ms)}, but tokens up to {known} may have been given, which is "
+            f"up to {_date(time_of_ms(known))}: set the clock right and try again; where it is right, restore with "
+            "--above and the highest token that any of these stores has ever given"
+        )
+    if max(floors) > MAX_FLOOR:
+        raise StoreError(f"the numbers in the backup are used up: {max(floors)}; begin with a new store")
+    return floors
+
+
+def _ms(wall_clock: Callable[[], float]) -> int:
+    return int(wall_clock() * 1000)
+
+
+def _date(ms: int) -> str:
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):  # further away than calendars go
+        return f"{ms} ms after 1970"
 
 
 @contextmanager
@@ -161,43 +265,33 @@ def _check_whole(connection: sqlite3.Connection, path: str) -> None:
         raise StoreError(f"{path} is damaged ({flaw}): use an earlier backup")
 
 
-def _count_restore(backup: sqlite3.Connection, path: str) -> int:
-    """Note in a backup that it is restored once more, before anything comes of it, and return how often it was."""
+def _note_restore(backup: sqlite3.Connection, version: int, path: str, reached: int) -> None:
+    """Note in a backup how far up a restore of it goes, before anything comes of it."""
     try:
         backup.execute("PRAGMA synchronous = EXTRA")
+        sqlite_schema.update(backup, version)
         backup.execute("BEGIN IMMEDIATE")
-        backup.execute("UPDATE store SET restores = restores + 1")
-        times: int = backup.execute("SELECT restores FROM store").fetchone()[0]
+        alone = backup.execute("UPDATE store SET reached = ?1 WHERE reached < ?1", [reached]).rowcount == 1
         backup.execute("COMMIT")
     except sqlite3.Error as error:
         raise StoreError(
-            f"cannot note in {path} that it is restored, which keeps tokens from being given again by a second "
-            f"restore: {error}: let this user write to the file and its directory"
+            f"cannot note in {path} that it is restored, by which the next restore knows that its clock is not behind: "
+            f"{error}: let this user write to the file and its directory"
         ) from error
-    return times
+    if not alone:
+        raise StoreError(f"{path} was restored by another process meanwhile: use what that one made, or try again")
 
 
-def _begin_anew(store: sqlite3.Connection, times: int, tokens_seen: int) -> Floors:
+def _begin_anew(store: sqlite3.Connection, floors: Floors, longest_ttl_s: float) -> None:
     """Remove everybody, and raise everything that must never come back."""
-    highest, longest_ttl_s = Floors(), 0.0
-    for number, revision in store.execute("SELECT number, revision FROM floor"):
-        highest = highest.over(Floors(number, revision))
-    for (record,) in store.execute("SELECT record FROM election"):
-        highest = highest.over(decode_election(record))
-    for (record,) in store.execute("SELECT record FROM session"):
-        longest_ttl_s = max(longest_ttl_s, decode_session(record).ttl_s)
-    floors = highest.restored(times, tokens_seen)
-    if max(floors) > MAX_FLOOR:
-        raise StoreError(f"the numbers in the backup are used up: {max(highest)}; begin with a new store")
     store.execute("BEGIN IMMEDIATE")
     store.execute("UPDATE election SET record = ?", [encode_election(floors.begin())])
     store.execute("DELETE FROM session")
     store.execute("DELETE FROM floor")
     raise_floors(store, EVERYWHERE, floors)
     store.execute(
-        # hold_s that is still there is that of a restore before, whose leaders may not have ended either.
-        "UPDATE store SET identity = ?, number = number + ?, restores = 0, hold_s = max(coalesce(hold_s, 0), ?)",
-        [sqlite_schema.new_identity(), times * RESTORE_JUMP, longest_ttl_s],
+        # Versions and incarnations take one number each, for which the clock leaves the same room.
+        "UPDATE store SET identity = ?, number = max(number, ?), restores = 0, reached = ?, hold_s = ?",
+        [sqlite_schema.new_identity(), floors.number, floors.number, longest_ttl_s],
     )
     store.execute("COMMIT")
-    return floors

@@ -58,10 +58,11 @@ def read_floors(connection: sqlite3.Connection, namespace: str) -> Floors:
 
 def raise_floors(connection: sqlite3.Connection, namespace: str, floors: Floors | Election) -> None:
     """Let no election of a namespace that has no row begin below these."""
+    raised = read_floors(connection, namespace).over(floors)
     connection.execute(
         "INSERT INTO floor (namespace, number, revision) VALUES (?, ?, ?) ON CONFLICT (namespace) DO UPDATE"
-        " SET number = max(number, excluded.number), revision = max(revision, excluded.revision)",
-        [namespace, floors.number, floors.revision],
+        " SET number = excluded.number, revision = excluded.revision",
+        [namespace, *raised],
     )
 
 

@@ -40,17 +40,23 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             number INTEGER NOT NULL,
             revision INTEGER NOT NULL
         ) WITHOUT ROWID""",
-        # A copy is never opened as a store, and counts how often a store was made from it.
+        # A copy is never opened as a store, and counted how often a store was made from it.
         "ALTER TABLE store ADD COLUMN is_backup INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE store ADD COLUMN restores INTEGER NOT NULL DEFAULT 0",
         # Where leaders from before a restore may still act: the longest time-to-live that they were granted.
         "ALTER TABLE store ADD COLUMN hold_s REAL",
+    ),
+    (
+        # What the clock had reached when the file was backed up or restored, in tokens (see ``core.floors``), or how
+        # far a restore went up without it. ``restores`` counts no more.
+        "ALTER TABLE store ADD COLUMN reached INTEGER NOT NULL DEFAULT 0",
     ),
 )
 """The statements that bring a file from version ``index`` to the next one; an empty one has version 0."""
 
 
 _FIRST_WITH_BACKUPS = 2
+_FIRST_WITH_REACHED = 3
 
 
 def create(path: str) -> None:
@@ -129,6 +135,16 @@ def is_backup(connection: sqlite3.Connection, version: int) -> bool:
     return version >= _FIRST_WITH_BACKUPS and bool(connection.execute("SELECT is_backup FROM store").fetchone()[0])
 
 
+def has_floors(version: int) -> bool:
+    """Return whether a file of that version has floors and counts restores."""
+    return version >= _FIRST_WITH_BACKUPS
+
+
+def has_reached(version: int) -> bool:
+    """Return whether a file of that version knows what the clock had reached."""
+    return version >= _FIRST_WITH_REACHED
+
+
 def prepare(connection: sqlite3.Connection, path: str) -> None:
     """See that the file is a store of ours, and bring it to the version of this release.
 
@@ -142,6 +158,15 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
             f"{path} is a backup, and its tokens may have been given again since: make a store of it with "
             f"`atomix-election restore {path} NEW.db`, and use that one"
         )
+    update(connection, version)
+
+
+def update(connection: sqlite3.Connection, version: int) -> None:
+    """Bring a file of ours from its version to that of this release.
+
+    Raises:
+        sqlite3.Error: it cannot be read or written.
+    """
     if version < len(MIGRATIONS):
         _migrate(connection, version, MIGRATIONS)
 

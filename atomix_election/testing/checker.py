@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from atomix_election.core.campaign import Granted
 from atomix_election.core.candidacy import Place
 from atomix_election.core.election import Election
+from atomix_election.core.floors import Floors
 from atomix_election.leadership import Leadership
 
 HISTORY_LINES = 4000
@@ -44,17 +45,27 @@ class Observed(Protocol):
 
 @dataclass(slots=True)
 class Checker:
-    """Collects the first violation, and the history."""
+    """Collects the first violation, and the history.
+
+    Args:
+        now: the real time.
+        on_violation: called at the first one.
+        clients: those that are alive.
+        operators: how many are at work.
+        nobody_before: when leaders from before the last restore have ended, at the latest.
+    """
 
     now: Callable[[], float]
     on_violation: Callable[[], None]
     clients: list[Observed] = field(default_factory=list[Observed])
     operators: int = 0
+    nobody_before: float = 0.0
     violation: str | None = None
     last_led: dict[str, float] = field(default_factory=dict[str, float])
     history: list[str] = field(default_factory=list[str])
     _digest: Any = field(default_factory=hashlib.sha256)
     _newest: dict[str, int] = field(default_factory=dict[str, int])
+    _highest: dict[str, Floors] = field(default_factory=dict[str, Floors])
     _granted: dict[tuple[str, int], str] = field(default_factory=dict[tuple[str, int], str])
 
     @property
@@ -99,6 +110,12 @@ class Checker:
         first = after.candidates[:1]
         if after.number < before.number or (first and first != before.candidates[:1] and after.number == before.number):
             self.fail(f"the number of {election} did not grow: {before.term} to {after.term}")
+        highest = self._highest.get(election, Floors())
+        if after.number < highest.number or after.revision < highest.revision:
+            self.fail(f"{election} fell below {highest}, which it had before: {after.term}")
+        self._highest[election] = highest.over(after)
+        if set(after.candidates) - set(before.candidates) and self.now() < self.nobody_before:
+            self.fail(f"somebody was admitted to {election} while leaders from before a restore may act: {after.term}")
 
     def _acting(self, client: Observed) -> list[tuple[str, int, str]]:
         now = client.now()

@@ -61,10 +61,15 @@ class EtcdState:
         """What every answer says now."""
         return Header(self.cluster_id, 1, self.revision, self.raft_term)
 
-    def get(self, get: Get) -> GetResult:
-        """Read."""
-        revision = get.revision or self.revision
-        if revision > self.revision:
+    def get(self, get: Get, now: int = 0) -> GetResult:
+        """Read.
+
+        Args:
+            get: what.
+            now: the revision that a transaction is about to make, which sees what it has written itself.
+        """
+        revision = get.revision or now or self.revision
+        if revision > max(now, self.revision):
             raise FutureRevision(f"revision {revision} is still to come")
         if revision < self.compacted:
             raise Compacted(f"revision {revision} is compacted away", compact_revision=self.compacted)
@@ -125,7 +130,7 @@ class EtcdState:
     def _carry_out(self, operation: Operation, revision: int, events: list[WatchEvent]) -> OperationResult:
         match operation:
             case Get():
-                return self.get(operation)
+                return self.get(operation, revision)
             case Put():
                 former = self._at(operation.key, self.revision)
                 events.append(self._put(operation, revision, former))

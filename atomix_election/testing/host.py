@@ -9,6 +9,7 @@ import anyio
 
 from atomix_election.clock import Clock
 from atomix_election.core.election import Election
+from atomix_election.core.floors import Floors, reached_by
 from atomix_election.engine import Connection, Engine, SessionLimits
 from atomix_election.errors import StoreError, Unavailable
 from atomix_election.model import ElectionId, Term
@@ -16,6 +17,24 @@ from atomix_election.service import Call, Service
 from atomix_election.stores.base import Record
 from atomix_election.stores.memory import MemoryStore
 from atomix_election.testing.checker import Checker
+
+DRIFT = 0.01
+"""How much slower or faster than real time a clock runs at most."""
+
+
+@dataclass(slots=True)
+class Backup:
+    """What is left of a store in a backup of it, as far as a restore uses it.
+
+    Args:
+        elections: those that it had.
+        floors: the highest of all numbers and revisions in it.
+        reached: what the clock had reached when it was made or restored.
+    """
+
+    elections: tuple[ElectionId, ...]
+    floors: Floors
+    reached: int
 
 
 @dataclass(slots=True)
@@ -40,18 +59,65 @@ class FaultyStore(MemoryStore):
         self.faults = faults
         self._checker = checker
         self._chance = chance
+        self._hold_s: float | None = None
+        self._reached = 0
+
+    @property
+    def hold_s(self) -> float | None:
+        """See ``Store.hold_s``."""
+        return self._hold_s
+
+    async def end_hold(self) -> None:
+        """See ``Store.end_hold``."""
+        await self._be_bad()
+        self._hold_s = None
 
     async def write(self, election_id: ElectionId, election: Election, *, expected: int) -> Record | None:
         """See ``Store.write``."""
-        if self.faults.delay_s:
-            await anyio.sleep(self._chance.uniform(0, self.faults.delay_s))
-        if self.faults.failing and self._chance.random() < self.faults.failing:
-            raise StoreError("the disk is full")
+        await self._be_bad()
         before = (await self.read(election_id)).election
         record = await super().write(election_id, election, expected=expected)
         if record is not None:
             self._checker.committed(election_id.name, before, election)
         return record
+
+    async def forget(self, election_id: ElectionId, *, expected: int) -> Record | None:
+        """See ``Store.forget``."""
+        await self._be_bad()
+        left = await super().forget(election_id, expected=expected)
+        if left is not None and expected:
+            self._checker.note(f"forgot {election_id.name}, which goes on from {left.election.term}")
+        return left
+
+    def back_up(self, now_ms: int) -> Backup:
+        """Return what a backup has that is made now."""
+        floors = Floors()
+        for each in (*self._floors.values(), *(record.election for record in self._records.values())):
+            floors = floors.over(each)
+        return Backup(tuple(self._records), floors, max(self._reached, reached_by(now_ms)))
+
+    def restored(self, backup: Backup, now_ms: int, longest_ttl_s: float) -> "FaultyStore":
+        """Return the store that a restore makes of a backup, which is as bad as this one; see ``sqlite_backup``."""
+        floors = backup.floors.restored(now_ms, reached=backup.reached)
+        assert floors is not None, "the clock never goes back here"
+        backup.reached = floors.number
+        store = FaultyStore(self._checker, self._chance, self.faults)
+        store._floors = {
+            each.namespace: floors for each in (*backup.elections, *self._records, ElectionId("default", ""))
+        }
+        store._versions = store._incarnations = store._reached = floors.number
+        for election_id in backup.elections:
+            store._versions += 1
+            store._records[election_id] = Record(floors.begin(), store._versions)
+            store._names[election_id.namespace].add(election_id.name)
+        store._hold_s = longest_ttl_s
+        return store
+
+    async def _be_bad(self) -> None:
+        if self.faults.delay_s:
+            await anyio.sleep(self._chance.uniform(0, self.faults.delay_s))
+        if self.faults.failing and self._chance.random() < self.faults.failing:
+            raise StoreError("the disk is full")
 
 
 class _WatchedConnection(Connection):
@@ -91,11 +157,13 @@ class Host:
     Args:
         store: what the engines find.
         clock: the server's.
-        checker: told of operators at work.
+        checker: told of operators at work, and of holds.
+        ttl_s: the time-to-live of all sessions.
     """
 
-    def __init__(self, store: FaultyStore, clock: Clock, checker: Checker) -> None:
+    def __init__(self, store: FaultyStore, clock: Clock, checker: Checker, ttl_s: float) -> None:
         self.store = store
+        self._ttl_s = ttl_s
         self.engine: Engine | None = None
         self._clock = clock
         self._checker = checker
@@ -124,7 +192,9 @@ class Host:
     async def serve(self) -> None:
         """Run an engine until ``stop``."""
         self._gone = anyio.Event()
-        limits = SessionLimits(min_ttl_s=0.1)
+        limits = SessionLimits(min_ttl_s=0.1, default_ttl_s=self._ttl_s, max_ttl_s=self._ttl_s)
+        if self.store.hold_s is not None:
+            self._checker.nobody_before = anyio.current_time() + self._ttl_s / (1 + DRIFT)
         engine = Engine(self.store, clock=self._clock, limits=limits, wall_clock=self._clock.now)
         with anyio.CancelScope() as self._scope:
             try:
@@ -140,6 +210,10 @@ class Host:
         """End the engine, and wait until it is gone."""
         self._scope.cancel()
         await self._gone.wait()
+
+    def restore(self, backup: Backup, now_ms: int) -> None:
+        """Put what is made of a backup in the place of the store; no engine may run."""
+        self.store = self.store.restored(backup, now_ms, self._ttl_s)
 
     def left_behind(self) -> list[str]:
         """Return what is still there when all clients have gone."""

@@ -89,6 +89,11 @@ class Member:
         )
         self._client: Client | None = None
 
+    @property
+    def elections(self) -> tuple[str, ...]:
+        """Where it takes part."""
+        return self._habits.elections
+
     def now(self) -> float:
         """Return the time by its own clock."""
         return self.clock.now()

@@ -18,12 +18,13 @@ import trio.testing
 from anyio.abc import TaskGroup
 
 from atomix_election.core.campaign import LONGEST_CALL_S
+from atomix_election.core.floors import EARLIEST_MS
 from atomix_election.errors import ElectionError
 from atomix_election.service import Call
 from atomix_election.testing.checker import Checker
 from atomix_election.testing.clock import VirtualClock
 from atomix_election.testing.clocks import DriftingClock
-from atomix_election.testing.host import FaultyStore, Host, StoreFaults
+from atomix_election.testing.host import DRIFT, Backup, FaultyStore, Host, StoreFaults
 from atomix_election.testing.member import Habits, Member
 from atomix_election.testing.network import Faults, FaultyService
 from atomix_election.testing.scheduling import PROCESS, Machines, outside, repeatable, tasks_of, watched
@@ -48,10 +49,14 @@ FAULTS = (
     "same ids",
     "two elections",
     "release on disconnect",
+    "forget",
+    "restore",
 )
 """What a seed chooses from."""
-DRIFT = 0.01
-"""How much slower or faster than real time a clock runs at most."""
+VISITED = "visited"
+"""The election of visitors, who come for a while; it is forgotten when nobody is there."""
+FORGET_TRIES = 12
+"""How often an operator tries to forget it before it is left alone."""
 MOST_STEPS = 20_000
 """How often tasks may run without any time passing."""
 SETTLING_S = 1.0 + LONGEST_CALL_S
@@ -153,7 +158,9 @@ class _Simulation:
             delay_s=self._ttl_s / 20 if "slow store" in self.faults else 0.0,
             failing=0.1 if "store errors" in self.faults else 0.0,
         )
-        self._host = Host(FaultyStore(self.checker, self.chance, store_faults), self._clock(), self.checker)
+        store = FaultyStore(self.checker, self.chance, store_faults)
+        self._host = Host(store, self._clock(), self.checker, self._ttl_s)
+        self._backups: list[Backup] = []
 
     async def run(self) -> None:
         """The faults, the calm, and the end."""
@@ -186,12 +193,14 @@ class _Simulation:
         rate = self.chance.choice((1 - DRIFT, 1.0, 1 + DRIFT))
         return DriftingClock(VirtualClock(), rate, self.chance.uniform(0, 1000))
 
-    def _begin(self, name: str, network: TaskGroup, processes: TaskGroup) -> None:
+    def _begin(
+        self, name: str, network: TaskGroup, processes: TaskGroup, elections: tuple[str, ...] | None = None
+    ) -> Member:
         process = f"{name}#{len(self._members)}"
         candidate_id = name if "same ids" in self.faults else process
         linger_s = self._ttl_s / 20 if "lingering work" in self.faults else 0.0
         habits = Habits(
-            elections=self._elections,
+            elections=elections or self._elections,
             ttl_s=self._ttl_s,
             work_s=self.chance.uniform(0.1, 3) * self._ttl_s,
             linger_s=2 * self._ttl_s if "stubborn work" in self.faults else linger_s,
@@ -206,6 +215,7 @@ class _Simulation:
         self.checker.note(f"{process} begins")
         with _inside(process):
             processes.start_soon(member.live)
+        return member
 
     def _way(self, process: str, network: TaskGroup) -> FaultyService:
         """Return the way of a process to the servers: one connection after the other."""
@@ -232,7 +242,8 @@ class _Simulation:
     async def _go_wrong(self, network: TaskGroup, processes: TaskGroup) -> None:
         end = anyio.current_time() + 60 * self._minutes
         possible = [each for each in FAULTS[:5] if each in self.faults]
-        possible += [each for each in ("operator", "operator", "restarts", "broken streams") if each in self.faults]
+        others = ("operator", "operator", "restarts", "broken streams", "forget", "forget", "restore")
+        possible += [each for each in others if each in self.faults]
         while anyio.current_time() < end:
             await anyio.sleep(self.chance.expovariate(1.0) * self._ttl_s)
             moving = [each for each in self._alive() if not self._machines.stands_still(each.process)]
@@ -259,6 +270,10 @@ class _Simulation:
                 network.start_soon(self._operate, network)
             case "broken streams":
                 member.service.break_streams()
+            case "forget":
+                network.start_soon(self._visit, duration_s, network, processes)
+            case "restore":
+                await self._restore(network)
             case _:
                 await self._restart(network)
 
@@ -272,7 +287,7 @@ class _Simulation:
     async def _begin_later(self, member: Member, pause_s: float, network: TaskGroup, processes: TaskGroup) -> None:
         await anyio.sleep(pause_s)
         if self._bad:
-            self._begin(member.process.partition("#")[0], network, processes)
+            self._begin(member.process.partition("#")[0], network, processes, member.elections)
 
     async def _go_on(self, member: Member, pause_s: float, slept: bool) -> None:
         await anyio.sleep(pause_s)
@@ -285,12 +300,41 @@ class _Simulation:
         await anyio.sleep(pause_s)
         member.service.link.mend()
 
-    async def _restart(self, network: TaskGroup) -> None:
+    async def _restart(self, network: TaskGroup, backup: Backup | None = None) -> None:
         for member in self._members:
             member.service.break_streams()
         await self._host.stop()
         await anyio.sleep(self.chance.uniform(0.01, self._ttl_s))
+        if backup is not None:
+            self._host.restore(backup, self._now_ms())
         outside(network.start_soon, self._host.serve)
+
+    async def _restore(self, network: TaskGroup) -> None:
+        """The store is lost, and made anew of a backup of it, or of one that it was made of, or of another one."""
+        if not self._backups or self.chance.random() < 0.5:
+            self._backups.append(self._host.store.back_up(self._now_ms()))
+        await anyio.sleep(self.chance.uniform(0.0, self._ttl_s))
+        await self._restart(network, self.chance.choice(self._backups))
+
+    def _now_ms(self) -> int:
+        """Return the time by the wall clock, which is right."""
+        return EARLIEST_MS + int(anyio.current_time() * 1000)
+
+    async def _visit(self, duration_s: float, network: TaskGroup, processes: TaskGroup) -> None:
+        """Somebody takes part in an election of visitors for a while, and an operator forgets it then."""
+        visitor = self._begin("v", network, processes, (VISITED,))
+        await anyio.sleep(duration_s)
+        if self.chance.random() < 0.3 and not visitor.crashed:
+            self._crash(visitor)
+        visitor.calm.set()
+        operator = self._way("operator", network)
+        for _ in range(FORGET_TRIES):
+            await anyio.sleep(self.chance.uniform(0.0, self._ttl_s / 2))
+            try:
+                await operator.forget(Call(VISITED))
+                return
+            except ElectionError as error:
+                self.checker.note(f"operator: cannot forget {VISITED}: {type(error).__name__}")
 
     async def _operate(self, network: TaskGroup) -> None:
         """An operator without a session, at the end of a bad way of its own."""

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import anyio
 
+from atomix_election import ClientTls
 from atomix_election.rpc.client import RpcClient
 from atomix_election.service import Call, ElectionService
 from atomix_election.targets import parse_endpoints
@@ -100,18 +101,22 @@ class Running:
         return self.process.returncode, out, err
 
 
-def with_service(target: str, work: Callable[[ElectionService], Awaitable[_ResultT]]) -> _ResultT:
+def with_service(
+    target: str, work: Callable[[ElectionService], Awaitable[_ResultT]], tls: ClientTls | None = None
+) -> _ResultT:
     """Do something as a bare connection, which leaves its candidates behind."""
 
     async def connected() -> _ResultT:
-        async with RpcClient(parse_endpoints(target, target.removeprefix("grpc://"))) as service:
+        async with RpcClient(parse_endpoints(target, target.partition("://")[2]), tls=tls) as service:
             return await work(service)
         raise AssertionError("the block returns")
 
     return anyio.run(connected)
 
 
-def enter(target: str, election: str, *candidates: str, namespace: str = "default") -> None:
+def enter(
+    target: str, election: str, *candidates: str, namespace: str = "default", tls: ClientTls | None = None
+) -> None:
     """Enter candidates that stay for one time-to-live."""
 
     async def work(service: ElectionService) -> None:
@@ -120,7 +125,7 @@ def enter(target: str, election: str, *candidates: str, namespace: str = "defaul
         for candidate in candidates:
             await service.enter(call, candidate)
 
-    with_service(target, work)
+    with_service(target, work, tls)
 
 
 def anoint(target: str, election: str, candidate: str) -> None:

@@ -12,7 +12,7 @@ from math import inf
 from operator import attrgetter
 
 from atomix_election import LossReason, Term
-from tests.crash.history import DONE, Answered, Entry, Gone, Led, Seen, Up
+from tests.crash.history import DONE, Answered, Entry, Gone, Led, Restored, Seen, Up
 
 _BY_OPERATORS = {LossReason.EVICTED.name, LossReason.SUPERSEDED.name}
 """How a leadership may end where others anoint, promote and evict."""
@@ -25,10 +25,12 @@ class Promises:
     Args:
         calm: elections in which nobody moves or removes another's candidate.
         settle_s: how long a server is up until each client has been answered a renewal by it.
+        forgotten: elections that are forgotten now and then, and so may go on from the floor of their namespace.
         expiry_slack_s: how much later than one time-to-live the end of a session may come, on this machine.
     """
 
     calm: frozenset[str] = frozenset()
+    forgotten: frozenset[str] = frozenset()
     settle_s: float = 1.5
     expiry_slack_s: float = 2.0
 
@@ -50,7 +52,7 @@ def check(history: Sequence[Entry], promises: Promises) -> list[str]:
     found: list[str] = []
     for election, terms in told.items():
         sequence = {each.term.revision: each.term for each in terms}
-        found += _one_sequence(election, terms, sequence)
+        found += _one_sequence(election, terms, sequence, promises)
         found += _in_order_of_time(election, terms)
         found += _effects(election, terms, sequence)
         found += _tokens_of_terms(sequence, leaderships.get(election, []))
@@ -60,6 +62,10 @@ def check(history: Sequence[Entry], promises: Promises) -> list[str]:
         found += _alone(each, [gone for gone in history if isinstance(gone, Gone)])
     found += _kept(history, promises)
     found += _left_behind(history, promises)
+    for each in history:
+        if isinstance(each, Restored):
+            found += _nobody_admitted(history, each)
+            found += _above(told, leaderships, each)
     return found
 
 
@@ -81,7 +87,7 @@ def _by_election(leaderships: Iterable[Led]) -> dict[str, list[Led]]:
     return found
 
 
-def _one_sequence(election: str, told: list[_Told], sequence: dict[int, Term]) -> Iterator[str]:
+def _one_sequence(election: str, told: list[_Told], sequence: dict[int, Term], promises: Promises) -> Iterator[str]:
     """Equal revision, equal term; the next revision is one command later; numbers never fall; one leader each."""
     for each in told:
         if each.term != (other := sequence[each.term.revision]):
@@ -94,6 +100,8 @@ def _one_sequence(election: str, told: list[_Told], sequence: dict[int, Term]) -
     for before, after in pairwise(terms):
         if after.number < before.number:
             yield f"{election}: the number fell: {before} to {after}"
+        elif election in promises.forgotten and not before.candidates and not after.candidates:
+            continue
         elif after.revision == before.revision + 1 and not _is_one_command(before, after):
             yield f"{election}: no command leads from {before} to {after}"
 
@@ -137,7 +145,8 @@ def _effects(election: str, told: list[_Told], sequence: dict[int, Term]) -> Ite
         while place < len(by_end) and by_end[place].ended < each.begun:
             floor = max(floor, by_end[place].term.revision)
             place += 1
-        if isinstance(each.entry, Answered):
+        whole = each.term.revision - floor < len(sequence)  # else a revision in between was told to nobody
+        if isinstance(each.entry, Answered) and whole:
             between = [sequence.get(revision) for revision in range(floor, each.term.revision + 1)]
             if None not in between and not any(term and _shows(term, each.entry) for term in between):
                 yield f"{election}: no term shows what was acknowledged: {each.entry}"
@@ -209,8 +218,11 @@ def _end(leadership: Led, gone: list[Gone]) -> float:
 def _kept(history: Sequence[Entry], promises: Promises) -> Iterator[str]:
     """A leadership is lost only when no server was there in time, or an operator took it."""
     servers = [each for each in history if isinstance(each, Up)]
+    restored = [each for each in history if isinstance(each, Restored)]
     for each in history:
         if not isinstance(each, Led) or not each.lost:
+            continue
+        if any(each.begun < other.ended and (each.until or inf) > other.ended for other in restored):
             continue
         if each.lost in _BY_OPERATORS and each.election not in promises.calm:
             continue
@@ -238,3 +250,32 @@ def _left_behind(history: Sequence[Entry], promises: Promises) -> Iterator[str]:
             left = gone.get(candidate) or gone.get(candidate.rpartition(".")[0])
             if left and each.begun > max(left.at, started) + left.ttl_s + promises.expiry_slack_s:
                 yield f"a candidate outlived its session: {left}, and then {each}"
+
+
+def _nobody_admitted(history: Sequence[Entry], restored: Restored) -> Iterator[str]:
+    """Nobody enters and nobody begins to lead before those who led by the former store have ended."""
+    until = restored.begun + restored.hold_s
+    for each in history:
+        if isinstance(each, Led) and restored.begun < each.begun < until:
+            yield f"a leadership began during the hold of {restored}: {each}"
+        elif (
+            isinstance(each, Answered)
+            and (each.what, each.outcome) == ("enter", DONE)
+            and each.begun > restored.ended
+            and each.ended < until
+        ):
+            yield f"somebody was admitted during the hold of {restored}: {each}"
+
+
+def _above(told: dict[str, list[_Told]], leaderships: dict[str, list[Led]], restored: Restored) -> Iterator[str]:
+    """All that was told before is below the floor, and all that is told after it is not."""
+    for election, terms in told.items():
+        for each in terms:
+            lowest, highest = sorted((each.term.number, each.term.revision))
+            if each.ended < restored.ended and highest >= restored.floor:
+                yield f"{election}: a term from before is not below the floor of {restored}: {each.entry}"
+            if each.begun > restored.begun and lowest < restored.floor:
+                yield f"{election}: a term from after it is below the floor of {restored}: {each.entry}"
+    for each in (led for all_of_one in leaderships.values() for led in all_of_one):
+        if (each.token > restored.floor) != (each.begun > restored.begun):
+            yield f"a token is on the wrong side of the floor of {restored}: {each}"

@@ -118,8 +118,25 @@ class Up:
     until: float
 
 
-Entry = Answered | Seen | Led | Gone | Up
-_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Answered, Seen, Led, Gone, Up)}
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A store was made of a backup, and served in the place of the former one.
+
+    Args:
+        ended: when nobody was served any more from the former one.
+        begun: when the first server on the new one was started.
+        hold_s: how long nobody may be admitted from then on.
+        floor: below what all numbers and revisions of the new one are said to be.
+    """
+
+    ended: float
+    begun: float
+    hold_s: float
+    floor: int
+
+
+Entry = Answered | Seen | Led | Gone | Up | Restored
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Answered, Seen, Led, Gone, Up, Restored)}
 
 
 class Recorder:

@@ -9,14 +9,24 @@ import random
 import sys
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import anyio
 
-from atomix_election import Client, ElectionError, EventType, LeaderElection, Leadership, LeadershipLost, Term, connect
+from atomix_election import (
+    Client,
+    ClientTls,
+    ElectionError,
+    EventType,
+    LeaderElection,
+    Leadership,
+    LeadershipLost,
+    Term,
+    connect,
+)
 from tests.crash.history import DONE, Answered, Gone, Led, Recorder, Seen, now
 
 LASTING = "lasting"
@@ -27,8 +37,10 @@ CONTESTED = "contested"
 """Operators are at work among those who lead."""
 BUSY = ("busy-0", "busy-1")
 """Candidates enter and withdraw, and operators are at work."""
+PASSING = ("passing-0", "passing-1", "passing-2")
+"""Clients come for a moment, each time with another session, and forget them."""
 CALM = frozenset({LASTING, SHORT})
-ELECTIONS = (LASTING, SHORT, CONTESTED, *BUSY)
+ELECTIONS = (LASTING, SHORT, CONTESTED, *BUSY, *PASSING)
 OPERATIONS = ("anoint", "promote", "evict", "get_term")
 LOOK_S = 0.02
 """Between two looks of a leader at its deadline."""
@@ -45,6 +57,8 @@ class Settings:
         seed: of its choices.
         ttl_s: time-to-live of its sessions.
         clients: how many there are.
+        ca: the file of the server's authority; "" without TLS.
+        token_file: what proves who they are; "" for nothing.
         pause_s: the longest time between two commands of a client.
     """
 
@@ -54,6 +68,8 @@ class Settings:
     seed: int
     ttl_s: float
     clients: int
+    ca: str = ""
+    token_file: str = ""
     pause_s: float = 0.03
 
     def to_json(self) -> str:
@@ -64,6 +80,15 @@ class Settings:
     def from_json(cls, text: str) -> Self:
         """Return what ``to_json`` made text of."""
         return cls(**json.loads(text))
+
+    def connect(self) -> AbstractAsyncContextManager[Client]:
+        """Return a new client."""
+        return connect(
+            self.target,
+            session_ttl=self.ttl_s,
+            tls=ClientTls(Path(self.ca)) if self.ca else None,
+            token=Path(self.token_file) if self.token_file else None,
+        )
 
 
 class View:
@@ -106,6 +131,7 @@ class LoadClient:
             tasks.start_soon(self._command, BUSY, ["enter", "enter", "withdraw", *OPERATIONS])
             tasks.start_soon(self._command, [CONTESTED], OPERATIONS)
             tasks.start_soon(self._watch)
+            tasks.start_soon(self._pass_by)
 
     def _election(self, name: str) -> LeaderElection:
         return self._client.election(name, candidate_id=self._who)
@@ -146,13 +172,25 @@ class LoadClient:
             await self._call(self._chance.choice(what), self._chance.choice(names))
             await anyio.sleep(self._chance.uniform(0.0, self._settings.pause_s))
 
-    async def _call(self, what: str, name: str) -> None:
-        election = self._election(name)
+    async def _pass_by(self) -> None:
+        """Enter and leave with a session of its own, which is over then, and forget the election if nobody uses it."""
+        while True:
+            name = self._chance.choice(PASSING)
+            with suppress(ElectionError):
+                async with self._settings.connect() as visitor:
+                    for what in ("enter", "get_term", "withdraw"):
+                        await self._call(what, name, visitor)
+            await self._call("forget", name)
+            await anyio.sleep(self._chance.uniform(0.0, 10 * self._settings.pause_s))
+
+    async def _call(self, what: str, name: str, client: Client | None = None) -> None:
+        election = (client or self._client).election(name, candidate_id=self._who)
         candidate = self._chance.choice([self._who, *sorted(self._known[name])])
         calls: dict[str, Callable[[], Awaitable[Term]]] = {
             "enter": election.enter,
             "withdraw": election.withdraw,
             "get_term": election.get_term,
+            "forget": election.forget,
             "anoint": lambda: election.anoint(candidate),
             "promote": lambda: election.promote(candidate),
             "evict": lambda: election.evict(candidate),
@@ -187,7 +225,7 @@ async def run(settings: Settings) -> None:
     with Recorder(Path(settings.path)) as record:
 
         async def act(who: str) -> None:
-            async with connect(settings.target, session_ttl=settings.ttl_s) as client:
+            async with settings.connect() as client:
                 with anyio.CancelScope() as scope:
                     scopes.append(scope)
                     await LoadClient(client, who, settings, record).work()

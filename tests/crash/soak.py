@@ -1,11 +1,14 @@
 """``make soak``: a server on a file is killed with SIGKILL under load, again and again; then its history is checked.
 
+Meanwhile the file is backed up, and now and then lost and made anew of a backup. Half of it is with TLS and access.
+
 Exits with 1 when a promise was broken. Equal seeds make equal plans, but not equal runs.
 """
 
 import argparse
 import os
 import random
+import re
 import select
 import shutil
 import socket
@@ -22,11 +25,13 @@ from pathlib import Path
 
 import anyio
 
-from atomix_election import Client, connect
+from atomix_election import Client
 from atomix_election.stores.codec import decode_election
+from tests.certificates import Authority, write_access
 from tests.crash.checker import Promises, check
-from tests.crash.history import DONE, Answered, Entry, Gone, Led, Recorder, Up, now, read_history
-from tests.crash.load import CALM, ELECTIONS, SHORT, Settings
+from tests.crash.history import DONE, Answered, Entry, Gone, Led, Recorder, Restored, Up, now, read_history
+from tests.crash.load import CALM, ELECTIONS, PASSING, SHORT, Settings
+from tests.crash.published import Admission, come_back
 
 PROJECT = Path(__file__).parents[2]
 TTL_S = 8.0
@@ -44,7 +49,9 @@ LONGEST_START_S = 20.0
 """How long a server may take to be ready, on a busy machine."""
 PORTS = range(20_000, 32_000)
 """None that systems give to connections: while the server is dead, its port must stay free."""
-PROMISES = Promises(calm=CALM)
+ROUNDS_BETWEEN_RESTORES = 4
+PRINCIPAL = "soak"
+PROMISES = Promises(calm=CALM, forgotten=frozenset(PASSING))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,9 @@ class Report:
     seed: int
     kills: int
     history: list[Entry]
+    backups: int
+    admissions: list[Admission]
+    secured: bool
     violations: list[str] = field(default_factory=list[str])
 
     def __str__(self) -> str:
@@ -63,8 +73,15 @@ class Report:
         unknown = sum(each.outcome in ("OutcomeUnknown", "Unavailable") for each in calls)
         led = [each for each in self.history if isinstance(each, Led)]
         expired = sum(each.lost == "EXPIRED" for each in led)
+        forgotten = sum(each.what == "forget" and each.outcome == DONE for each in calls)
+        in_use = sum(each.what == "forget" and each.outcome == "InvalidRequest" for each in calls)
+        refused = sum(len(each.refused) for each in self.admissions)
+        how = "with TLS and access" if self.secured else "in plain text"
         lines = [
-            f"seed {self.seed}: {self.kills} kills, {len(self.history)} records",
+            f"seed {self.seed}, {how}: {self.kills} kills, {len(self.history)} records",
+            f"{forgotten} times forgotten, {in_use} times refused as in use",
+            f"{self.backups} backups under load, {len(self.admissions)} restores",
+            f"published clients were refused {refused} times after a restore, and let in {len(self.admissions)} times",
             f"{acknowledged} commands acknowledged, {unknown} calls of unknown outcome or unavailable",
             f"{len(led)} leaderships, {self.kept()} kept over a restart, {expired} expired",
             f"longest takeover {self.longest_takeover_s():.2f} s, restarts included",
@@ -99,10 +116,13 @@ class Run:
         seed: of its plan.
         directory: for the store's file and the records.
         processes: ends them.
+        secured: whether the server has TLS and asks for a token.
     """
 
-    def __init__(self, seed: int, directory: Path, processes: ExitStack) -> None:
+    def __init__(self, seed: int, directory: Path, processes: ExitStack, secured: bool) -> None:
         self.kills = 0
+        self.backups: list[Path] = []
+        self.admissions: list[Admission] = []
         self.store = directory / "store.db"
         self.directory = directory
         self._processes = processes
@@ -110,20 +130,65 @@ class Run:
         self._names = count()
         self._record = processes.enter_context(Recorder(directory / "run.records"))
         self.port = next(port for port in self._chance.sample(PORTS, 100) if _is_free(port))
-        self.target = f"grpc://127.0.0.1:{self.port}"
+        self.target = f"grpc{'s' * secured}://127.0.0.1:{self.port}"
+        self._ca = self._token_file = ""
+        self._secured: list[str] = []
+        if secured:
+            self._secure(directory)
         self._server: subprocess.Popen[bytes] | None = None
         self._ready_at: float | None = None
 
     def round(self) -> None:
         """Kill the server a few times at random moments, and a process of clients; then leave it alone for a while."""
         mortal, who = self.start_load("mortal", MORTAL_TTL_S, clients=1)
+        self.wait_ready(LONGEST_START_S)
+        backup = self._begin_backup()
         for _ in range(KILLS):
             self.kill_server_after(self._moment())
             self.start_server()
         self.wait_ready(LONGEST_START_S)
         _kill(mortal)
         self._record(Gone(who, MORTAL_TTL_S, now()))
+        assert backup.wait(LONGEST_START_S) == 0, f"a backup failed; see {self.directory}/server.log"
         self._sleep(QUIET_S)
+
+    def restore(self) -> None:
+        """Lose the store, make it anew of any backup, and let all come back when nobody is held off any more."""
+        self.wait_ready(LONGEST_START_S)
+        self.end_server()
+        ended, former = now(), self.store
+        self.store = self.directory / f"restored-{len(self.admissions)}.db"
+        command = ["restore", str(self._chance.choice(self.backups)), str(self.store)]
+        command += ["--replaces", str(former)] * self._chance.randrange(2)
+        output = self._start(["-m", "atomix_election", *command]).communicate(timeout=LONGEST_START_S)[0].decode()
+        floor = re.search(r"its tokens begin above (\d+);", output)
+        assert floor, output
+        begun = now()
+        self._record(Restored(ended, begun, TTL_S, int(floor[1])))
+        self.start_server()
+        self.wait_ready(LONGEST_START_S)
+        longest_s = TTL_S + LONGEST_START_S
+        admission = come_back(f"127.0.0.1:{self.port}", longest_s, self._ca, self._token_file)
+        assert set(admission.refused) == {"UNAVAILABLE"}, admission
+        assert "nobody is admitted for another" in admission.details, admission
+        assert admission.at >= begun + TTL_S, f"it was let in during the hold, which began at {begun}: {admission}"
+        self.admissions.append(admission)
+        self._sleep(QUIET_S)
+
+    def _begin_backup(self) -> subprocess.Popen[bytes]:
+        """Begin to copy the file, while the server works or is killed."""
+        self.backups.append(self.directory / f"{len(self.backups)}.backup")
+        return self._start(["-m", "atomix_election", "backup", str(self.store), str(self.backups[-1])])
+
+    def _secure(self, directory: Path) -> None:
+        authority = Authority(directory)
+        files = authority.issue("127.0.0.1")
+        tokens = write_access(directory / "access.toml", {PRINCIPAL: 'administer = ["*"]'})
+        (directory / "token").write_text(tokens[PRINCIPAL])
+        (directory / "token").chmod(0o600)
+        self._ca, self._token_file = str(authority.ca), str(directory / "token")
+        access = ["--auth", str(directory / "access.toml")]
+        self._secured = ["--certificate", str(files.certificate), "--key", str(files.key), *access]
 
     def _moment(self) -> tuple[bool, float]:
         """Return whether to wait until the server is ready, and for how long then."""
@@ -138,9 +203,9 @@ class Run:
     def start_server(self) -> None:
         """Start it on the same port and file, without waiting."""
         listen, store = f"127.0.0.1:{self.port}", f"sqlite:///{self.store}"
-        arguments = ["-m", "atomix_election", "serve", "--listen", listen, "--store", store]
-        with (self.directory / "server.log").open("a") as log:
-            self._server = self._start(arguments, stderr=log.fileno())
+        longest = ["--session-ttl", str(TTL_S), "--max-session-ttl", str(TTL_S)]
+        serve = ["serve", "--listen", listen, "--store", store, *longest, *self._secured]
+        self._server = self._start(["-m", "atomix_election", *serve])
 
     def wait_ready(self, longest_s: float) -> None:
         """Wait until the server that runs is ready, or until a time is over."""
@@ -177,9 +242,9 @@ class Run:
         """Start a process of clients, and return it with its name."""
         who = f"{kind}{next(self._names)}"
         path = str(self.directory / f"{who}.records")
-        settings = Settings(self.target, who, path, self._chance.randrange(1 << 32), ttl_s, clients)
-        with (self.directory / "load.log").open("a") as log:
-            return self._start(["-m", "tests.crash.load", settings.to_json()], stderr=log.fileno()), who
+        seed = self._chance.randrange(1 << 32)
+        settings = Settings(self.target, who, path, seed, ttl_s, clients, self._ca, self._token_file)
+        return self._start(["-m", "tests.crash.load", settings.to_json()], "load.log"), who
 
     def audit(self) -> None:
         """When all have gone, nobody is left in the queues, no session in the file, and the file is whole."""
@@ -203,7 +268,8 @@ class Run:
             return file.execute("SELECT count(*) FROM session").fetchone()[0]
 
     async def _wait_empty(self, latest: float) -> None:
-        async with connect(self.target) as client:
+        settings = Settings(self.target, "auditor", "", 0, TTL_S, 1, self._ca, self._token_file)
+        async with settings.connect() as client:
             for name in ELECTIONS:
                 await self._wait_for_nobody(client, name, latest)
                 begun = now()
@@ -217,16 +283,17 @@ class Run:
                     if not event.term.candidates:
                         return
 
-    def _start(self, arguments: list[str], stderr: int) -> subprocess.Popen[bytes]:
+    def _start(self, arguments: list[str], log: str = "server.log") -> subprocess.Popen[bytes]:
         ours = {name: value for name, value in os.environ.items() if not name.startswith("ATOMIX_ELECTION_")}
-        process = subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=PROJECT,
-            env=ours,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-        )
+        with (self.directory / log).open("a") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=PROJECT,
+                env=ours,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+            )
         self._processes.callback(_kill, process)
         return process
 
@@ -250,9 +317,9 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def _running(seed: int, directory: Path) -> Generator[Run]:
+def _running(seed: int, directory: Path, secured: bool) -> Generator[Run]:
     with ExitStack() as processes:
-        run = Run(seed, directory, processes)
+        run = Run(seed, directory, processes, secured)
         stayers = [run.start_load("stayer", TTL_S, CLIENTS)[0] for _ in range(PROCESSES)]
         run.start_server()  # it may be killed while it makes the file
         yield run
@@ -262,16 +329,36 @@ def _running(seed: int, directory: Path) -> Generator[Run]:
         run.audit()
 
 
-def soak(seed: int, directory: Path, *, rounds: int | None = None, seconds: float = 0.0) -> Report:
-    """Kill and restart a server under load for some rounds or some time, and check what clients were told."""
+def soak(
+    seed: int,
+    directory: Path,
+    *,
+    rounds: int | None = None,
+    seconds: float = 0.0,
+    secured: bool = False,
+    restores: bool = True,
+) -> Report:
+    """Kill and restart a server under load for some rounds or some time, and check what clients were told.
+
+    Args:
+        seed: of the plan.
+        directory: for all files.
+        rounds: how many, or None to go by time.
+        seconds: how long to begin with new rounds.
+        secured: whether the server has TLS and asks for a token.
+        restores: whether the store is restored after the first round, and now and then after that.
+    """
     began = time.monotonic()
-    with _running(seed, directory) as run:
+    with _running(seed, directory, secured) as run:
         for number in count():
             if number == rounds or (rounds is None and time.monotonic() > began + seconds):
                 break
             run.round()
+            if restores and number % ROUNDS_BETWEEN_RESTORES == 0:
+                run.restore()
     history = run.history()
-    return Report(seed, run.kills, history, check(history, PROMISES))
+    violations = check(history, PROMISES)
+    return Report(seed, run.kills, history, len(run.backups), run.admissions, secured, violations)
 
 
 def main() -> int:
@@ -280,15 +367,18 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**9, help="of the plan")
     parser.add_argument("--minutes", type=float, default=1.0, help="how long to go on")
     given = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="soak-"))
-    sys.stdout.write(f"seed {given.seed}, records in {directory} until nothing was found\n")
-    sys.stdout.flush()
-    report = soak(given.seed, directory, seconds=given.minutes * 60)
-    sys.stdout.write(f"{report}\n")
-    if report.violations:
-        return 1
-    shutil.rmtree(directory)
-    return 0
+    status = 0
+    for secured in (False, True):
+        directory = Path(tempfile.mkdtemp(prefix="soak-"))
+        sys.stdout.write(f"seed {given.seed}, records in {directory} until nothing was found\n")
+        sys.stdout.flush()
+        report = soak(given.seed, directory, seconds=given.minutes * 30, secured=secured)
+        sys.stdout.write(f"{report}\n")
+        if report.violations:
+            status = 1
+        else:
+            shutil.rmtree(directory)
+    return status
 
 
 if __name__ == "__main__":

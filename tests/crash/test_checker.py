@@ -6,9 +6,10 @@ import pytest
 
 from atomix_election import LossReason, Term
 from tests.crash.checker import Promises, check
-from tests.crash.history import DONE, Answered, Entry, Gone, Led, Seen, Up
+from tests.crash.history import DONE, Answered, Entry, Gone, Led, Restored, Seen, Up
 
-PROMISES = Promises(calm=frozenset({"calm"}))
+PROMISES = Promises(calm=frozenset({"calm"}), forgotten=frozenset({"passing"}))
+RESTORED = Restored(5, 6, 10.0, 100)
 A, AB, B, NOBODY, BC = (
     Term(("a",), 1, 1),
     Term(("a", "b"), 1, 2),
@@ -71,6 +72,23 @@ RIGHT: dict[str, list[Entry]] = {
     "expired without a server": [Up(0, 1), led("a", 1, 0, 6, lost="EXPIRED"), Up(5, 9)],
     "expired among servers that were killed at once": [Up(0, 1), Up(4, 5), Up(5, 6), led("a", 1, 0, 6, lost="EXPIRED")],
     "swept": [Up(0, 20), Gone("a", 6.0, 2), told(3, A), told(11, Term(("c",), 2, 3))],
+    "forgotten, and gone on from the floor of others": [
+        told(1, NOBODY, election="passing"),
+        told(2, Term((), 7, 5), election="passing"),
+        told(3, Term(("a",), 8, 6), election="passing"),
+    ],
+    "restored": [
+        Up(0, 5),
+        led("a", 1, 1, 5.5, lost="STORE_CHANGED"),
+        told(2, replace(A), election="calm"),
+        told(5, A),
+        Up(6.5, 30),
+        RESTORED,
+        Answered("x", "enter", "e", "b", 8, 8.1, "Unavailable"),
+        told(9, Term((), 100, 100)),
+        told(16, Term(("b",), 101, 101), what="enter", candidate="b"),
+        led("b", 101, 17, 18),
+    ],
     "swept after a restart": [Up(0, 3), Gone("a", 6.0, 2), Up(9, 20), told(12, A)],
 }
 
@@ -95,6 +113,17 @@ WRONG: dict[str, tuple[str, list[Entry]]] = {
     "a withdrawal without effect": ("acknowledged", [told(1, A), told(2, A, what="withdraw", candidate="a")]),
     "an eviction without effect": ("acknowledged", [told(1, A), told(2, A, what="evict", candidate="a")]),
     "an anointing without effect": ("acknowledged", [told(1, AB), told(2, AB, what="anoint", candidate="b")]),
+    "a floor where nothing is forgotten": ("no command", [told(1, NOBODY), told(2, Term((), 7, 5))]),
+    "admitted during the hold": (
+        "was admitted during",
+        [RESTORED, told(15, Term(("b",), 101, 101), what="enter", candidate="b")],
+    ),
+    "a leadership during the hold": ("began during the hold", [RESTORED, led("b", 101, 15, 16)]),
+    "a floor that is too low": ("from before is not below", [told(1, Term(("a",), 1, 100)), RESTORED]),
+    "a term that is too low": ("from after it is below", [RESTORED, told(20, Term((), 99, 99))]),
+    "a token that is too low": ("wrong side", [RESTORED, led("b", 100, 17, 18)]),
+    "a token that was too high": ("wrong side", [led("b", 101, 1, 2), RESTORED]),
+    "lost before a restore": ("no reason", [led("a", 1, 1, 4, lost="STORE_CHANGED"), RESTORED]),
     "a gap in a watch": ("did not say so", [seen(1, A, snapshot=True), seen(2, B)]),
     "a watch that goes back": ("went back", [seen(1, AB, snapshot=True), seen(2, A)]),
     "a watch that repeats": ("went back", [seen(1, AB, snapshot=True), seen(2, AB)]),

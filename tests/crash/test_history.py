@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from atomix_election import Term
-from tests.crash.history import DONE, Answered, Entry, Gone, Led, Recorder, Seen, Up, read_history
+from tests.crash.history import DONE, Answered, Entry, Gone, Led, Recorder, Restored, Seen, Up, read_history
 
 LED = Led("a", "e", "a", 1, 2.0, 3.0)
 ENTRIES: list[Entry] = [
@@ -13,6 +13,7 @@ ENTRIES: list[Entry] = [
     LED,
     Gone("a", 2.0, 5.0),
     Up(1.0, 2.0),
+    Restored(2.0, 3.0, 8.0, 1 << 50),
 ]
 
 

@@ -30,7 +30,7 @@ class RecordingStore:
         self.write_delay_s = 0.0
         self.failing = False
         self.doubtful: bool | None = None
-        """Whether the next write takes place, whose outcome nobody is told; from then on the store is unreadable."""
+        """Whether the next write or forget takes place, whose outcome nobody is told; then the store is unreadable."""
         self.unreadable = False
         self.conflicts = 0
         self.held_for_s: float | None = None
@@ -89,6 +89,11 @@ class RecordingStore:
             await anyio.sleep(self.write_delay_s)
         if self.failing:
             raise StoreError("the disk is full")
+        if self.doubtful is not None:
+            if self.doubtful:
+                await self.memory.forget(election_id, expected=expected)
+            self.doubtful, self.unreadable = None, True
+            raise OutcomeUnknown("whether it was written cannot be found out now")
         if self.conflicts:
             self.conflicts -= 1
             await self._write_by_somebody_else(election_id)

@@ -8,7 +8,8 @@ import pytest
 from atomix_election.core.commands import Close as CloseElection
 from atomix_election.core.commands import Command, Create, Enter, Forget, Withdraw
 from atomix_election.engine import Connection, ElectionLimits, Engine
-from atomix_election.errors import InvalidRequest, LimitExceeded, StoreError
+from atomix_election.engine.lanes import LOOK_AGAIN_S
+from atomix_election.errors import InvalidRequest, LimitExceeded, OutcomeUnknown, StoreError
 from atomix_election.model import ElectionId, Event, EventType, Term
 from atomix_election.testing import VirtualClock
 from tests.engine.fakes import RecordingStore, about, stand
@@ -135,6 +136,32 @@ async def test_a_conflict_is_tried_again_and_a_failure_leaves_everything(engine:
     store.conflicts = 2
     await engine.forget(E)
     assert [each async for each in store.elections()] == []
+
+
+@pytest.mark.parametrize("applied", [True, False])
+async def test_a_forget_in_doubt_is_found_out_and_loses_no_number(store: RecordingStore, applied: bool) -> None:
+    """Its caller hears OutcomeUnknown; the place that it may have made is given when it is known, and only then."""
+    engine = Engine(store, clock=VirtualClock(), election_limits=ElectionLimits(max_elections=1))
+    async with engine.running():
+        await _use(engine, times=3)
+        async with engine.watch(E, 8) as events:
+            await anext(events)
+            store.doubtful = applied
+            with pytest.raises(OutcomeUnknown, match="cannot be found out now"):
+                await engine.forget(E)
+            with pytest.raises(StoreError):
+                await engine.read(E)
+            store.unreadable = False
+            await anyio.sleep(2 * LOOK_AGAIN_S)
+            assert [each.name async for each, _ in store.elections()] == ([] if applied else ["e"])
+            if not applied:
+                with pytest.raises(LimitExceeded, match="max_elections"):
+                    await _use(engine, "f")
+            assert await engine.forget(E) == Term((), 3, 6)
+            await _use(engine, "f")
+            await engine.forget(ElectionId("default", "f"))
+            await _use(engine)
+            assert (await anext(events)).term.number == 5
 
 
 async def test_the_end_of_a_session_that_was_there_before_finds_nothing(engine: Engine, store: RecordingStore) -> None:

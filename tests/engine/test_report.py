@@ -27,7 +27,7 @@ class Counts(NoObserver):
         self.causes: list[str] = []
         self.commands = Counter[tuple[str, str]]()
         self.gauges: dict[str, Any] = {}
-        self.commits: list[float] = []
+        self.commits: list[tuple[str, float]] = []
         self.renewals = 0
 
     def elections(self, known: int, led: int) -> None:
@@ -50,9 +50,9 @@ class Counts(NoObserver):
         """See ``Observer.command``."""
         self.commands[kind, outcome] += 1
 
-    def committed(self, duration_s: float) -> None:
+    def committed(self, what: str, duration_s: float) -> None:
         """See ``Observer.committed``."""
-        self.commits.append(duration_s)
+        self.commits.append((what, duration_s))
 
     def renewed(self) -> None:
         """See ``Observer.renewed``."""
@@ -212,7 +212,29 @@ async def test_commands_are_counted_by_what_became_of_them(
         ("Enter", "CandidateTaken"): 1,
         ("Evict", "StoreError"): 1,
     }
-    assert counts.commits == [pytest.approx(0.25)] * 3
+    writes = [duration_s for what, duration_s in counts.commits if what == "election"]
+    assert writes == [pytest.approx(0.25)] * 3
+    assert [what for what, _ in counts.commits].count("session") == 2
+
+
+async def test_a_forget_is_a_commit_and_a_change_of_its_own_kind(
+    make_engine: Callable[[], Engine], counts: Counts
+) -> None:
+    """And so is the end of a session, once nothing is left of it."""
+    engine = make_engine()
+    async with engine.running():
+        connection = Connection(engine)
+        await stand(connection, "1", "a")
+        await connection.end_session("default", "1")
+        assert [what for what, _ in counts.commits] == ["session", "election", "election", "election", "session"]
+        await connection.forget(about())
+        assert counts.commits[-1][0] == "election"
+        assert len(counts.commits) == 6
+        await connection.forget(about())
+    assert len(counts.commits) == 6
+    assert {outcome: count for (kind, outcome), count in counts.commands.items() if kind == "Forget"} == {
+        "forgotten": 2
+    }
 
 
 async def test_gauges_follow_what_is_there(make_engine: Callable[[], Engine], counts: Counts) -> None:

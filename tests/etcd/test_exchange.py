@@ -180,6 +180,6 @@ async def test_who_waits_for_the_same_connection_shares_its_failure() -> None:
                 callers.start_soon(connect)
             await anyio.wait_all_tasks_blocked()
             everybody.set()
+        await connection.close()
         tasks.cancel_scope.cancel()
     assert (connections, len(failures)) == (1, 10)
-    await connection.close()

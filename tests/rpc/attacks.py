@@ -1,8 +1,10 @@
 """What hostile peers do: blocking sockets that send bytes made by hand, as fast as the server takes them."""
 
+import os
 import re
 import select
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +18,12 @@ LATE_S = 5.0
 """How much longer it may take until the limit is reached that is to stop it."""
 HOLD_S = 0.2
 """How long what was built up is held."""
+MANY = 500
+"""Connections of an attacker, all of which are let in."""
+HOARD = 1000
+"""Connections of an attacker: more than there may be."""
+PIECE_BYTES = 16 * 1024
+"""What is sent on each of many connections in turn."""
 LONG_S = 2.0
 """How long a server is given to take thousands of calls."""
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -80,11 +88,13 @@ class Attacker:
     Args:
         port: where it listens.
         limit: the one that is to be reached; None for none that can be told from the bytes that come back.
+        tls: how to speak TLS; None for plain text.
     """
 
-    def __init__(self, port: int, limit: str | None = None) -> None:
+    def __init__(self, port: int, limit: str | None = None, tls: ssl.SSLContext | None = None) -> None:
         self._port = port
         self._limit = limit
+        self.tls = tls
         self._sockets: list[socket.socket] = []
         self.told: set[str] = set()
         """The limits that the server named."""
@@ -107,21 +117,58 @@ class Attacker:
         late = time.monotonic() - self._end
         return late < 0 or (self._limit is not None and self._limit not in self.told and late < LATE_S)
 
-    def connect(self) -> socket.socket:
-        """Return a new connection."""
-        connected = socket.create_connection(("127.0.0.1", self._port), timeout=5)
-        self._sockets.append(connected)
+    def dial(self, *, narrow: bool = False) -> socket.socket:
+        """Return a new connection, before its handshake where there is one.
+
+        Args:
+            narrow: the system is to receive as little as it can for one who does not read.
+        """
+        dialled = socket.socket()
+        self._sockets.append(dialled)
+        if narrow:
+            dialled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        dialled.settimeout(5)
+        dialled.connect(("127.0.0.1", self._port))
+        return dialled
+
+    def connect(self, *, narrow: bool = False) -> socket.socket:
+        """Return a new connection, after its handshake where there is one; see ``dial``."""
+        connected = self.dial(narrow=narrow)
+        if self.tls is not None:
+            self._sockets.remove(connected)
+            connected = self.tls.wrap_socket(connected, server_hostname="127.0.0.1")
+            self._sockets.append(connected)
         return connected
 
     def connect_many(self, count: int, greeting: bytes = b"") -> None:
-        """Make connections, not faster than they can be accepted."""
+        """Make connections that say something, not faster than they can be accepted."""
+        self.repeat(count, lambda: self.connect().sendall(greeting))
+
+    def repeat(self, count: int, begin: Callable[[], object]) -> None:
+        """Begin something many times, not faster than connections can be accepted."""
         for number in range(count):
             try:
-                self.connect().sendall(greeting)
+                begin()
             except OSError:
                 continue
             if number % 50 == 0:
                 time.sleep(0.02)
+
+    def send_to_all(self, data: bytes) -> None:
+        """Send the same on all connections, to each a piece in turn, until the time is over."""
+        left = dict.fromkeys(self._sockets, data)
+        for each in left:
+            each.setblocking(False)
+        while left and self.goes_on:
+            for each in _ready(list(left), select.POLLOUT):
+                try:
+                    left[each] = left[each][each.send(left[each][:PIECE_BYTES]) :]
+                except (BlockingIOError, ssl.SSLWantWriteError):
+                    continue
+                except OSError:
+                    left[each] = b""
+                if not left[each]:
+                    del left[each]
 
     def flood(self, greeting: bytes, pieces: Callable[[], Iterator[bytes]], *, reads: bool = True) -> None:
         """Send without end, on a new connection whenever the old one was closed."""
@@ -144,10 +191,11 @@ class Attacker:
                     waiting += piece
                 if not waiting:
                     return
-                if reads and _ready([connection], select.POLLIN, wait_s=0) and not self._read(connection):
+                if reads and _ready([connection], select.POLLIN, wait_s=0) and not self._goes_on(connection):
                     return
                 if _ready([connection], select.POLLOUT):
-                    waiting = waiting[connection.send(waiting) :]
+                    with suppress(ssl.SSLWantWriteError):
+                        waiting = waiting[connection.send(waiting) :]
         except OSError:
             self._read_rest(connection)
 
@@ -155,6 +203,13 @@ class Attacker:
         data = connection.recv(1 << 16)
         self.told |= {name.decode() for name in re.findall(rb"raise (\w+) of the server", data)}
         return data
+
+    def _goes_on(self, connection: socket.socket) -> bool:
+        """Read from a connection that does not block, and return whether the server has not closed it."""
+        try:
+            return bool(self._read(connection))
+        except ssl.SSLWantReadError:
+            return True  # part of a record, or nothing of the caller's
 
     def _read_rest(self, connection: socket.socket) -> None:
         """The server has closed the connection, perhaps with something unread; what it said before is still there."""
@@ -168,8 +223,9 @@ class Attacker:
         while self.goes_on:
             for each in _ready(self._sockets, select.POLLIN) if reads else []:
                 gone = True
+                each.setblocking(False)
                 with suppress(OSError):
-                    gone = not self._read(each)
+                    gone = not self._goes_on(each)
                 if gone:
                     self._sockets.remove(each)
                     each.close()
@@ -203,13 +259,13 @@ def each_stream(make: Callable[[int], bytes]) -> Callable[[], Iterator[bytes]]:
 
 def silent(attacker: Attacker) -> None:
     """More connections than there may be, none of which says a word."""
-    attacker.connect_many(1200)
+    attacker.repeat(HOARD, attacker.dial)
     attacker.hold(reads=True)
 
 
 def idle(attacker: Attacker) -> None:
     """As many connections that say hello and nothing else."""
-    attacker.connect_many(1200, GREETING)
+    attacker.connect_many(HOARD, GREETING)
     attacker.hold(reads=True)
 
 
@@ -379,6 +435,59 @@ def unread_answers(attacker: Attacker) -> None:
     )
 
 
+def many_unread_answers(attacker: Attacker) -> None:
+    """On many connections, answers that are not read."""
+    asked = OPEN_WINDOWS + call(1, block(headers_of("GetTerm", *about("big"))))
+    attacker.repeat(HOARD, lambda: attacker.connect(narrow=True).sendall(asked))
+    attacker.hold()
+
+
+def hellos(attacker: Attacker) -> None:
+    """As many connections that begin a handshake and never end it."""
+    assert attacker.tls is not None
+    outgoing = ssl.MemoryBIO()
+    client = attacker.tls.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="127.0.0.1")
+    with suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    hello = outgoing.read()
+    attacker.repeat(HOARD, lambda: attacker.dial().sendall(hello))
+    attacker.hold(reads=True)
+
+
+def half_a_record(attacker: Attacker) -> None:
+    """As many records of TLS of which the last byte never comes."""
+
+    def begin() -> None:
+        connection = attacker.connect()
+        connection.sendall(GREETING)
+        with socket.socket(fileno=os.dup(connection.fileno())) as beneath:
+            beneath.sendall(b"\x17\x03\x03\x40\x11" + bytes(16_400))  # one more would complete it
+
+    attacker.repeat(HOARD, begin)
+    attacker.hold(reads=True)
+
+
+def many_at_once(attacker: Attacker) -> None:
+    """On many connections at once, as much as the window of a call lets in."""
+    data = b"".join(http2_frame(DATA, 0, 1, bytes(16_000)) for _ in range(4))
+    attacker.connect_many(MANY, GREETING + call(1, body=None))
+    attacker.take_time(LONG_S)
+    attacker.send_to_all(data)
+    attacker.hold(reads=True)
+
+
+def handshakes(attacker: Attacker) -> None:
+    """Handshakes, one after the other, after which nothing is said."""
+    while attacker.goes_on:
+        attacker.connect().close()
+
+
+def scrapes(attacker: Attacker) -> None:
+    """To the port of the metrics, 1,500 connections that say nothing."""
+    attacker.repeat(1500, attacker.dial)
+    attacker.hold()
+
+
 def calls(attacker: Attacker) -> None:
     """Good calls, as many as the server takes."""
     attacker.flood(OPEN_WINDOWS, each_stream(call))
@@ -419,5 +528,14 @@ HOARDS: dict[Attack, str | None] = {
 }
 """What costs memory."""
 
-OF_A_LARGE_ELECTION = {watches, narrow_windows, unread_answers}
+OF_TLS: dict[Attack, str | None] = {
+    hellos: None,
+    half_a_record: "max_connections",
+    handshakes: None,
+    many_unread_answers: None,
+    many_at_once: None,
+}
+"""What only TLS makes possible, or dearer than plain text, as it has buffers of its own."""
+
+OF_A_LARGE_ELECTION = {watches, narrow_windows, unread_answers, many_unread_answers}
 """They ask for one with the name "big"."""

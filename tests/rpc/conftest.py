@@ -28,14 +28,19 @@ def anyio_backend() -> str:
 
 
 class Rejections(NoObserver):
-    """Remembers why calls failed."""
+    """Remembers why calls failed, and why connections were closed."""
 
     def __init__(self) -> None:
         self.reasons: list[str] = []
+        self.closings: list[str] = []
 
     def rejected(self, reason: str) -> None:
         """See ``Observer.rejected``."""
         self.reasons.append(reason)
+
+    def closed(self, reason: str) -> None:
+        """See ``Observer.closed``."""
+        self.closings.append(reason)
 
 
 @dataclass(eq=False)
@@ -45,6 +50,7 @@ class Served:
     rpc: RpcServer
     endpoint: Endpoint
     honest: RawConnection
+    observer: Rejections
 
     @property
     def port(self) -> int:
@@ -87,11 +93,12 @@ async def served(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
             made.append(self)
 
     monkeypatch.setattr("atomix_election.server.RpcServer", Recorded)
-    async with ElectionServer(session_ttl=SESSION_TTL_S, connection_limits=limits) as server:
+    observer = Rejections()
+    async with ElectionServer(session_ttl=SESSION_TTL_S, connection_limits=limits, observer=observer) as server:
         (rpc,) = made
         host, _, port = server.target.removeprefix("grpc://").rpartition(":")
         async with RawConnection(int(port)) as honest:
-            yield Served(rpc, Endpoint(host, int(port)), honest)
+            yield Served(rpc, Endpoint(host, int(port)), honest, observer)
     assert not rpc._connections
 
 

@@ -1,10 +1,12 @@
 """A client that behaves well, in a process of its own, and tells how long its worst call took.
 
-It reads lines: the port of a server begins a round, an empty line ends it. It prints a line after the first call, and
+It reads lines: the port of a server begins a round, an empty line ends it. A file after the port has the certificate of
+the authority that the server's is signed by, where that speaks TLS. It prints a line after the first call, and
 at the end how many calls it made and the longest time that one took, in milliseconds.
 """
 
 import asyncio
+import ssl
 import sys
 import time
 
@@ -13,10 +15,10 @@ from tests.rpc.raw import RawConnection, about, headers_of
 PAUSE_S = 0.005
 
 
-async def call_until(port: int, over: asyncio.Event) -> None:
+async def call_until(port: int, tls: ssl.SSLContext | None, over: asyncio.Event) -> None:
     """Call the server again and again."""
     worst_s, count = 0.0, 0
-    async with RawConnection(port) as connection:
+    async with RawConnection(port, tls) as connection:
         while not over.is_set() or not count:
             begun = time.perf_counter()
             answer = await connection.call(headers_of("GetTerm", *about("honest")))
@@ -39,9 +41,11 @@ async def main() -> None:
     """Serve rounds until the input ends."""
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    while port := (await lines.readline()).strip():
+    while line := (await lines.readline()).decode().strip():
+        port, _, ca = line.partition(" ")
+        tls = ssl.create_default_context(cafile=ca) if ca else None
         over = asyncio.Event()
-        calling = asyncio.create_task(call_until(int(port), over))
+        calling = asyncio.create_task(call_until(int(port), tls, over))
         await lines.readline()
         over.set()
         await calling

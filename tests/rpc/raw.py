@@ -1,6 +1,7 @@
 """A client made of a socket and ``h2``: it shares no code with the package, and says whatever a test wants."""
 
 import asyncio
+import ssl
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -86,10 +87,12 @@ class RawConnection:
 
     Args:
         port: where the server listens, on 127.0.0.1.
+        tls: how to speak TLS; None for plain text.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._port = port
+        self._tls = tls
         config = h2.config.H2Configuration(
             client_side=True,
             header_encoding="latin-1",
@@ -103,7 +106,7 @@ class RawConnection:
         self.closed = False
 
     async def __aenter__(self) -> Self:
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port, ssl=self._tls)
         self.h2.initiate_connection()
         self.flush()
         return self

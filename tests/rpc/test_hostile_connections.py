@@ -66,6 +66,7 @@ async def test_a_peer_that_breaks_the_protocol_is_cut_off(served: Served, data: 
         writer.transport.abort()
     await served.until_idle()
     await served.check_serves()
+    assert served.observer.closings == ["protocol_error"]
 
 
 CUT_OFF = [
@@ -88,6 +89,7 @@ async def test_a_peer_that_goes_away_in_the_middle_is_forgotten(served: Served, 
     await reader.readexactly(9)
     writer.transport.abort() if reset else writer.close()
     await served.until_idle()
+    assert served.observer.closings == []
     await served.check_serves()
 
 
@@ -193,6 +195,7 @@ async def test_a_client_that_says_good_bye_is_let_go(served: Served) -> None:
         raw.flush()
         await raw.until_closed()
     await served.until_idle()
+    assert served.observer.closings == []
     await served.check_serves()
 
 

@@ -43,7 +43,7 @@ def test_who_has_most_unread_is_given_up() -> None:
     boxes = Outboxes(100)
     told: list[str] = []
     one, other, third = (
-        boxes.open(lambda why, name=name: told.append(name + why)) for name in ("one", "other", "third")
+        boxes.open(lambda why, name=name: told.append(f"{name}{why}")) for name in ("one", "other", "third")
     )
     with one.hold(30), other.hold(50), third.hold(20):
         assert told == []

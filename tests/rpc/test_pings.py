@@ -57,6 +57,7 @@ async def test_a_silent_client_is_given_up(short_interval: None, served: Served,
             swallowing = asyncio.create_task(_swallow(silent))
         await eventually(lambda: connection not in served.rpc._connections)
         closed = loop.time()
+        assert served.observer.closings == ["unanswered_ping"]
         assert PING_INTERVAL_S / 2 <= closed - since <= 3 * PING_INTERVAL_S + LATE_S
         assert await candidates(served) == ("silent",)
         async with asyncio.timeout(SESSION_TTL_S + LATE_S), served.inside.events(Call(ELECTION)) as events:

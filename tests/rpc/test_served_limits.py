@@ -8,11 +8,22 @@ from contextlib import suppress
 import pytest
 from h2.settings import SettingCodes
 
-from atomix_election import ConnectionLimits, ElectionServer
+from atomix_election import ConnectionLimits, ElectionLimits, ElectionServer
 from atomix_election.rpc.http2 import MIN_READ_BYTES, READ_BYTES, TURN_BYTES, _WriteReady
 from atomix_election.rpc.limits import RESERVED_CALLS, SMALL_REQUEST_BYTES
 from atomix_election.service import Call
-from tests.rpc.attacks import DATA, GREETING, HEADERS, OPEN_WINDOWS, PREFACE, http2_frame, settings
+from tests.rpc.attacks import (
+    DATA,
+    GREETING,
+    HEADERS,
+    OPEN_WINDOWS,
+    PING,
+    PREFACE,
+    RST_STREAM,
+    call,
+    http2_frame,
+    settings,
+)
 from tests.rpc.conftest import Rejections, Served
 from tests.rpc.raw import WAIT_S, Answer, RawConnection, about, eventually, headers_of, message
 
@@ -80,9 +91,36 @@ async def test_what_is_refused_is_counted_by_the_limit() -> None:
             assert (await one.ended(streams[-1])).status == RESOURCE_EXHAUSTED
             streams += [two.begin(headers_of("GetTerm", *about())) for _ in range(5)]
             assert (await two.ended(streams[-1])).status == RESOURCE_EXHAUSTED
-            assert observer.reasons == ["max_connections", "max_calls_per_connection", "max_calls"]
+            assert observer.closings == ["max_connections"]
+            assert observer.reasons == ["max_calls_per_connection", "max_calls"]
             assert (await one.ended(streams[0])).status == RESOURCE_EXHAUSTED
-        assert set(observer.reasons[3:]) == {"LimitExceeded"}
+        assert set(observer.reasons[2:]) == {"request_timeout_s"}
+
+
+async def test_what_the_engine_refuses_is_counted_by_the_limit_too() -> None:
+    """Of sessions, candidates, elections and watchers."""
+    observer = Rejections()
+    limits = ElectionLimits(max_sessions=1, max_elections=1, max_candidates=1, max_watchers=1)
+    async with (
+        ElectionServer(observer=observer, limits=limits) as server,
+        RawConnection(int(server.target.rpartition(":")[2])) as raw,
+    ):
+        for method, metadata, body in (
+            ("Create", about(session="s"), b"\n\0"),
+            ("Enter", about(session="s"), b"\n\1a"),
+        ):
+            assert (await raw.call(headers_of(method, *metadata), message(body))).status == OK
+        watch = raw.begin(headers_of("Events", *about()))
+        raw.send(watch, message(b""), end=True)
+        await raw.until(lambda: bool(raw.answers[watch].messages))
+        for method, metadata, body in (
+            ("Create", about(session="another"), b"\n\0"),
+            ("Enter", about(session="s"), b"\n\1b"),
+            ("Create", about("another", session="s"), b"\n\0"),
+            ("Events", about(), b""),
+        ):
+            assert (await raw.call(headers_of(method, *metadata), message(body))).status == RESOURCE_EXHAUSTED
+    assert observer.reasons[:4] == ["max_sessions", "max_candidates", "max_elections", "max_watchers"]
 
 
 @limited(max_connections=3)
@@ -112,6 +150,7 @@ async def test_what_has_begun_must_be_complete_in_time(served: Served, said: lis
     since = asyncio.get_running_loop().time()
     heard = await last_words(served, *said, pause_s=SHORT_S / 4)
     assert b"serve --header-timeout" in heard
+    assert served.observer.closings == ["header_timeout_s"]
     assert asyncio.get_running_loop().time() - since >= SHORT_S
     await served.until_idle()
     await served.check_serves()
@@ -200,6 +239,7 @@ async def test_a_connection_that_reads_nothing_is_closed(served: Served) -> None
     buffered = [each.protocol._transport.get_write_buffer_size() for each in served.rpc._connections]  # type: ignore[union-attr]
     assert max(buffered) <= 64 * 1024
     await served.until_idle()
+    assert served.observer.closings == ["send_timeout_s"]
     writer.transport.abort()
 
 
@@ -276,14 +316,34 @@ async def test_headers_are_limited_before_the_client_has_agreed(served: Served) 
     entry = b"\x40\x01x\x7f\x85\x06" + b"v" * 900  # goes into the table; each 0xbe after it stands for all of it
     await last_words(served, GREETING + http2_frame(HEADERS, 5, 1, entry + b"\xbe" * 10))
     await served.until_idle()
+    assert served.observer.closings == ["protocol_error"]
     assert served.rpc._shared.calls == 0
     await served.check_serves()
+
+
+FLOODS = {
+    "max_resets": call(1, body=None) + http2_frame(RST_STREAM, 0, 1, bytes(4)) * 20,
+    "max_control_frames": http2_frame(PING, 0, 0, bytes(8)) * 110,
+    "max_header_bytes": http2_frame(HEADERS, 0, 1, bytes(2001)),
+}
+
+
+@pytest.mark.parametrize(("limit", "said"), FLOODS.items(), ids=FLOODS)
+@limited(max_resets=10, max_control_frames=100, max_header_bytes=2000)
+async def test_a_connection_that_is_closed_for_a_limit_is_counted_by_it(
+    served: Served, limit: str, said: bytes
+) -> None:
+    """Once, whatever else it sends."""
+    assert limit.encode() in await last_words(served, GREETING + said)
+    await served.until_idle()
+    assert served.observer.closings == [limit]
 
 
 async def test_settings_that_nobody_knows_are_not_kept(served: Served) -> None:
     """However slowly they come."""
     heard = await last_words(served, GREETING, *(settings(*((n, 1) for n in range(m, m + 20))) for m in (100, 200)))
     assert b"more than 32 settings" in heard
+    assert served.observer.closings == ["max_settings"]
     await served.check_serves()
 
 
@@ -352,6 +412,7 @@ async def test_answers_that_cannot_be_sent_are_bounded(served: Served) -> None:
             for _ in range(count):
                 raw.send(raw.begin(headers_of("Events", *about())), message(b""), end=True)
         await many.until_closed()
+        assert served.observer.closings == ["max_unsent_bytes"]
         await served.check_serves()
         assert not few.closed
         await eventually(lambda: served.calls == 2)
@@ -384,6 +445,7 @@ async def test_who_asks_on_and_reads_nothing_is_closed(served: Served, monkeypat
                 await asyncio.sleep(0)
         assert waiting
         assert 0 < most < 40_000
+        assert served.observer.closings == ["unread_bytes"]
     await served.until_idle()
     await served.check_serves()
 

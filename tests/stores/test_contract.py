@@ -325,15 +325,15 @@ async def test_forgetting_what_was_never_written_leaves_no_trace(store: Store) -
 
 
 async def test_a_floor_holds_for_its_namespace_and_never_falls(store: Store) -> None:
-    """The highest number and the highest revision of all that was forgotten there; what is written has its own."""
+    """Above all that was forgotten there; a higher number comes with a higher revision; what is written has its own."""
     namesake, low, high, other = (ElectionId("default", name) for name in ("never", "low", "high", "other"))
     assert (await store.read(namesake)).election == Election()
     kept = await store.write(other, Election(number=1, revision=1), expected=0)
-    for election_id, number, revision, floor in ((high, 9, 20, (9, 20)), (low, 4, 30, (9, 30)), (E2, 50, 60, (9, 30))):
+    for election_id, number, revision, floor in ((high, 9, 20, (9, 20)), (low, 4, 30, (9, 31)), (E2, 50, 60, (9, 31))):
         record = await store.write(election_id, Election(number=number, revision=revision), expected=0)
         assert record is not None
         assert await store.forget(election_id, expected=record.version)
-        for each in (namesake, low, high) if floor[1] == 30 else (namesake, high):
+        for each in (namesake, low, high) if floor[1] == 31 else (namesake, high):
             assert (await store.read(each)).election == Election(number=floor[0], revision=floor[1])
     assert await store.read(other) == kept
     assert (await store.read(E2)).election == Election(number=50, revision=60)

@@ -3,16 +3,18 @@
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import anyio
 import pytest
 import trio.testing
 
-from atomix_election.core.election import Election
+from atomix_election.core.commands import Enter
+from atomix_election.core.election import Election, apply
 from atomix_election.errors import OutcomeUnknown, StoreError
-from atomix_election.etcd import Get, Put
-from atomix_election.model import Candidate, ElectionId
+from atomix_election.etcd import Get, Lease, Put
+from atomix_election.model import Candidate, ElectionId, SessionId
 from atomix_election.stores.base import Change, ElectionChanged, Record, SessionGone, SessionOpened
 from atomix_election.stores.etcd import EtcdStore, open_etcd_store
 from atomix_election.stores.etcd_keys import Layout, decode_envelope, decode_floors
@@ -21,7 +23,7 @@ from atomix_election.testing.etcd import EtcdFaults, Outcome, SimulatedClient, S
 
 pytestmark = pytest.mark.anyio
 
-E1, E2 = ElectionId("default", "e1"), ElectionId("default", "e2")
+E1, E2, E3 = (ElectionId("default", name) for name in ("e1", "e2", "e3"))
 LAYOUT = Layout()
 UNKNOWN = [Outcome.APPLIED, Outcome.LOST, Outcome.LATE]
 
@@ -81,6 +83,14 @@ async def _follow(store: EtcdStore) -> AsyncGenerator[list[Change]]:
 async def _write(store: EtcdStore, number: int, election_id: ElectionId = E1) -> Record:
     record = await store.read(election_id)
     written = await store.write(election_id, Election(number=number, revision=number), expected=record.version)
+    assert written is not None
+    return written
+
+
+async def _enter(store: EtcdStore, candidate_id: str, session: SessionId) -> Record:
+    record = await store.read(E3)
+    after = apply(record.election, Enter(candidate_id, session), floor=record.floor).election
+    written = await store.write(E3, after, expected=record.version, terms=[after.term])
     assert written is not None
     return written
 
@@ -333,6 +343,59 @@ async def test_a_renewal_by_a_deposed_leader_does_not_count(party: Party) -> Non
             assert (await party.one.lease_left_s(session) or 0) >= 4
 
 
+async def test_a_renewal_that_is_denied_by_a_leader_out_of_date_is_repeated(party: Party) -> None:
+    """One that has just been elected may not know the lease yet; only the key of the session tells."""
+    async with _follow(party.one):
+        session = await party.one.open_session("default", "s", ttl_s=5, kept_alive=True)
+        keep_alive = party.client.keep_alive
+        denials = [True, True]
+
+        async def deny(lease_id: int, *, timeout_s: float | None = None) -> Lease:
+            lease = await keep_alive(lease_id, timeout_s=timeout_s)
+            return replace(lease, ttl_s=0) if denials and denials.pop() else lease
+
+        party.client.keep_alive = deny
+        assert await party.one.renew(session)
+        assert denials == []
+        await party.other.end_session(session)
+        assert not await party.one.renew(session)
+
+
+async def test_a_renewal_of_a_session_that_ends_meanwhile_is_denied(party: Party) -> None:
+    """What is known by the time of the answer counts."""
+    async with _follow(party.one):
+        session = await party.one.open_session("default", "s", ttl_s=5, kept_alive=True)
+        await party.one.catch_up()
+        keep_alive = party.client.keep_alive
+
+        async def renew_and_end(lease_id: int, *, timeout_s: float | None = None) -> Lease:
+            lease = await keep_alive(lease_id, timeout_s=timeout_s)
+            await party.other.end_session(session)
+            await _write(party.other, 1)
+            return lease
+
+        party.client.keep_alive = renew_and_end
+        assert not await party.one.renew(session)
+
+
+async def test_a_look_in_several_reads_is_of_one_moment(party: Party) -> None:
+    """What changes between them is not seen."""
+    sessions = [await party.one.open_session("default", f"{each}", ttl_s=300, kept_alive=True) for each in range(150)]
+    record = await _write(party.one, 1)
+    txn = party.client.txn
+
+    async def end_one(*args: Any, **kwargs: Any) -> Any:
+        answer = await txn(*args, **kwargs)
+        await party.other.end_session(sessions[-1])
+        return answer
+
+    party.client.txn = end_one
+    view = await party.one.look(E1, sessions)
+    assert view.record == record
+    assert all(view.open.values())
+    assert not (await party.one.look(E1, sessions)).open[sessions[-1]]
+
+
 async def test_a_renewal_waits_until_what_was_before_it_is_known(party: Party) -> None:
     """Who is told that its session lasts is told so from a view that is as new."""
     async with _follow(party.one):
@@ -362,6 +425,7 @@ async def test_compaction_while_cut_off_hides_nothing(party: Party) -> None:
     """What changed meanwhile is told as differences, with the last term of each; then all goes on."""
     kept, ended = [await party.one.open_session("default", each, ttl_s=300, kept_alive=True) for each in ("k", "e")]
     await _write(party.one, 1)
+    await _enter(party.one, "a", kept)
     await _write(party.one, 1, E2)
     async with _follow(party.other) as taken:
         await party.other.catch_up()
@@ -373,6 +437,8 @@ async def test_compaction_while_cut_off_hides_nothing(party: Party) -> None:
         await party.one.end_session(short)
         await _write(party.one, 2)
         last = await _write(party.one, 3)
+        await _enter(party.one, "b", kept)
+        entered = await _enter(party.one, "c", kept)
         assert await party.one.forget(E2, expected=(await party.one.read(E2)).version)
         party.etcd.state.compact(party.etcd.state.revision)
         party.others.is_cut_off = False
@@ -383,7 +449,8 @@ async def test_compaction_while_cut_off_hides_nothing(party: Party) -> None:
         changed = {each.election_id: each for each in missed if isinstance(each, ElectionChanged)}
         assert (changed[E1].after, changed[E1].terms) == (last, (last.election.term,))
         assert (changed[E2].after.version, changed[E2].before.version > 0) == (0, True)
-        assert len(missed) == 4
+        assert (changed[E3].after, changed[E3].terms) == (entered, (entered.election.term,))
+        assert len(missed) == 5
         last = await _write(party.one, 9)
         await party.other.catch_up()
         assert party.other.latest(E1) == last
@@ -393,6 +460,7 @@ async def test_compaction_while_cut_off_hides_nothing(party: Party) -> None:
 async def test_a_watch_that_is_cut_misses_nothing(party: Party) -> None:
     """It goes on after the last change that it delivered."""
     async with _follow(party.other) as taken:
+        await party.other.catch_up()
         for number in range(1, 10):
             party.others.is_cut_off = number % 3 == 2
             await _write(party.one, number)
@@ -426,6 +494,12 @@ async def test_etcd_out_of_reach_is_an_error_in_time(party: Party) -> None:
     assert len(await party.other.sessions()) == 1
 
 
+async def test_nobody_has_caught_up_who_takes_no_changes(party: Party) -> None:
+    """Also where nothing has ever changed: what else there is is not known either."""
+    with pytest.raises(StoreError, match="not heard of here within 5 s"):
+        await party.one.catch_up()
+
+
 async def test_readers_of_progress_share_a_read(party: Party) -> None:
     """However many ask at once; one who gives up disturbs nobody."""
     async with _follow(party.one):
@@ -434,9 +508,9 @@ async def test_readers_of_progress_share_a_read(party: Party) -> None:
         revisions: list[Get] = []
         answer = party.etcd.state.get
 
-        def get(get: Get) -> Any:
+        def get(get: Get, now: int = 0) -> Any:
             revisions.append(get)
-            return answer(get)
+            return answer(get, now)
 
         party.etcd.state.get = get
         async with anyio.create_task_group() as tasks:

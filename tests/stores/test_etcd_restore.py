@@ -110,6 +110,9 @@ async def test_servers_from_before_a_restore_never_go_on(etcd: SimulatedEtcd, bu
         for _ in range(10):  # more than was lost: by its revision etcd looks as if it had never gone back
             await client.txn([], [Put(b"elsewhere", b"")])
         with pytest.raises(StoreError, match="confirm the restore"):
+            await before.write(ElectionId("unheard", "of"), Election(number=10**9, revision=10**9), expected=0)
+        assert (await known_floors(client)).number < 10**9
+        with pytest.raises(StoreError, match="confirm the restore"):
             await before.write(E1, Election(number=100), expected=record.version)
         with pytest.raises(StoreError, match="confirm the restore"):
             await before.open_session("default", "s", ttl_s=1, kept_alive=True)

@@ -284,7 +284,7 @@ async def test_what_was_decided_before_a_forget_is_not_written(stores: tuple[Sha
     record = await _apply(other, E1, Evict("a"))
     assert await other.forget(E1, expected=record.version)
     assert await one.write(E1, decided, expected=0, terms=[decided.term]) is None
-    batch = replace(decided, revision=2)  # the revision of the second of two commands, as high as the floor
+    batch = replace(decided, number=record.election.number, revision=2)  # no lower than the floor, after two commands
     assert await one.write(E1, batch, expected=0, terms=[decided.term, batch.term]) is None
     assert (await other.read(E1)).version == 0
 
@@ -331,6 +331,15 @@ async def test_floors_are_those_of_the_moment(stores: tuple[SharedStore, SharedS
     record = await _apply(other, E2, Enter("a", SessionId("default", "s", 1)))
     assert record.floor == record.version > before
     assert (await one.read(E1)).floor >= record.version
+
+
+async def test_who_has_caught_up_knows_what_there_is(stores: tuple[SharedStore, SharedStore]) -> None:
+    """Also where nothing has ever changed: the first changes were taken."""
+    async with _following(stores[0]) as (follower,):
+        await stores[0].catch_up()
+        session = await _open(stores[1])
+        await stores[0].catch_up()
+        assert follower.changes == [SessionOpened(StoredSession(session, 5.0, kept_alive=True, owner="somebody"))]
 
 
 async def test_each_comes_first_for_some(stores: tuple[SharedStore, SharedStore]) -> None:

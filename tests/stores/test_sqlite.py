@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +17,7 @@ from atomix_election.core.election import Election
 from atomix_election.errors import OutcomeUnknown, StoreError
 from atomix_election.model import ElectionId, SessionId
 from atomix_election.stores import sqlite
+from atomix_election.stores.base import Record
 from atomix_election.stores.sqlite import SqliteStore, WorkerThread, inline, open_sqlite_store
 from tests.stores.disks import FailingConnection, full_for_files_above
 from tests.stores.test_ownership import FORKING, run_program
@@ -420,6 +422,59 @@ async def test_an_outcome_that_cannot_be_found_out_is_said_to_be_unknown(
         FailingConnection.faults.clear()
         assert (await store.read(named(1))).election.number == (9 if applied else 1)
         await write(store, 3)
+
+
+@pytest.mark.parametrize("applied", [True, False])
+async def test_a_forget_whose_commit_fails_in_the_end_is_answered_by_what_is_there(
+    path: str, monkeypatch: pytest.MonkeyPatch, applied: bool, anyio_backend: object
+) -> None:
+    """Gone with its floor kept, or wholly there; no half of it, also after a restart."""
+    async with doubted(path, monkeypatch) as store:
+        record = await store.write(named(1), Election(number=7, revision=9), expected=0)
+        assert record is not None
+        FailingConnection.faults.append(applied)
+        if applied:
+            left = await store.forget(named(1), expected=record.version)
+            assert left == Record(Election(number=7, revision=9), 0)
+        else:
+            with pytest.raises(StoreError, match="disk I/O error"):
+                await store.forget(named(1), expected=record.version)
+        assert (await store.read(named(1))).version == (0 if applied else record.version)
+    async with open_sqlite_store(path) as store:
+        assert (await store.read(named(1))).version == (0 if applied else record.version)
+        for number in (1, 2):
+            begun = (await store.read(named(number))).election
+            assert (begun.number, begun.revision) == ((7, 9) if applied or number == 1 else (0, 0))
+
+
+@pytest.mark.parametrize("applied", [True, False])
+async def test_where_the_outcome_of_a_forget_is_unknown_nothing_outdated_is_read(
+    path: str, monkeypatch: pytest.MonkeyPatch, applied: bool, anyio_backend: object
+) -> None:
+    """Neither the election nor those that have no record, whose floor may have risen; then what is there is read."""
+    monkeypatch.setattr(sqlite, "MAX_SETTLE_TRIES", 3)
+    monkeypatch.setattr(sqlite, "SETTLE_PAUSE_S", 0.001)
+    async with doubted(path, monkeypatch) as store:
+        record = await store.write(named(1), Election(number=7, revision=9), expected=0)
+        assert record is not None
+        await write(store, 2)
+        assert (await store.read(named("never"))).election == Election()
+        FailingConnection.faults.extend([applied, False, False, False, False, False])
+        with pytest.raises(OutcomeUnknown, match="read the term later"):
+            await store.forget(named(1), expected=record.version)
+        for hidden in (named(1), named("never")):
+            with pytest.raises(StoreError):
+                await store.read(hidden)
+        assert (await store.read(named(2))).election.number == 2
+        FailingConnection.faults.clear()
+        read = await store.read(named(1))
+        assert read == (Record(Election(number=7, revision=9), 0) if applied else record)
+        never = (await store.read(named("never"))).election
+        assert (never.number, never.revision) == ((7, 9) if applied else (0, 0))
+        assert await store.forget(named(1), expected=record.version) == (None if applied else replace(read, version=0))
+    async with open_sqlite_store(path) as store:
+        assert [each.name async for each, _ in store.elections()] == [named(2).name]
+        assert (await store.read(named(1))).election == Election(number=7, revision=9)
 
 
 def test_a_forked_child_has_no_part_in_it(path: str) -> None:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from atomix_election.core.election import Election
-from atomix_election.core.floors import RESTORE_JUMP, Floors
+from atomix_election.core.floors import MAX_FLOOR, RESTORE_JUMP, Floors, reached_by
 from atomix_election.errors import InvalidRequest, StoreError
 from atomix_election.model import ElectionId
 from atomix_election.stores import sqlite_backup, sqlite_schema
@@ -27,6 +28,14 @@ from tests.stores.disks import full_for_files_above, read_only
 
 LATER_S = 20.0
 """Longer than anything here takes."""
+NOW_S = 1_900_000_000.0
+"""The time by the wall clock at which stores are restored here, where that matters."""
+NOW = reached_by(int(NOW_S * 1000))
+
+
+def at(seconds: float) -> Callable[[], float]:
+    """Return a wall clock that shows one time."""
+    return lambda: seconds
 
 
 @pytest.fixture
@@ -172,8 +181,8 @@ def test_a_restore_begins_above_everything_with_nobody_in_it(paths: tuple[str, s
     """Elections that were there, those that were not, versions and incarnations, under another identity."""
     source, backup, new = paths
     back_up(source, backup)
-    floors = restore(backup, new)
-    assert floors == Floors(5 + RESTORE_JUMP, 9 + RESTORE_JUMP)
+    floors = restore(backup, new, wall_clock=at(NOW_S))
+    assert floors == Floors(NOW, NOW)
     assert elections_in(new) == dict.fromkeys(["low", "high"], floors.begin())
     file = SqliteFile(new)
     assert file.identity != live.identity
@@ -182,7 +191,7 @@ def test_a_restore_begins_above_everything_with_nobody_in_it(paths: tuple[str, s
     assert (never.election, never.version) == (floors.begin(), 0)
     with closing(sqlite3.connect(new)) as connection:
         assert connection.execute("SELECT count(*) FROM session").fetchone() == (0,)
-    assert write(file, "another", Election()) > RESTORE_JUMP
+    assert write(file, "another", Election()) > NOW
     file.close()
 
 
@@ -201,23 +210,90 @@ def test_a_restored_election_keeps_nothing_of_anybody(paths: tuple[str, str, str
     assert all(each == Election(number=each.number, revision=each.revision) for each in elections_in(new).values())
 
 
-def test_each_restore_of_one_backup_begins_higher(paths: tuple[str, str, str]) -> None:
-    """The second may come after the store that the first one made was lost."""
+def test_each_restore_begins_where_the_clock_is(paths: tuple[str, str, str]) -> None:
+    """Of one backup, of a copy that knows of no restore, and of a backup of what was restored: in any order."""
     source, backup, new = paths
     back_up(source, backup)
-    floors = [restore(backup, f"{new}{number}") for number in range(3)]
-    assert [each.number for each in floors] == [5 + times * RESTORE_JUMP for times in (1, 2, 3)]
-    assert [each.revision for each in floors] == [9 + times * RESTORE_JUMP for times in (1, 2, 3)]
+    shutil.copy(backup, f"{backup}2")
+    given = [restore(backup, f"{new}1", wall_clock=at(NOW_S))]
+    given.append(restore(f"{backup}2", f"{new}2", wall_clock=at(NOW_S + 0.001)))
+    back_up(f"{new}1", f"{backup}3", wall_clock=at(NOW_S + 1))
+    given.append(restore(f"{backup}3", f"{new}3", wall_clock=at(NOW_S + 2)))
+    given.append(restore(backup, f"{new}4", wall_clock=at(NOW_S + 3)))
+    assert [each.number - NOW for each in given] == [each * 1024 for each in (0, 1, 2000, 3000)]
+    assert all(each.revision == each.number for each in given)
 
 
-def test_a_backup_of_a_restored_store_goes_on_from_its_floor(paths: tuple[str, str, str]) -> None:
-    """Whether or not anybody was there; and the hold is not over because of it."""
+def test_a_clock_that_is_not_ahead_of_all_that_is_known_is_refused(paths: tuple[str, str, str]) -> None:
+    """Of the making of a backup and of its restores; the other files are as they were, and nothing new is there."""
+    source, backup, new = paths
+    back_up(source, backup, wall_clock=at(NOW_S))
+    for seconds in (NOW_S - 1, NOW_S, 0.0, -5.0):
+        with pytest.raises(StoreError, match=r"the clock of this machine shows .*set the clock right"):
+            restore(backup, new, wall_clock=at(seconds))
+    restore(backup, new, wall_clock=at(NOW_S + 9))
+    back_up(new, f"{backup}2", wall_clock=at(NOW_S))
+    for copy in (backup, f"{backup}2"):
+        with pytest.raises(StoreError, match=r"shows 2030-03-17T17:46:48.*up to 2030-03-17T17:46:49"):
+            restore(copy, f"{new}2", wall_clock=at(NOW_S + 8.5))
+    assert not Path(f"{new}2").exists()
+
+
+def test_what_is_replaced_counts(paths: tuple[str, str, str], live: SqliteFile) -> None:
+    """Its tokens, what the clock had reached, and its sessions; not while it is in use, or is none."""
+    source, backup, new = paths
+    back_up(source, backup, wall_clock=at(NOW_S))
+    with pytest.raises(StoreError, match=f"in use by process {os.getpid()}"):
+        restore(backup, new, replaced=[source], wall_clock=at(NOW_S + 1))
+    write(live, "later", Election(number=NOW + 5, revision=NOW + (1 << 30)))
+    live.change([OpenSession("default", "later", 900.0, kept_alive=True)])
+    live.close()
+    with pytest.raises(StoreError, match="set the clock right"):
+        restore(backup, new, replaced=[source], wall_clock=at(NOW_S + 1))
+    with pytest.raises(StoreError, match="there is no file"):
+        restore(backup, new, replaced=[f"{source}.gone"], wall_clock=at(NOW_S + 1))
+    floors = restore(backup, new, replaced=[source], above=0, wall_clock=at(NOW_S + 1))
+    assert floors.number == floors.revision == NOW + (1 << 30) + RESTORE_JUMP
+    file = SqliteFile(new)
+    assert file.hold_s == 900.0
+    file.close()
+
+
+def test_a_damaged_file_that_is_replaced_is_an_error(paths: tuple[str, str, str]) -> None:
+    """Whoever names it wants it to count."""
     source, backup, new = paths
     back_up(source, backup)
-    first = restore(backup, new)
+    Path(f"{source}.lost").write_bytes(b"garbage" * 1000)
+    with pytest.raises(StoreError, match=r"cannot copy .*live\.db\.lost: .*not a database"):
+        restore(backup, new, replaced=[f"{source}.lost"])
+    assert not Path(new).exists()
+
+
+def test_a_backup_that_was_restored_without_a_clock_is_above_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Former releases counted restores, and went up by one jump each; such a backup is brought up to date."""
+    source, backup, new = (str(tmp_path / name) for name in ("live.db", "backup.db", "new.db"))
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite_schema, "MIGRATIONS", sqlite_schema.MIGRATIONS[:2])
+        sqlite_schema.create(source)
+        shutil.copy(source, backup)
+        with closing(sqlite3.connect(backup)) as connection, connection:
+            connection.execute("PRAGMA journal_mode = DELETE")
+            connection.execute("UPDATE store SET is_backup = 1, restores = 3")
+    assert restore(backup, new, above=7, wall_clock=at(0.0)).number == 4 * RESTORE_JUMP
+    assert restore(backup, f"{new}2", wall_clock=at(NOW_S)).number == NOW
+    with pytest.raises(StoreError, match="set the clock right"):
+        restore(backup, f"{new}3", wall_clock=at(NOW_S - 1))
+
+
+def test_a_backup_of_a_restored_store_keeps_the_hold(paths: tuple[str, str, str]) -> None:
+    """Whether or not anybody was there: it is not over because of it."""
+    source, backup, new = paths
+    back_up(source, backup)
+    restore(backup, new)
     back_up(new, f"{backup}2")
-    second = restore(f"{backup}2", f"{new}2")
-    assert second == Floors(first.number + RESTORE_JUMP, first.revision + RESTORE_JUMP)
+    restore(f"{backup}2", f"{new}2", wall_clock=at(NOW_S))
     file = SqliteFile(f"{new}2")
     assert file.hold_s == 450.0
     file.close()
@@ -227,31 +303,49 @@ def test_floors_of_forgotten_elections_count(paths: tuple[str, str, str]) -> Non
     """They are the highest of all here."""
     source, backup, new = paths
     with closing(sqlite3.connect(source)) as connection, connection:
-        connection.execute("INSERT INTO floor VALUES ('default', 70, 80)")
+        connection.execute("INSERT INTO floor VALUES ('default', ?, ?)", [NOW + 70, NOW + 80])
     back_up(source, backup)
-    assert restore(backup, new) == Floors(70 + RESTORE_JUMP, 80 + RESTORE_JUMP)
+    with pytest.raises(StoreError, match=f"tokens up to {NOW + 80} may have been given"):
+        restore(backup, new, wall_clock=at(NOW_S))
+    assert restore(backup, new, wall_clock=at(NOW_S + 1)) == Floors(NOW + 1_024_000, NOW + 1_024_000)
     with closing(sqlite3.connect(new)) as connection:
         assert [row[0] for row in connection.execute("SELECT namespace FROM floor")] == [EVERYWHERE]
-        assert read_floors(connection, "default") == Floors(70 + RESTORE_JUMP, 80 + RESTORE_JUMP)
+        assert read_floors(connection, "default") == Floors(NOW + 1_024_000, NOW + 1_024_000)
 
 
-def test_a_token_that_was_seen_raises_the_floor(paths: tuple[str, str, str]) -> None:
+def test_a_token_that_somebody_vouches_for_is_above_the_clock(paths: tuple[str, str, str]) -> None:
     """One out of range is refused before anything is done."""
     source, backup, new = paths
     back_up(source, backup)
     for wrong in (-1, 1 << 63):
         with pytest.raises(InvalidRequest, match=f"token {wrong} is not between 0 and"):
-            restore(backup, new, tokens_seen=wrong)
-    assert restore(backup, new, tokens_seen=1 << 50).number == 1 << 50
+            restore(backup, new, above=wrong)
+    assert restore(backup, new, above=1 << 55, wall_clock=at(NOW_S)).number == (1 << 55) + RESTORE_JUMP
+    assert restore(backup, f"{new}2", above=0, wall_clock=at(NOW_S)).number == (1 << 55) + 2 * RESTORE_JUMP
+
+
+def test_two_restores_of_one_backup_at_a_time_are_not_both_done(paths: tuple[str, str, str]) -> None:
+    """The one that is noted later would begin no higher."""
+    source, backup, new = paths
+    back_up(source, backup)
+
+    def restored_meanwhile() -> float:
+        with closing(sqlite3.connect(backup)) as connection, connection:
+            connection.execute("UPDATE store SET reached = ?", [NOW])
+        return NOW_S
+
+    with pytest.raises(StoreError, match="was restored by another process meanwhile"):
+        restore(backup, new, wall_clock=restored_meanwhile)
+    assert not Path(new).exists()
 
 
 def test_numbers_that_are_used_up_are_an_error(paths: tuple[str, str, str], live: SqliteFile) -> None:
     """No restore goes round to small ones."""
     source, backup, new = paths
-    write(live, "last", Election(number=1 << 62))
+    write(live, "last", Election(number=MAX_FLOOR))
     back_up(source, backup)
     with pytest.raises(StoreError, match="used up"):
-        restore(backup, new)
+        restore(backup, new, above=0)
     assert not Path(new).exists()
 
 
@@ -345,7 +439,7 @@ def test_a_newer_store_is_refused_by_name(paths: tuple[str, str, str], live: Sql
 
 
 def test_a_backup_that_cannot_be_marked_is_not_restored(paths: tuple[str, str, str]) -> None:
-    """A second restore of it would give the tokens of the first one again."""
+    """The next restore would not know whether its clock is behind."""
     source, backup, new = paths
     back_up(source, backup)
     with closing(sqlite3.connect(backup, isolation_level=None)) as reader:
@@ -355,7 +449,7 @@ def test_a_backup_that_cannot_be_marked_is_not_restored(paths: tuple[str, str, s
             with pytest.raises(StoreError, match=r"cannot note in .* that it is restored, .*let this user write to"):
                 restore(backup, new)
     assert not Path(new).exists()
-    assert restore(backup, new).number == 5 + RESTORE_JUMP
+    restore(backup, new)
 
 
 def test_a_full_disk_leaves_nothing(paths: tuple[str, str, str], live: SqliteFile) -> None:
