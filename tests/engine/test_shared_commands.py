@@ -211,6 +211,18 @@ async def test_what_was_swept_too_early_by_a_view_stays(two: list[Server]) -> No
     assert (await other.get_term(about())).candidates == ("a",)
 
 
+async def test_a_new_term_is_above_the_floor_of_the_store(servers: Servers, two: list[Server]) -> None:
+    """After a restore it may have forgotten numbers: none is given again."""
+    one, other = (each.connect() for each in two)
+    await stand(one, "s", "a")
+    await stand(other, "t", "b")
+    servers.etcd.state.revision += 1000
+    await one.create(about("u"))
+    await settle()
+    floor = servers.etcd.state.revision
+    assert floor <= (await other.anoint(about(), "b")).number <= floor + 1
+
+
 # Operation numbers.
 
 
@@ -395,14 +407,16 @@ async def test_candidates_and_sessions_are_limited_over_all_servers(servers: Ser
 async def test_what_is_forgotten_through_one_goes_on_through_another(two: list[Server]) -> None:
     """With a higher number and revision; in use it is refused, also where the view shows nobody."""
     one, other = (each.connect() for each in two)
-    await renew(one, "s", open_=True)
-    await settle()
     two[1].client.hold_back()
+    await renew(one, "s", open_=True)
     await one.create(about("s"))
     before = await one.enter(about("s"), "a")
     with pytest.raises(InvalidRequest, match="in use"):
         await other.forget(about())
     await one.withdraw(about("s"), "a")
+    with pytest.raises(InvalidRequest, match="in use"):
+        await other.forget(about())
+    await other.get_term(about())  # now it knows of the election, and not of the session
     with pytest.raises(InvalidRequest, match="in use"):
         await other.forget(about())
     two[1].client.let_by()

@@ -147,11 +147,14 @@ async def test_a_server_that_cannot_read_for_a_moment_after_a_compaction_goes_on
     """Etcd comes and goes: what is out of reach for a moment is not gone for good."""
     one = two[0].connect()
     two[1].client.is_cut_off = True
-    await one.enter(about("s"), "a")
+    for candidate_id in "abc":
+        await one.enter(about("s"), candidate_id)
     servers.etcd.state.compact(servers.etcd.state.revision)
-    read = two[1].client.get
+    read, cut = two[1].client.get, 0
 
     async def get(*args: Any, **kwargs: Any) -> Any:
+        nonlocal cut
+        cut += 1
         two[1].client.is_cut_off = True
         monkeypatch.setattr(two[1].client, "get", read)
         return await read(*args, **kwargs)
@@ -162,7 +165,8 @@ async def test_a_server_that_cannot_read_for_a_moment_after_a_compaction_goes_on
     two[1].client.is_cut_off = False
     await anyio.sleep(7)
     assert not (await renew(two[1].connect(), "s")).ended
-    assert shape(await two[1].connect().enter(about("s"), "b")) == ("a b", 2)
+    assert shape(await two[1].connect().enter(about("s"), "b")) == ("a b c", 3)
+    assert cut == 1
 
 
 async def test_a_forgotten_election_that_comes_back_is_told(servers: Servers, two: list[Server]) -> None:

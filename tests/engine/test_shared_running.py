@@ -230,6 +230,28 @@ async def test_an_engine_of_a_shared_store_has_one_user_at_a_time(anyio_backend:
             assert len(engine.sessions) == 1
 
 
+async def test_an_engine_that_begins_anew_forgets_what_it_was_about_to_do(anyio_backend: object) -> None:
+    """It left a sweep to others, and ended: when it runs again it looks for itself."""
+    async with (
+        SimulatedEtcd(VirtualClock()) as etcd,
+        open_etcd_store(etcd.client()) as one,
+        open_etcd_store(etcd.client()) as other,
+    ):
+        engine = SharedEngine(one, clock=VirtualClock())
+        async with engine.running():
+            await settle()
+            names = (f"e{number}" for number in range(100))
+            name = next(name for name in names if one.rank(about(name=name).election_id))
+            await renew(Connection(engine), "s", open_=True)
+            await Connection(engine).enter(about("s", name), "a")
+            await settle()
+            await other.end_session(engine.sessions.get(DEFAULT_NAMESPACE, "s").id)
+            await anyio.sleep(0.1)
+        async with engine.running():
+            await anyio.sleep(1)
+            assert shape(await Connection(engine).get_term(about(name=name))) == ("", 2)
+
+
 async def test_a_server_does_not_start_without_etcd(servers: Servers) -> None:
     """It says so in time."""
     client = servers.etcd.client()

@@ -1,6 +1,7 @@
 """Sessions on several servers: opened on one, used on all, ended once."""
 
 from collections.abc import AsyncGenerator
+from itertools import count
 from typing import Any
 
 import anyio
@@ -9,8 +10,10 @@ import pytest
 from atomix_election import NotSessionOwner, OutcomeUnknown, SessionEnded, StoreError
 from atomix_election.engine import Connection
 from atomix_election.engine.shared import AUDIT_S, STAGGER_S
+from atomix_election.engine.shared_sessions import SharedSessions
 from atomix_election.model import DEFAULT_NAMESPACE, SessionId
 from atomix_election.service import Call, Renewal
+from atomix_election.stores.etcd import open_etcd_store
 from tests.engine.fakes import TTL_S, about, stand
 from tests.engine.servers import EXPIRY_S, Server, Servers, keep_renewing, open_servers, renew, settle, shape
 
@@ -106,6 +109,18 @@ async def test_of_two_incarnations_the_older_one_ends(servers: Servers, two: lis
     assert {each.engine.sessions.get(DEFAULT_NAMESPACE, "s").id for each in two} == {incarnation}
 
 
+@pytest.mark.parametrize("step", [4, -4])
+async def test_a_server_that_finds_two_incarnations_takes_the_newer_one(servers: Servers, step: int) -> None:
+    """In whichever order it reads them; the older one ends."""
+    numbers = count(1 << 60, step)
+    async with open_etcd_store(servers.etcd.client(), unique=lambda: f"{next(numbers):016x}") as store:
+        await store.open_session(DEFAULT_NAMESPACE, "s", ttl_s=100, kept_alive=True)
+        newer = await store.open_session(DEFAULT_NAMESPACE, "s", ttl_s=100, kept_alive=True)
+        (server,) = await servers.start_some(1)
+        assert server.engine.sessions.get(DEFAULT_NAMESPACE, "s").id == newer
+        assert [each.session for each in await store.sessions()] == [newer]
+
+
 async def test_a_session_belongs_to_its_owner_on_all(two: list[Server]) -> None:
     """Whichever server another principal tries."""
     await two[0].connect("alice").create(about("s"))
@@ -137,6 +152,7 @@ async def test_an_end_is_final_on_all_servers(two: list[Server], late: bool) -> 
     one, other = (each.connect() for each in two)
     await renew(one, "s", open_=True)
     await one.enter(about("s"), "a")
+    identity = two[0].engine.sessions.get(DEFAULT_NAMESPACE, "s").id
     async with other.keep_alive(DEFAULT_NAMESPACE, "s") as stream:
         await stream.send(Renewal(1))
         assert not (await stream.receive()).ended
@@ -148,6 +164,9 @@ async def test_an_end_is_final_on_all_servers(two: list[Server], late: bool) -> 
         await stream.send(Renewal(2))
         assert (await stream.receive()).ended
     two[1].client.let_by()
+    sessions = two[0].engine.sessions
+    assert isinstance(sessions, SharedSessions)
+    assert not sessions.is_ending(identity)
     assert await _queue(two[1]) == ""
 
 
@@ -173,6 +192,27 @@ async def test_an_end_that_cannot_be_committed_is_final_here(servers: Servers, t
     assert await _queue(two[1]) == ""
     with pytest.raises(SessionEnded):
         await two[1].connect().enter(about("s"), "b")
+
+
+async def test_who_is_about_to_end_holds_up_nobody(two: list[Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its end was decided, and etcd has not taken it yet: another session may have its candidate id at once."""
+    one = two[0].connect()
+    await renew(one, "s", open_=True, ttl_s=100)
+    await renew(one, "t", open_=True, ttl_s=100)
+    await one.enter(about("s"), "a")
+    end = two[0].store.end_session
+
+    async def fail(_: SessionId) -> None:
+        raise StoreError("etcd did not take it")
+
+    monkeypatch.setattr(two[0].store, "end_session", fail)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(one.end_session, DEFAULT_NAMESPACE, "s")
+        await settle()
+        assert shape(await one.enter(about("t"), "a")) == ("a", 2)
+        monkeypatch.setattr(two[0].store, "end_session", end)
+    assert await _queue(two[1]) == "a"
+    assert (await renew(two[1].connect(), "s")).ended
 
 
 async def test_an_entry_under_way_when_the_session_ends_is_not_answered_well(
@@ -258,17 +298,18 @@ async def test_the_next_one_sweeps_when_the_first_is_dead(servers: Servers, monk
 def _count_writes(servers: list[Server], monkeypatch: pytest.MonkeyPatch) -> dict[Server, int]:
     writes = dict.fromkeys(servers, 0)
 
-    def count(server: Server) -> None:
-        original = server.store.write
+    def count(server: Server, name: str) -> None:
+        original = getattr(server.store, name)
 
         async def counted(*args: Any, **kwargs: Any) -> Any:
             writes[server] += 1
             return await original(*args, **kwargs)
 
-        monkeypatch.setattr(server.store, "write", counted)
+        monkeypatch.setattr(server.store, name, counted)
 
     for server in servers:
-        count(server)
+        count(server, "write")
+        count(server, "confirm")
     return writes
 
 
