@@ -162,7 +162,10 @@ async def open_engine(
     scheme, rest = _split(target)
     if scheme in _ETCD:
         require_asyncio(f"target {target!r}")
-        opening = _open_etcd(*_etcd(target, rest), (tls or ClientTls()) if scheme == "etcds" else None, token)
+        if scheme == "etcds":
+            tls = tls or ClientTls()
+            tls.context()  # files that cannot be used are found now, not when etcd is there
+        opening = _open_etcd(*_etcd(target, rest), tls, token)
         async with opening as shared:
             engine = SharedEngine(
                 shared, limits=limits, clock=clock, observer=observer, election_limits=election_limits

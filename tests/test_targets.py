@@ -11,6 +11,7 @@ from atomix_election import ClientTls, ElectionServer, InvalidRequest, LeaderEle
 from atomix_election.model import ElectionId
 from atomix_election.rpc.client_connection import Endpoint
 from atomix_election.targets import DEFAULT_PORT, ETCD_PORT, parse_endpoints, preferred_first
+from tests.certificates import Authority
 from tests.etcd.cluster import free_ports
 
 GOOD = {
@@ -206,9 +207,11 @@ async def test_members_and_prefix_of_etcd_are_read(text: str, opened: list[tuple
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_certificates_and_token_for_etcd_are_handed_on(opened: list[tuple[Any, ...]]) -> None:
+async def test_certificates_and_token_for_etcd_are_handed_on(
+    opened: list[tuple[Any, ...]], authority: Authority
+) -> None:
     """By clients, and by servers, whose own certificates are others."""
-    tls, token = ClientTls(ca="ca.pem"), "user:word"
+    tls, token = authority.client(), "user:word"
     with pytest.raises(_Stopped):
         async with connect("etcds://a", tls=tls, token=token):
             pass
