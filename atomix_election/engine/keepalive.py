@@ -47,6 +47,9 @@ class EngineKeepAlive:
     def give_up(self) -> None:
         """See ``KeepAlive.give_up``. There is no other connection inside a process."""
 
+    def prefer_another(self) -> None:
+        """See ``KeepAlive.prefer_another``. There is no other target inside a process."""
+
     async def send(self, renewal: Renewal) -> None:
         """See ``KeepAlive.send``. Until the session is renewed, answers name the renewal before this one."""
         self._engine.check_running()
