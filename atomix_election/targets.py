@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from atomix_election.clock import Clock
+from atomix_election.core.rendezvous import rank
 from atomix_election.engine import Connection, ElectionLimits, Engine, SessionLimits, SharedEngine
 from atomix_election.engine.limits import NO_LIMITS
 from atomix_election.errors import InvalidRequest
-from atomix_election.model import DEFAULT_SESSION_TTL_S
+from atomix_election.model import DEFAULT_SESSION_TTL_S, ElectionId
 from atomix_election.observer import Observer
 from atomix_election.rpc.client import RpcClient
 from atomix_election.rpc.client_connection import Endpoint
@@ -77,6 +78,7 @@ async def open_service(
     tls: ClientTls | None = None,
     token: Token | None = None,
     release_on_disconnect: bool = False,
+    election: ElectionId | None = None,
 ) -> AsyncGenerator[Service]:
     """Connect to the service that a target names.
 
@@ -91,6 +93,8 @@ async def open_service(
         tls: certificates for a target with TLS; by default those of the system.
         token: what proves who calls, or the file that it is in; for etcd, ``USER:PASSWORD``.
         release_on_disconnect: the connection is closed only when its user says so.
+        election: the one that this is for. Of several servers, the one is tried first that all clients try first for
+            it, so that its commands meet in one server, and the others in their order; None for their order alone.
 
     Raises:
         InvalidRequest: the target is malformed or cannot be used here, or a file cannot be.
@@ -101,6 +105,8 @@ async def open_service(
     if scheme in _REMOTE:
         require_asyncio(f"target {target!r}")
         endpoints = parse_endpoints(target, rest)
+        if election is not None:
+            endpoints = preferred_first(endpoints, election)
         if scheme == "grpcs":
             tls = tls or ClientTls()
             tls.context()  # files that cannot be used are found now, not when a server is there
@@ -156,7 +162,10 @@ async def open_engine(
     scheme, rest = _split(target)
     if scheme in _ETCD:
         require_asyncio(f"target {target!r}")
-        opening = _open_etcd(*_etcd(target, rest), (tls or ClientTls()) if scheme == "etcds" else None, token)
+        if scheme == "etcds":
+            tls = tls or ClientTls()
+            tls.context()  # files that cannot be used are found now, not when etcd is there
+        opening = _open_etcd(*_etcd(target, rest), tls, token)
         async with opening as shared:
             engine = SharedEngine(
                 shared, limits=limits, clock=clock, observer=observer, election_limits=election_limits
@@ -214,6 +223,13 @@ def parse_endpoints(
             raise InvalidRequest(f"target {target!r}: {part!r} is not HOST:PORT (an IPv6 address stands in brackets)")
         endpoints.append(Endpoint(match["ipv6"] or match["host"], port))
     return endpoints
+
+
+def preferred_first(endpoints: Sequence[Endpoint], election_id: ElectionId) -> list[Endpoint]:
+    """Return the endpoints, the one in front that comes first for an election, and the others in their order."""
+    names = [str(each) for each in endpoints]
+    preferred = min(endpoints, key=lambda each: rank(str(each), names, "\0".join(election_id)))
+    return [preferred, *(each for each in endpoints if each != preferred)]
 
 
 def _split(target: str) -> tuple[str, str]:
@@ -328,8 +344,10 @@ def _user_and_password(token: Token) -> tuple[str, str]:
     what = "the token" if isinstance(token, str) else f"token file {os.fspath(token)}"
     try:
         text = token if isinstance(token, str) else Path(token).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"{what} cannot be read: {error}") from error
+    except OSError as error:
+        raise InvalidRequest(f"{what} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{what} is not text in UTF-8") from None  # the error has what is in the file
     user, colon, password = text.partition(":")
     if not user or not colon or not password:
         raise InvalidRequest(f"{what} is not USER:PASSWORD, which is what etcd asks for")

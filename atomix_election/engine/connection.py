@@ -180,7 +180,9 @@ class Connection:
         """Return the session of a call that needs none; a numbered write cannot do without."""
         if call.operation is not None:
             return await self._session(call)
-        session = self._engine.sessions.find(call.namespace, call.session)
+        if not call.session:
+            return None
+        session = await self._engine.sessions.look_up(call.namespace, call.session)
         if session is not None:
             session.check_owner(self._owner)
             self._hold(session)

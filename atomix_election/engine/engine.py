@@ -206,6 +206,10 @@ class Engine:
     async def close(self, session: Session, election_id: ElectionId, operation: Operation | None) -> None:
         """Take a session out of an election; it ends with its last one."""
         await self.submit(election_id, CloseElection(session.id), operation)
+        await self._end_if_last(session)
+
+    async def _end_if_last(self, session: Session) -> None:
+        """End a session that Create opened when no election is registered with it any more."""
         if not session.registered and not session.creating and not session.kept_alive:
             await self.end_session(session)
 

@@ -2,7 +2,8 @@
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 
 import anyio
 import anyio.lowlevel
@@ -11,10 +12,11 @@ from atomix_election.clock import Clock, wall_clock_s
 from atomix_election.engine.engine import Engine
 from atomix_election.engine.lanes import Lane
 from atomix_election.engine.limits import NO_LIMITS, ElectionLimits, SessionLimits
+from atomix_election.engine.report import ENDED
 from atomix_election.engine.sessions import Session
 from atomix_election.engine.shared_lanes import SharedLane
 from atomix_election.engine.shared_sessions import SharedSessions
-from atomix_election.errors import OutcomeUnknown, StoreError, Unavailable
+from atomix_election.errors import InvalidRequest, OutcomeUnknown, StoreError, Unavailable
 from atomix_election.model import ElectionId, SessionId, Term
 from atomix_election.observer import Observer
 from atomix_election.stores.base import Change, ElectionChanged, Record, SessionGone, SessionOpened, SharedStore
@@ -53,8 +55,6 @@ class SharedEngine(Engine):
     ) -> None:
         self._shared = store
         self._chance = chance
-        self._broken: StoreError | None = None
-        self._expiring: set[tuple[ElectionId, SessionId]] = set()
         super().__init__(
             store,
             clock=clock,
@@ -63,6 +63,18 @@ class SharedEngine(Engine):
             observer=observer,
             wall_clock=wall_clock,
         )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """See ``Engine.running``. Changes of the store are followed in one user's tasks: there is one at a time.
+
+        Raises:
+            InvalidRequest: it is running already.
+        """
+        if self._lent:
+            raise InvalidRequest("this engine is running already: an engine of a shared store has one user at a time")
+        async with super().running():
+            yield
 
     @property
     def longest_failover_s(self) -> float:
@@ -78,6 +90,29 @@ class SharedEngine(Engine):
         super().check_running()
         if self._broken is not None:
             raise StoreError(str(self._broken))
+
+    async def end_session(self, session: Session, cause: str = ENDED) -> None:
+        """See ``Engine.end_session``."""
+        await super().end_session(session, cause)
+        self.check_running()
+
+    def release(self, session: Session) -> None:
+        """See ``Engine.release``. In a store that cannot be relied on any more, nobody keeps it either."""
+        if self._broken is None:
+            super().release(session)
+
+    def _start_anew(self) -> None:
+        self._broken: StoreError | None = None
+        self._expiring: set[tuple[ElectionId, SessionId]] = set()
+        super()._start_anew()
+
+    async def _end_if_last(self, session: Session) -> None:
+        """See ``Engine._end_if_last``. What others have registered is known once all changes from before are."""
+        try:
+            await self._shared.catch_up()
+        except StoreError as error:
+            raise OutcomeUnknown(f"the session has left the election, and may not have ended: {error}") from error
+        await super()._end_if_last(session)
 
     def _no_sessions(self) -> SharedSessions:
         most = self._election_limits.max_sessions
@@ -113,7 +148,9 @@ class SharedEngine(Engine):
     def _take(self, change: Change) -> None:
         match change:
             case SessionOpened(stored):
-                self._sweep_later(self._shared_sessions.opened(stored))
+                superseded = self._shared_sessions.opened(stored)
+                if superseded is not None:
+                    self._start(self._sweep, superseded, anyio.Event())
             case SessionGone(identity):
                 self._sweep_later(self._shared_sessions.gone(identity))
             case ElectionChanged(election_id, before, after, terms):
@@ -157,6 +194,9 @@ class SharedEngine(Engine):
     async def _sweep(self, session: Session, swept: anyio.Event) -> None:
         """End a session in the store, and then remove it everywhere: whoever looks sees that it is gone."""
         while True:
+            if self._broken is not None:
+                swept.set()
+                return
             began = self._clock.now()
             try:
                 await self._shared.end_session(session.id)

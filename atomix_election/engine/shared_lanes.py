@@ -38,6 +38,8 @@ class Facts:
         self._sessions = sessions
         self._open = open_
         self.assumed: dict[SessionId, bool] = {}
+        self.is_incomplete = False
+        """Whether something was asked of a session that is open, and not known here yet."""
 
     def is_open(self, session: SessionId) -> bool:
         """Return whether a session is open. Whose end was decided here is not, whatever the store says."""
@@ -46,6 +48,11 @@ class Facts:
         known = self._open.get(session)
         self.assumed[session] = self._sessions.is_open(session) if known is None else known
         return self.assumed[session]
+
+    def confirms(self, session: SessionId) -> bool:
+        """Return whether an open session's client steps down by itself and says so."""
+        self.is_incomplete = self.is_incomplete or not self._sessions.is_open(session)
+        return self._sessions.is_kept_alive(session)
 
 
 class SharedLane(Lane):
@@ -87,11 +94,9 @@ class SharedLane(Lane):
         for lost in range(MAX_LOST_WRITES):
             facts = Facts(self._shared_sessions, open_)
             transitions = self._apply(record, batch, facts)
-            try:
-                taken = await self._take(record, transitions, facts.assumed)
-            except LimitExceeded as error:
-                return record, [_without_effect(record, each, error) for each in transitions]
-            if taken is not None:
+            if facts.is_incomplete:
+                await self._shared.catch_up()
+            elif (taken := await self._take(record, transitions, facts.assumed)) is not None:
                 return record, taken
             if lost:
                 await self._clock.sleep_until(self._clock.now() + self._pauses.after(lost - 1))
@@ -117,7 +122,7 @@ class SharedLane(Lane):
                     election,
                     command,
                     is_open=facts.is_open,
-                    confirms=self._sessions.is_kept_alive,
+                    confirms=facts.confirms,
                     floor=record.floor,
                     operation=waiting.operation,
                     at=at,
@@ -137,11 +142,12 @@ class SharedLane(Lane):
                 lambda: self._shared.forget(self._election_id, expected=record.version, assuming=assumed)
             )
             return None if left is None else [replace(after, election=left.election)]
+        if not record.version and not after.forgotten and after.election is not record.election:
+            transitions = self._within_limits(record, transitions)
+            after = transitions[-1]
         if after.forgotten or after.election is record.election:
             confirmed = await self._shared.confirm(self._election_id, expected=record.version, assuming=assumed)
             return transitions if confirmed else None
-        if not record.version:
-            self._count.check(self._election_id.namespace)
         terms = _terms(record, transitions)
         written = await self._timed(
             lambda: self._shared.write(
@@ -149,6 +155,14 @@ class SharedLane(Lane):
             )
         )
         return None if written is None else transitions
+
+    def _within_limits(self, record: Record, transitions: list[Transition]) -> list[Transition]:
+        """Refuse what would be the first state of one election too many."""
+        try:
+            self._count.check(self._election_id.namespace)
+        except LimitExceeded as error:
+            return [_without_effect(record, each, error) for each in transitions]
+        return transitions
 
     async def _timed(self, write: Callable[[], Awaitable[Record | None]]) -> Record | None:
         """Report how long a write took that was done."""

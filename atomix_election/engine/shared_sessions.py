@@ -1,6 +1,7 @@
 """The open sessions of a shared store: the store says when one ends, and any engine may renew it."""
 
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -32,18 +33,21 @@ class SharedSessions(Sessions):
         self._shared = store
         self._ending: dict[SessionId, Session] = {}
         self._opening_ids: defaultdict[tuple[str, str], anyio.Lock] = defaultdict(anyio.Lock)
-        self._released: set[Session] = set()
+        self._due: set[Session] = set()
         self._pause = anyio.CancelScope()
 
     def opened(self, stored: StoredSession) -> Session | None:
-        """A session is in the store; return the one of its id that it takes the place of."""
+        """A session is in the store. Of two with one id the newer one counts; return the other, whose end that is."""
         former = self.find(stored.session.namespace, stored.session.id)
-        if former is not None and former.id.incarnation >= stored.session.incarnation:
+        if stored.session in self._ending or (former is not None and former.id == stored.session):
             return None
+        if former is not None and former.id.incarnation > stored.session.incarnation:
+            older = Session(stored.session, stored.ttl_s, stored.kept_alive, stored.owner)
+            self._ending[older.id] = older
+            return older
         if former is not None:
-            super().end(former, EXPIRED)
-        if stored.session not in self._ending:
-            self._add(stored.session, stored.ttl_s, stored.kept_alive, stored.owner)
+            self.end(former, EXPIRED)
+        self._add(stored.session, stored.ttl_s, stored.kept_alive, stored.owner)
         return former
 
     def gone(self, identity: SessionId) -> Session | None:
@@ -91,7 +95,7 @@ class SharedSessions(Sessions):
         try:
             async with lock:
                 session = await self.look_up(namespace, session_id)
-                if session is None:
+                if session is None or not (session.kept_alive or await self._shared.renew(session.id)):
                     session = await self._open_new(namespace, session_id, kept_alive_ttl_s, owner)
         finally:
             if not lock.statistics().tasks_waiting and not lock.locked():
@@ -110,7 +114,7 @@ class SharedSessions(Sessions):
         self._report.observer.committed("session", self._clock.now() - began)
         await self._shared.catch_up()
         session = self.find(namespace, session_id)
-        if session is None or session.id != identity:
+        if session is None or session.id.incarnation < identity.incarnation:
             raise SessionEnded(f"session {identity.digest} ended while it was being opened: open another one")
         return session
 
@@ -121,31 +125,56 @@ class SharedSessions(Sessions):
     async def left_s(self, sessions: Iterable[Session]) -> dict[SessionId, float | None]:
         """See ``Sessions.left_s``. Only connections to this engine are known here."""
         left_s: dict[SessionId, float | None] = {}
+        failures: list[StoreError] = []
 
         async def ask(session: Session) -> None:
-            left_s[session.id] = None if session.holders else await self._shared.lease_left_s(session.id)
+            try:
+                left_s[session.id] = None if session.holders else await self._shared.lease_left_s(session.id)
+            except StoreError as error:
+                failures.append(error)
 
         await _for_each(sessions, ask)
+        if failures:
+            raise StoreError(str(failures[0]))
         return left_s
+
+    def left_nothing(self, session: SessionId, election_id: ElectionId) -> None:
+        """See ``Sessions.left_nothing``. It may have entered again elsewhere before this was known here."""
+        if session not in self._shared.latest(election_id).election.sessions():
+            super().left_nothing(session, election_id)
+
+    def hold(self, session: Session, holder: Holder) -> None:
+        """See ``Sessions.hold``. It may be about to end, as whoever kept it has died."""
+        if not session.kept_alive and not session.holders:
+            self._renew_now([session])
+        super().hold(session, holder)
 
     def let_go(self, holder: Holder, unless: Callable[[str], bool] | None = None) -> None:
         """See ``Sessions.let_go``."""
         held = list(holder.sessions)
         super().let_go(holder, unless)
-        self._released.update(session for session in held if not session.holders)
-        if self._released:
-            self._pause.cancel()
+        self._renew_now(session for session in held if not session.holders)
 
     async def keep_held(self) -> None:
         """Renew for ever what open connections keep, and give what they have let go of its last time-to-live."""
+        next_round = -math.inf
         while True:
-            released, self._released = self._released, set()
-            held = [session for session in self._open.values() if session.holders]
-            await _for_each([*held, *(each for each in released if not each.ended)], self._renew_held)
-            shortest_s = min((session.ttl_s for session in self._open.values()), default=self._ttl_s)
+            now = self._clock.now()
+            due, self._due = self._due, set()
+            if now >= next_round:
+                due.update(session for session in self._open.values() if session.holders)
+                next_round = math.inf
+            intervals_s = (each.ttl_s / RENEWALS_IN_A_TIME_TO_LIVE for each in due if each.holders)
+            next_round = min(next_round, now + min(intervals_s, default=math.inf))
+            await _for_each([each for each in due if not each.ended], self._renew_held)
             with anyio.CancelScope() as self._pause:
-                if not self._released:
-                    await self._clock.sleep_until(self._clock.now() + shortest_s / RENEWALS_IN_A_TIME_TO_LIVE)
+                if not self._due:
+                    await self._clock.sleep_until(next_round)
+
+    def _renew_now(self, sessions: Iterable[Session]) -> None:
+        self._due.update(sessions)
+        if self._due:
+            self._pause.cancel()
 
     async def _renew_held(self, session: Session) -> None:
         try:

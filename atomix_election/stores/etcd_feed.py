@@ -1,5 +1,6 @@
 """How a store learns what changes in etcd, and how it finds out whether it has learned enough."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -17,8 +18,12 @@ from atomix_election.tasks import native_cancellations, raise_native_cancellatio
 
 CATCH_UP_S = 5.0
 """How long it may take until all is known that had happened when it was asked for."""
+FOLLOW_AGAIN_S = 1.0
+"""Pause before changes are followed again that could not be read."""
 MAX_READ_ALL = 10
 """How often reading everything may be overtaken by a compaction."""
+
+log = logging.getLogger(__name__)
 
 
 class Changes:
@@ -50,7 +55,7 @@ class Changes:
         """Wait for the next changes.
 
         Raises:
-            StoreError: the store has gone back in time, or is another one; or it cannot be read.
+            StoreError: the store has gone back in time, or is another one; or it could never be read.
         """
         while True:
             self._take()
@@ -113,6 +118,18 @@ class Changes:
         )
 
     async def _all_at_one_revision(self) -> tuple[int, list[KeyValue]]:
+        """Read everything, and try that again while etcd is out of reach, once it was not."""
+        while True:
+            try:
+                return await self._read_pages()
+            except StoreError as error:
+                self._access.check()
+                if not self._mirror.revision:
+                    raise
+                log.warning("what changes in etcd cannot be followed for a moment: %s", error)
+                await anyio.sleep(FOLLOW_AGAIN_S)
+
+    async def _read_pages(self) -> tuple[int, list[KeyValue]]:
         layout, items = self._access.layout, list[KeyValue]()
         header, _ = await self._access.read([])
         async for page in self._access.read_all(layout.prefix, revision=header.revision):

@@ -224,12 +224,12 @@ async def test_a_write_that_assumes_wrongly_changes_nothing(stores: tuple[Shared
             assert await store.forget(E1, expected=0, assuming=wrong) is None
     assert await other.read(E1) == Record(Election(), 0)
     right = {session: True, ended: False, never: False}
-    written = await other.write(E1, Election(number=1), expected=0, assuming=right)
+    written = await other.write(E1, Election(number=1, revision=1), expected=0, assuming=right)
     assert written is not None
     assert await one.confirm(E1, expected=written.version, assuming=right)
     assert not await one.confirm(E1, expected=0, assuming=right)
     assert await one.forget(E1, expected=written.version, assuming={session: False}) is None
-    assert await one.forget(E1, expected=written.version, assuming=right) == Record(Election(number=1), 0)
+    assert await one.forget(E1, expected=written.version, assuming=right) == Record(Election(number=1, revision=1), 0)
 
 
 async def test_a_session_that_ends_is_gone_for_a_write_under_way(stores: tuple[SharedStore, SharedStore]) -> None:
