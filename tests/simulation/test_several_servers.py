@@ -24,7 +24,7 @@ from atomix_election.testing.network import Faults, FaultyService
 from atomix_election.testing.scheduling import repeatable
 from tests.engine.servers import Server, Servers
 
-SEEDS = 4
+SEEDS = 12
 MOST_SEEDS = 40
 """Within so many a planted bug is found."""
 TTL_S = 3.0
