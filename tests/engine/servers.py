@@ -10,6 +10,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from atomix_election.core.campaign import Answer
 from atomix_election.engine import Connection, ElectionLimits, SharedEngine
 from atomix_election.engine.limits import NO_LIMITS
+from atomix_election.errors import StoreError
 from atomix_election.etcd import WatchBatch
 from atomix_election.model import DEFAULT_NAMESPACE, Event, EventType, Term
 from atomix_election.service import Renewal
@@ -32,7 +33,8 @@ class HeldClient(SimulatedClient):
 
     def hold_back(self, for_s: float | None = None) -> None:
         """What changes is not heard of for some time, or until ``let_by``."""
-        self._let_by = anyio.Event()
+        if self._let_by.is_set():
+            self._let_by = anyio.Event()
         if for_s is not None:
             self._etcd.background.start_soon(self._let_by_after, for_s)
 
@@ -129,6 +131,14 @@ class Servers:
         servers = [await self.start(limits) for _ in range(number)]
         await settle()
         return servers
+
+    async def start_when_possible(self) -> Server:
+        """Start one more as soon as etcd lets it."""
+        while True:
+            try:
+                return await self.start()
+            except StoreError:
+                await anyio.sleep(1)
 
     async def _run(self, limits: ElectionLimits, *, task_status: TaskStatus[Server]) -> None:
         random = self.etcd.random
