@@ -194,7 +194,7 @@ class Cluster:
     async def leader(self) -> Member:
         """Return the member that leads, as itself knows."""
         for member in self.members:
-            async with self.client(member) as client:
+            async with self.client(member, **self.ready_with) as client:
                 status = await client.status()
                 if status.leader == status.header.member_id:
                     return member
