@@ -7,6 +7,7 @@ import anyio
 
 from atomix_election.etcd import EtcdError, Get
 from tests.cluster.servers import START_S, Server
+from tests.crash.history import now
 from tests.etcd.cluster import Cluster, Member
 
 FOLLOWER_KILLED = "a follower of etcd killed"
@@ -20,6 +21,8 @@ SERVER_KILLED = "a server killed"
 SERVER_PAUSED = "a server paused"
 SERVER_CUT_OFF = "a server cut off while etcd compacts"
 CONNECTIONS_CUT = "connections cut"
+PANICKED = "a member of etcd that ended by itself, through a fault of its own"
+"""Not done by anybody: see ``Panics``."""
 
 OUTAGES = frozenset({QUORUM_LOST, ALL_DOWN, RESTARTED})
 """In which nobody can be served."""
@@ -36,8 +39,40 @@ OF_THREE = (
     CONNECTIONS_CUT,
 )
 OF_ONE = (RESTARTED, ALL_DOWN, SERVER_KILLED, SERVER_PAUSED, SERVER_CUT_OFF, CONNECTIONS_CUT)
+LOOK_S = 0.1
+"""Between two looks whether all members are there."""
 CUTS = 8
 """Times that connections are cut in one go."""
+
+
+class Panics:
+    """Starts members again that die of what is etcd's own fault, and known; any other death fails the run.
+
+    Before 3.4.22 and 3.5.6 a member dies when a read of several keys is cancelled at the wrong moment, as by a
+    connection that is cut (etcd-io/etcd#14110).
+    """
+
+    KNOWN = b"panic: unexpected error during txn"
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def watch(self, happened: Callable[[float, float], None]) -> None:
+        """Look for them for ever.
+
+        Args:
+            happened: is told from when to when a member was away.
+        """
+        while True:
+            looked_at = now()
+            await anyio.sleep(LOOK_S)
+            for member in self._cluster.members:
+                if member.has_died:
+                    assert self.KNOWN in member.log.read_bytes(), f"{member.name} died:\n{member.last_words()}"
+                    member.log.rename(member.log.with_suffix(f".{looked_at:.0f}.panic"))
+                    member.start()
+                    await self._cluster.ready(member)
+                    happened(looked_at, now())
 
 
 class Faults:

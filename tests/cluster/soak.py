@@ -24,7 +24,7 @@ from atomix_election import Client, Term, connect
 from atomix_election.etcd import EtcdClient, Get, prefix_end
 from atomix_election.stores.etcd import open_etcd_store
 from tests.certificates import Authority
-from tests.cluster.faults import OF_ONE, OF_THREE, OUTAGES, Faults
+from tests.cluster.faults import OF_ONE, OF_THREE, OUTAGES, PANICKED, Faults, Panics
 from tests.cluster.servers import PREFIX, START_S, Access, Server, add_user, end_process, run_server, start_process
 from tests.crash.checker import Promises, check
 from tests.crash.history import DONE, Answered, Entry, Fault, Gone, Led, Recorder, Seen, Up, now, read_history
@@ -172,7 +172,9 @@ class Run:
         self.version = ""
         self.longest_failover_s = 0.0
         """As the servers announce it."""
-        self._serves_since = now()
+        self._panics = Panics(cluster)
+        self._begun = now()
+        self._outages: list[tuple[float, float]] = []
         self._stayers: list[Process] = []
         self._mortal: tuple[Process, str] | None = None
         """Clients that are killed during the next fault, which they have had the time to get somewhere until then."""
@@ -202,16 +204,22 @@ class Run:
         """Do something, kill some clients at the same time, and see that all answer again."""
         former, self._mortal = self._mortal, await self._start_mortal()
         begun = now()
-        if kind in OUTAGES:
-            self._record(Up(self._serves_since, begun))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._faults.do, kind)
             await anyio.sleep(self._chance.uniform(0.0, 2.0))
             await self._kill_mortal(former)
         self._record(Fault(kind, begun, now()))
         if kind in OUTAGES:
-            self._serves_since = now()
+            self._outages.append((begun, now()))
         await anyio.sleep(QUIET_S)
+
+    async def watch_members(self) -> None:
+        """Start members again that have died through no fault of ours."""
+        await self._panics.watch(self._panicked)
+
+    def _panicked(self, begun: float, ended: float) -> None:
+        self._outages.append((begun, ended))  # it may have been one too many
+        self._record(Fault(PANICKED, begun, ended))
 
     async def ask(self) -> None:
         """Find out of which version etcd is, and what the servers announce."""
@@ -226,7 +234,11 @@ class Run:
     async def end(self) -> None:
         """Let the clients leave, and see that nothing of anybody is left when the announced time has passed."""
         await self._kill_mortal(self._mortal)
-        self._record(Up(self._serves_since, now()))
+        since = self._begun
+        for begun, ended in [*sorted(self._outages), (now(), now())]:
+            if begun > since:
+                self._record(Up(since, begun))
+            since = max(since, ended)
         for each in self._stayers:
             assert each.returncode is None, f"a process of clients has ended; see {self._directory}/load.log"
             assert each.stdin is not None
@@ -320,10 +332,13 @@ async def running(plan: Plan, directory: Path) -> AsyncGenerator[Run]:
             options += ["--session-ttl", str(plan.ttl_s)]
             servers.append(await stack.enter_async_context(run_server(log, access, members, MODULE, options)))
         run = Run(plan, directory, cluster, access, servers, stack)
-        await run.ask()
-        await run.start()
-        yield run
-        await run.end()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.watch_members)
+            await run.ask()
+            await run.start()
+            yield run
+            await run.end()
+            tasks.cancel_scope.cancel()
 
 
 async def soak(plan: Plan, directory: Path, kinds: Iterable[str]) -> Report:
