@@ -107,10 +107,15 @@ class Mirror:
         self._newer.clear()
 
     def newest(self, election_id: ElectionId) -> Kept:
-        """Return the newest that is known of an election, also from reads and writes ahead of the changes."""
+        """Return the newest that is known of an election, also from reads and writes ahead of the changes.
+
+        One without a record begins where the floors are by now, whatever they were when it was read.
+        """
         revision, kept = self._newer.get(election_id, (0, None))
         if kept is None:
-            kept = self.elections.get(election_id) or Kept(self.absent(election_id))
+            kept = self.elections.get(election_id)
+        if kept is None or not kept.record.version:
+            kept = Kept(self.absent(election_id))
         return kept._replace(record=replace(kept.record, floor=self.floor(max(revision, self.revision))))
 
     def floor(self, revision: int) -> int:

@@ -1,5 +1,6 @@
 """Servers on an etcd cluster as processes, with proxies on all their connections."""
 
+import json
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from atomix_election import ElectionError, connect
+from tests.cluster.measured import Figures
 from tests.etcd.cluster import Cluster, Member, free_ports
 from tests.faults.proxy import Proxy
 
@@ -95,6 +97,7 @@ class Server:
         self._log = log
         self._command = [*command, "--listen", f"127.0.0.1:{port}"]
         self._process: Process | None = None
+        self._said: BufferedByteReceiveStream | None = None
 
     @property
     def pid(self) -> int:
@@ -105,9 +108,16 @@ class Server:
         """Start it, and wait until it is ready."""
         self._process = await start_process(self._command, self._log)
         assert self._process.stdout is not None
-        with anyio.fail_after(START_S):
-            line = await BufferedByteReceiveStream(self._process.stdout).receive_until(b"\n", 1 << 12)
+        self._said = BufferedByteReceiveStream(self._process.stdout)
+        line = await self._next_line()
         assert line.startswith(b"listening on "), f"{line!r}; see {self._log}"
+
+    async def measure(self) -> Figures:
+        """Ask for its figures, which a ``tests.cluster.measured`` says."""
+        stdin = self._check_runs().stdin
+        assert stdin is not None
+        await stdin.send(b"\n")
+        return Figures(**json.loads(await self._next_line()))
 
     async def answers(self) -> None:
         """Wait until it answers a call that it has to ask etcd for."""
@@ -154,6 +164,11 @@ class Server:
         """Let it reach etcd again."""
         for proxy in self.members:
             await proxy.accept()
+
+    async def _next_line(self) -> bytes:
+        assert self._said is not None
+        with anyio.fail_after(START_S):
+            return await self._said.receive_until(b"\n", 1 << 12)
 
     def _signal(self, number: signal.Signals) -> None:
         self._check_runs().send_signal(number)

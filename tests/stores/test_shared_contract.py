@@ -26,7 +26,7 @@ from tests.stores.etcds import open_real_pair, open_simulated_pair
 
 pytestmark = pytest.mark.anyio
 
-E1, E2 = ElectionId("default", "e1"), ElectionId("other", "e1")
+E1, E2, E3 = ElectionId("default", "e1"), ElectionId("other", "e1"), ElectionId("default", "e3")
 _numbers = count()
 
 
@@ -287,6 +287,21 @@ async def test_what_was_decided_before_a_forget_is_not_written(stores: tuple[Sha
     batch = replace(decided, number=record.election.number, revision=2)  # no lower than the floor, after two commands
     assert await one.write(E1, batch, expected=0, terms=[decided.term, batch.term]) is None
     assert (await other.read(E1)).version == 0
+
+
+async def test_who_is_told_that_nothing_is_there_is_told_where_it_goes_on(
+    stores: tuple[SharedStore, SharedStore],
+) -> None:
+    """What is known of an election that has no record follows what is known of others that were forgotten."""
+    one, other = stores
+    await one.read(E1)
+    await _apply(other, E3, Enter("a", SessionId("default", "s", 1)))
+    record = await _apply(other, E3, Evict("a"))
+    assert await other.forget(E3, expected=record.version)
+    await one.read(E3)
+    latest = one.latest(E1)
+    assert await one.confirm(E1, expected=latest.version)
+    assert latest.election == (await other.read(E1)).election == Election(number=record.election.number, revision=2)
 
 
 async def test_sessions_are_heard_of(stores: tuple[SharedStore, SharedStore]) -> None:
