@@ -276,6 +276,26 @@ async def test_forgetting_is_heard_of(stores: tuple[SharedStore, SharedStore]) -
     assert again.election.revision == 3
 
 
+async def test_what_is_heard_of_a_forget_is_what_it_was_then(stores: tuple[SharedStore, SharedStore]) -> None:
+    """Also by who has read meanwhile that another election was forgotten, which had higher numbers."""
+    one, other = stores
+    session = SessionId("default", "s", 1)
+    await _apply(one, E1, Enter("a", session))
+    record = await _apply(one, E1, Evict("a"))
+    changes = other.changes()
+    await anext(changes)
+    left = await one.forget(E1, expected=record.version)
+    again = await _apply(one, E1, Enter("b", session))
+    last = await _apply(one, E3, Enter("a", session), Evict("a"), Enter("a", session), Evict("a"))
+    assert await one.forget(E3, expected=last.version)
+    assert (await other.read(E3)).election.revision > again.election.revision
+    forgotten, entered = [(await anext(changes))[0] for _ in range(2)]
+    assert isinstance(forgotten, ElectionChanged)
+    assert isinstance(entered, ElectionChanged)
+    assert (forgotten.before, forgotten.after, forgotten.terms) == (record, left, ())
+    assert (entered.after, entered.terms) == (again, (again.election.term,))
+
+
 async def test_what_was_decided_before_a_forget_is_not_written(stores: tuple[SharedStore, SharedStore]) -> None:
     """Or its number could be one that the election had before it was forgotten."""
     one, other = stores
