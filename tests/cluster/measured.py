@@ -17,7 +17,10 @@ from pathlib import Path
 import anyio
 
 from atomix_election import ElectionServer
+from atomix_election.stores import etcd_mirror, etcd_sessions
 
+REMEMBERED = 100
+"""Of sessions that are gone: what is remembered of them has limits, which are lowered so that they are reached soon."""
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -48,6 +51,7 @@ def measure() -> Figures:
 
 async def main(store: str, listen: str, ttl_s: float) -> None:
     """Serve."""
+    etcd_mirror.MAX_GONE = etcd_mirror.MAX_NEWER = etcd_sessions.MAX_OPENED = REMEMBERED
     host, _, port = listen.rpartition(":")
     async with ElectionServer(store, host=host, port=int(port), session_ttl=ttl_s) as server:
         print(f"listening on {server.target}", flush=True)  # noqa: T201

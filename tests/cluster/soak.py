@@ -366,7 +366,7 @@ async def soak(plan: Plan, directory: Path, kinds: Iterable[str]) -> Report:
 
 def plans(seed: int) -> list[Plan]:
     """Return what is run one after the other."""
-    return [Plan(seed, 3, False, 6.0, 2.5), Plan(seed, 3, True, 6.0, 2.5), Plan(seed, 1, True, 3.0, 1.2)]
+    return [Plan(seed, 3, False, 6.0, 2.5), Plan(seed, 3, True, 6.0, 2.5), Plan(seed, 1, True, 6.0, 2.5)]
 
 
 def main() -> int:
