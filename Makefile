@@ -36,8 +36,8 @@ check: $(VENV)/installed-check ## lint, formatting, types, layers
 simulate: $(VENV)/installed-test ## search for interleavings that break a rule; SEED=n replays, MINUTES=m searches
 	@$(RUN) -m tests.simulation.search $(if $(SEED),--seed $(SEED),$(if $(MINUTES),--minutes $(MINUTES)))
 
-soak: $(VENV)/installed-test ## kill a server under load for MINUTES=m, and check what its clients were told
-	@$(RUN) -m tests.crash.soak $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+soak: $(VENV)/installed-test ## break things under load for MINUTES=m, and check what clients were told; STORE=etcd: a cluster
+	@$(RUN) -m tests.$(if $(filter etcd,$(STORE)),cluster,crash).soak $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 proto: $(VENV)/installed-test ## regenerate the message classes from proto/
 	$(RUN) proto/generate.py

@@ -338,7 +338,8 @@ class Engine:
         with anyio.CancelScope() as wait:
             self._waits[election_id, displaced] = wait
             await self._clock.sleep_until(waits_until(since, session.ttl_s) + self._stagger_s(election_id))
-            self._waits.pop((election_id, displaced), None)
+            if self._waits.pop((election_id, displaced), None) is None:
+                return  # it was seen off as its time ended, too late to cancel what had woken up
             await self._insist(election_id, SteppedDown(identity, displaced.number))
 
     def _stagger_s(self, election_id: ElectionId) -> float:

@@ -27,6 +27,7 @@ MAX_NEWER = 1_000
 """Elections that are remembered as they were read or written ahead of the changes; others are read again."""
 MAX_GONE = 10_000
 """Sessions that are remembered to be gone; whether others are open is asked of etcd."""
+_NO_FLOORS: Mapping[str, NamespaceFloors] = MappingProxyType({})
 
 
 class Place(NamedTuple):
@@ -107,10 +108,15 @@ class Mirror:
         self._newer.clear()
 
     def newest(self, election_id: ElectionId) -> Kept:
-        """Return the newest that is known of an election, also from reads and writes ahead of the changes."""
+        """Return the newest that is known of an election, also from reads and writes ahead of the changes.
+
+        One without a record begins where the floors are by now, whatever they were when it was read.
+        """
         revision, kept = self._newer.get(election_id, (0, None))
         if kept is None:
-            kept = self.elections.get(election_id) or Kept(self.absent(election_id))
+            kept = self.elections.get(election_id)
+        if kept is None or not kept.record.version:
+            kept = Kept(self.absent(election_id))
         return kept._replace(record=replace(kept.record, floor=self.floor(max(revision, self.revision))))
 
     def floor(self, revision: int) -> int:
@@ -135,9 +141,15 @@ class Mirror:
             if len(self._newer) > MAX_NEWER:
                 del self._newer[next(iter(self._newer))]
 
-    def absent(self, election_id: ElectionId) -> Record:
-        """Return an election that has no record."""
-        return Record(self.floors(election_id.namespace).floors.over(self._store_floors).begin(), 0)
+    def absent(self, election_id: ElectionId, then: Mapping[str, NamespaceFloors] = _NO_FLOORS) -> Record:
+        """Return an election that has no record.
+
+        Args:
+            election_id: which.
+            then: the floors of namespaces at the moment that this is about; by default the newest that are known.
+        """
+        floors = then.get(election_id.namespace) or self.floors(election_id.namespace)
+        return Record(floors.floors.over(self._store_floors).begin(), 0)
 
     def floors(self, namespace: str) -> NamespaceFloors:
         """Return the newest floors of a namespace that are known."""
@@ -178,6 +190,8 @@ class Mirror:
             events: its changes.
             complete: whether all changes before it are known.
         """
+        events = tuple(events)
+        floors = self._floors_among(each.item for each in events if each.change is KeyChange.PUT)
         rest = [each for each in events if not self._know(each)]
         changes: list[Change] = []
         batches: dict[ElectionId, Mapping[str, int]] = {}
@@ -185,7 +199,7 @@ class Mirror:
         for event in rest:
             key, item = event.item.key, event.item
             if key.startswith(self._layout.all_elections):
-                changes.append(self._election(event, batches, complete=complete))
+                changes.append(self._election(event, floors, batches, complete=complete))
             elif key.startswith(self._layout.all_sessions):
                 if event.change is KeyChange.PUT:
                     place = Place(key, item.lease, decode_stored(item))
@@ -198,13 +212,14 @@ class Mirror:
     def all_news(self, revision: int, items: Sequence[KeyValue]) -> News:
         """Return what differs between what is known and all that there was at one revision."""
         self._forget_side_keys(items)
+        floors = self._floors_among(items)
         differing = [WatchEvent(KeyChange.PUT, each) for each in items if self._differs(each)]
         news = self.news(revision, differing, complete=False)
         present = {each.key for each in items}
         gone: list[Change] = []
         for election_id, (before, _) in self.elections.items():
             if self._layout.election(election_id) not in present:
-                after = replace(self.absent(election_id), floor=revision)
+                after = replace(self.absent(election_id, floors), floor=revision)
                 gone.append(ElectionChanged(election_id, before, after, (after.election.term,)))
         gone += [SessionGone(session) for key, session in self._sessions_by_key.items() if key not in present]
         opened = [each for each in news.changes if isinstance(each, SessionOpened)]
@@ -231,14 +246,25 @@ class Mirror:
                         del self._newer[election_id]
         self.revision = news.revision
 
+    def _floors_among(self, items: Iterable[KeyValue]) -> Mapping[str, NamespaceFloors]:
+        """Return the floors of namespaces that are among keys."""
+        found = [each for each in items if each.key.startswith(self._layout.all_floors)]
+        return {self._layout.namespace(each.key): decode_floors(each) for each in found}
+
     def _election(
-        self, event: WatchEvent, batches: dict[ElectionId, Mapping[str, int]], *, complete: bool
+        self,
+        event: WatchEvent,
+        floors: Mapping[str, NamespaceFloors],
+        batches: dict[ElectionId, Mapping[str, int]],
+        *,
+        complete: bool,
     ) -> ElectionChanged:
+        """Return what a change of an election's key means. What floors are read ahead of it say nothing about it."""
         election_id, revision = self._layout.election_id(event.item.key), event.item.mod_revision
         absent = self.absent(election_id) if complete else Record(Election(), 0)
         before = self.elections.get(election_id, Kept(absent)).record
         if event.change is KeyChange.DELETE:
-            after = replace(self.absent(election_id), floor=revision)
+            after = replace(self.absent(election_id, floors), floor=revision)
             return ElectionChanged(election_id, before, after, _terms(before, after, None))
         envelope = decode_envelope(event.item.value)
         batches[election_id] = envelope.batches

@@ -90,6 +90,12 @@ class Member:
         self.log = directory / f"{name}.log"
         self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_wanted = False
+
+    @property
+    def has_died(self) -> bool:
+        """Whether it has ended although nobody wanted it to."""
+        return self._is_wanted and not self.is_running
 
     @property
     def is_running(self) -> bool:
@@ -99,11 +105,13 @@ class Member:
     def start(self) -> None:
         """Start it, with the data that it left behind."""
         assert not self.is_running, f"{self.name} runs already"
+        self._is_wanted = True
         with self.log.open("ab") as log:
             self._process = subprocess.Popen([binary(), *self._arguments], stdout=log, stderr=log)
 
     def kill(self) -> None:
         """End it at once (SIGKILL), also when it is paused."""
+        self._is_wanted = False
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -111,6 +119,7 @@ class Member:
     async def stop(self) -> None:
         """Ask it to end (SIGTERM), and wait until it has."""
         assert self._process is not None
+        self._is_wanted = False
         self._process.terminate()
         await anyio.to_thread.run_sync(self._process.wait, STOP_S)
 
@@ -194,7 +203,7 @@ class Cluster:
     async def leader(self) -> Member:
         """Return the member that leads, as itself knows."""
         for member in self.members:
-            async with self.client(member) as client:
+            async with self.client(member, **self.ready_with) as client:
                 status = await client.status()
                 if status.leader == status.header.member_id:
                     return member

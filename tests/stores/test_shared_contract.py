@@ -26,7 +26,7 @@ from tests.stores.etcds import open_real_pair, open_simulated_pair
 
 pytestmark = pytest.mark.anyio
 
-E1, E2 = ElectionId("default", "e1"), ElectionId("other", "e1")
+E1, E2, E3 = ElectionId("default", "e1"), ElectionId("other", "e1"), ElectionId("default", "e3")
 _numbers = count()
 
 
@@ -276,6 +276,26 @@ async def test_forgetting_is_heard_of(stores: tuple[SharedStore, SharedStore]) -
     assert again.election.revision == 3
 
 
+async def test_what_is_heard_of_a_forget_is_what_it_was_then(stores: tuple[SharedStore, SharedStore]) -> None:
+    """Also by who has read meanwhile that another election was forgotten, which had higher numbers."""
+    one, other = stores
+    session = SessionId("default", "s", 1)
+    await _apply(one, E1, Enter("a", session))
+    record = await _apply(one, E1, Evict("a"))
+    changes = other.changes()
+    await anext(changes)
+    left = await one.forget(E1, expected=record.version)
+    again = await _apply(one, E1, Enter("b", session))
+    last = await _apply(one, E3, Enter("a", session), Evict("a"), Enter("a", session), Evict("a"))
+    assert await one.forget(E3, expected=last.version)
+    assert (await other.read(E3)).election.revision > again.election.revision
+    forgotten, entered = [(await anext(changes))[0] for _ in range(2)]
+    assert isinstance(forgotten, ElectionChanged)
+    assert isinstance(entered, ElectionChanged)
+    assert (forgotten.before, forgotten.after, forgotten.terms) == (record, left, ())
+    assert (entered.after, entered.terms) == (again, (again.election.term,))
+
+
 async def test_what_was_decided_before_a_forget_is_not_written(stores: tuple[SharedStore, SharedStore]) -> None:
     """Or its number could be one that the election had before it was forgotten."""
     one, other = stores
@@ -287,6 +307,21 @@ async def test_what_was_decided_before_a_forget_is_not_written(stores: tuple[Sha
     batch = replace(decided, number=record.election.number, revision=2)  # no lower than the floor, after two commands
     assert await one.write(E1, batch, expected=0, terms=[decided.term, batch.term]) is None
     assert (await other.read(E1)).version == 0
+
+
+async def test_who_is_told_that_nothing_is_there_is_told_where_it_goes_on(
+    stores: tuple[SharedStore, SharedStore],
+) -> None:
+    """What is known of an election that has no record follows what is known of others that were forgotten."""
+    one, other = stores
+    await one.read(E1)
+    await _apply(other, E3, Enter("a", SessionId("default", "s", 1)))
+    record = await _apply(other, E3, Evict("a"))
+    assert await other.forget(E3, expected=record.version)
+    await one.read(E3)
+    latest = one.latest(E1)
+    assert await one.confirm(E1, expected=latest.version)
+    assert latest.election == (await other.read(E1)).election == Election(number=record.election.number, revision=2)
 
 
 async def test_sessions_are_heard_of(stores: tuple[SharedStore, SharedStore]) -> None:
