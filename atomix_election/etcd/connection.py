@@ -22,7 +22,7 @@ from h2.settings import SettingCodes, Settings
 from atomix_election.errors import InvalidRequest
 from atomix_election.etcd.errors import EtcdUnavailable
 from atomix_election.etcd.values import Endpoint
-from atomix_election.tls import ClientTls, explain
+from atomix_election.tls import AlreadyClosed, ClientTls, explain
 
 PING_INTERVAL_S = 6.0
 """A connection with calls on it is pinged this often. More than two pings less than 5 s apart make etcd close it."""
@@ -64,6 +64,8 @@ class _Connection(Connection):
         self._lingering: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
+        if hasattr(self, "_transport") and self.is_closing():
+            self._transport = AlreadyClosed()
         super().close()
         if self._lingering is None:
             self._lingering = asyncio.get_running_loop().call_later(LINGER_S, abort, self._own_transport)

@@ -215,7 +215,7 @@ class SharedStore(Store, Protocol):
         *,
         expected: int,
         assuming: Mapping[SessionId, bool] = NOTHING_ASSUMED,
-        terms: Sequence[Term] = (),
+        terms: Sequence[Term] | None = None,
     ) -> Record | None:
         """See ``Store.write``. Nothing is written either where an assumption is wrong.
 
@@ -224,7 +224,8 @@ class SharedStore(Store, Protocol):
             election: the new state.
             expected: the version that it takes the place of.
             assuming: for each session that the change depends on, whether it is open.
-            terms: those that the change leads through, the last one included; other engines announce each of them.
+            terms: all that the change leads through, the last one included, which other engines announce; none where
+                nothing visible changes. None for a caller that has not applied a command, and knows what it does.
         """
         ...
 

@@ -119,7 +119,7 @@ class EtcdStore:
         *,
         expected: int,
         assuming: Mapping[SessionId, bool] = NOTHING_ASSUMED,
-        terms: Sequence[Term] = (),
+        terms: Sequence[Term] | None = None,
     ) -> Record | None:
         """See ``SharedStore.write``. It may assume at most ``MAX_SESSIONS_ASSUMED`` sessions to be open."""
         return await self._writes.write(election_id, election, expected=expected, assuming=assuming, terms=terms)

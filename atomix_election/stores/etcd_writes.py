@@ -87,9 +87,9 @@ class Writes:
         *,
         expected: int,
         assuming: Mapping[SessionId, bool],
-        terms: Sequence[Term],
+        terms: Sequence[Term] | None,
     ) -> Record | None:
-        """See ``SharedStore.write``. Terms that are told are told completely."""
+        """See ``SharedStore.write``."""
         conditions = await self._conditions(assuming)
         if conditions is None:
             return None
@@ -99,7 +99,7 @@ class Writes:
                 return None
             own, batch = self._servers.own, self._servers.next_batch()
             batches = {**await self._servers.pruned(base.batches), own.id: batch}
-            steps = steps_through(base.record.election.term, terms)
+            steps = steps_through(base.record.election.term, terms or ())
             kept = Kept(Record(election, 0), batches)
             put = Put(self._key(election_id), encode_envelope(Envelope(election, batches, expected, steps)))
             tries = Tries(WRITE_S, self._pauses)
@@ -264,12 +264,14 @@ class _Turns:
                 del self._users[what], self._locks[what]
 
 
-def _follows(begin: Election, election: Election, terms: Sequence[Term]) -> bool:
+def _follows(begin: Election, election: Election, terms: Sequence[Term] | None) -> bool:
     """Whether a first state was decided upon from where an election without a record begins by now.
 
     Floors rise when another election is forgotten. Then what was decided before may repeat a number of this very one.
-    Without terms nothing visible has changed, or the caller knows what it does.
+    Whoever tells no terms knows what it does.
     """
+    if terms is None:
+        return True
     if terms and terms[0].revision != begin.revision + 1:
         return False
     if (terms or election.revision == begin.revision) and election.number < begin.number:
