@@ -80,6 +80,7 @@ class Report:
             self.refused(command, outcome)
         elif isinstance(command, commands.Forget):
             self.observer.command(type(command).__name__, "forgotten")
+            return  # it changes no leader: if there is one by now, somebody has entered since, maybe elsewhere
         else:
             changed = "changed" if after.revision != before.revision else "unchanged"
             self.observer.command(type(command).__name__, changed)

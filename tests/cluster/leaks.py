@@ -1,7 +1,7 @@
 """Thousands of sessions that come and go through two servers on etcd, and what the servers use before and after."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
 from itertools import count
 from pathlib import Path
@@ -11,9 +11,10 @@ import anyio
 from atomix_election import ElectionError, connect
 from atomix_election.clock import SystemClock
 from atomix_election.etcd import EtcdClient, Get, prefix_end
-from atomix_election.service import Call, ElectionService
+from atomix_election.service import Call, Service
 from atomix_election.stores.etcd import open_etcd_store
 from atomix_election.targets import open_service
+from tests.cluster.faults import Panics
 from tests.cluster.measured import Figures
 from tests.cluster.servers import PREFIX, START_S, Access, Server, end_process, run_server, start_process
 from tests.crash.load import Settings
@@ -22,12 +23,15 @@ from tests.etcd.cluster import Cluster
 MODULE = ("-m", "tests.cluster.measured")
 TTL_S = 10.0
 """Of those that go of their own will."""
-DYING_TTL_S = 2.0
+SHORT_TTL_S = 2.0
+"""Of those that end with a connection or a process."""
 AT_A_TIME = 8
 """Sessions at the same time."""
 OURS = 10
 """One in so many is of a client of this package, with a connection of its own."""
 ELECTIONS = 8
+MEMORY_BYTES = 6 << 20
+"""By how much the memory of a process may differ that has grown no object."""
 DEAD_CLIENTS = 5
 """Clients that are killed, so that their sessions expire."""
 
@@ -51,32 +55,45 @@ class Growth:
             lines.append(f"  server {number}: {', '.join(parts)}")
         return "\n".join(lines)
 
+    def leaks(self) -> list[str]:
+        """Return what servers use more of than before; and that sessions failed, where no busy machine explains it."""
+        found = [f"{self.failed} sessions failed"] if self.failed > self.sessions // 10 else []
+        for number, (before, after) in enumerate(zip(self.before, self.after, strict=True)):
+            room = Figures(0, 0, 0, self.sessions // 2, MEMORY_BYTES)  # of objects, less than one for each session
+            found += [
+                f"server {number} has more {each.name}: {getattr(before, each.name)} -> {getattr(after, each.name)}"
+                for each in fields(Figures)
+                if getattr(after, each.name) - getattr(before, each.name) > getattr(room, each.name)
+            ]
+        return found
+
 
 class Crowd:
     """Clients of two servers, of which many come and go.
 
     Args:
         servers: which.
-        connections: one to each.
         directory: for records and logs.
     """
 
-    def __init__(self, servers: list[Server], connections: list[ElectionService], directory: Path) -> None:
+    def __init__(self, servers: list[Server], directory: Path) -> None:
         self.servers = servers
         self.failed = 0
-        self._connections = connections
+        self._connections: list[Service] = []
         self._directory = directory
         self._numbers = count()
 
     async def come_and_go(self, sessions: int) -> None:
         """Let so many sessions be opened and ended: by our clients, by published ones, and by some that are killed."""
         dying = await self._start_dying()
-        async with anyio.create_task_group() as tasks:
+        async with AsyncExitStack() as connected:
+            self._connections = [await connected.enter_async_context(_connection(each)) for each in self.servers]
             limiter = anyio.CapacityLimiter(AT_A_TIME)
-            for number in range(sessions - DEAD_CLIENTS):
-                await limiter.acquire_on_behalf_of(number)
-                come = self._come if number % OURS == 0 else self._come_published
-                tasks.start_soon(self._in_turn, limiter, number, come)
+            async with anyio.create_task_group() as tasks:
+                for number in range(sessions - DEAD_CLIENTS):
+                    await limiter.acquire_on_behalf_of(number)
+                    come = self._come if number % OURS == 0 else self._come_published
+                    tasks.start_soon(self._in_turn, limiter, number, come)
         await end_process(dying)
 
     async def figures(self) -> tuple[Figures, ...]:
@@ -119,7 +136,7 @@ class Crowd:
         target = f"grpc://127.0.0.1:{self.servers[0].port},127.0.0.1:{self.servers[1].port}"
         name = f"dying{next(self._numbers)}"
         path = str(self._directory / f"{name}.records")
-        settings = Settings(target, name, path, 0, DYING_TTL_S, DEAD_CLIENTS, pause_s=1.0)
+        settings = Settings(target, name, path, 0, SHORT_TTL_S, DEAD_CLIENTS, pause_s=1.0)
         return await start_process(["-m", "tests.crash.load", settings.to_json()], self._directory / "load.log")
 
 
@@ -131,15 +148,18 @@ async def crowd(directory: Path) -> AsyncGenerator[tuple[Crowd, Cluster]]:
         await cluster.ready()
         access, servers = Access(cluster, directory, secured=False), list[Server]()
         for number in range(2):
-            log, options = directory / f"server-{number}.log", ("--session-ttl", str(TTL_S))
+            log, options = directory / f"server-{number}.log", ("--session-ttl", str(SHORT_TTL_S))
             running = run_server(log, access, cluster.members, MODULE, options)
             servers.append(await stack.enter_async_context(running))
-        connections: list[ElectionService] = []
-        for server in servers:
-            target = f"grpc://127.0.0.1:{server.port}"
-            opening = open_service(target, session_ttl_s=TTL_S, clock=SystemClock())
-            connections.append(await stack.enter_async_context(opening))
-        yield Crowd(servers, connections, directory), cluster
+        panics = Panics(cluster)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(panics.watch, lambda begun, ended: None)
+            yield Crowd(servers, directory), cluster
+            tasks.cancel_scope.cancel()
+
+
+def _connection(server: Server) -> AbstractAsyncContextManager[Service]:
+    return open_service(f"grpc://127.0.0.1:{server.port}", session_ttl_s=TTL_S, clock=SystemClock())
 
 
 async def leaks(directory: Path, warm_up: int, sessions: int) -> Growth:

@@ -17,9 +17,11 @@ from pathlib import Path
 import anyio
 
 from atomix_election import ElectionServer
+from atomix_election.core import leases
 from atomix_election.stores import etcd_mirror, etcd_sessions
 
-REMEMBERED = 100
+LONGEST_TTL_S = 10.0
+REMEMBERED = 20
 """Of sessions that are gone: what is remembered of them has limits, which are lowered so that they are reached soon."""
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -51,9 +53,11 @@ def measure() -> Figures:
 
 async def main(store: str, listen: str, ttl_s: float) -> None:
     """Serve."""
-    etcd_mirror.MAX_GONE = etcd_mirror.MAX_NEWER = etcd_sessions.MAX_OPENED = REMEMBERED
+    etcd_mirror.MAX_GONE = etcd_mirror.MAX_NEWER = etcd_sessions.MAX_OPENED = leases.SPARE_ENTRIES = REMEMBERED
     host, _, port = listen.rpartition(":")
-    async with ElectionServer(store, host=host, port=int(port), session_ttl=ttl_s) as server:
+    async with ElectionServer(
+        store, host=host, port=int(port), session_ttl=ttl_s, max_session_ttl=LONGEST_TTL_S
+    ) as server:
         print(f"listening on {server.target}", flush=True)  # noqa: T201
         while True:
             await anyio.wait_readable(sys.stdin)

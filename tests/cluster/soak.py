@@ -1,5 +1,7 @@
 """``make soak STORE=etcd``: two servers on etcd, under load, and faults of both; then the history is checked.
 
+In the end thousands of sessions come and go, and the servers must use no more than before.
+
 Exits with 1 when a promise was broken. Equal seeds make equal plans, but not equal runs.
 """
 
@@ -25,6 +27,7 @@ from atomix_election.etcd import EtcdClient, Get, prefix_end
 from atomix_election.stores.etcd import open_etcd_store
 from tests.certificates import Authority
 from tests.cluster.faults import OF_ONE, OF_THREE, OUTAGES, PANICKED, Faults, Panics
+from tests.cluster.leaks import leaks
 from tests.cluster.servers import PREFIX, START_S, Access, Server, add_user, end_process, run_server, start_process
 from tests.crash.checker import Promises, check
 from tests.crash.history import DONE, Answered, Entry, Fault, Gone, Led, Recorder, Seen, Up, now, read_history
@@ -41,6 +44,10 @@ PAUSE_S = 0.1
 QUIET_S = 1.0
 """How long all is left alone after a fault."""
 EXPIRY_SLACK_S = 3.0
+WARM_UP = 100
+"""Sessions before it is measured for the first time what servers use."""
+SESSIONS_PER_MINUTE = 300
+"""Sessions that come then, after the faults, for each minute that those were to last."""
 MODULE = ("-m", "atomix_election", "serve")
 """What runs a server."""
 
@@ -373,7 +380,7 @@ def main() -> int:
     """Run as the arguments say."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**9, help="of the plan")
-    parser.add_argument("--minutes", type=float, default=1.0, help="how long to go on")
+    parser.add_argument("--minutes", type=float, default=1.0, help="how long to go on with faults")
     given = parser.parse_args()
     status = 0
     for plan in plans(given.seed):
@@ -386,6 +393,13 @@ def main() -> int:
             status = 1
         else:
             shutil.rmtree(directory)
+    directory = Path(tempfile.mkdtemp(prefix="soak-"))
+    growth = anyio.run(leaks, directory, WARM_UP, max(int(given.minutes * SESSIONS_PER_MINUTE), WARM_UP))
+    found = growth.leaks()
+    say("\n".join([str(growth), *found, f"{len(found)} leaks"]))
+    if found:
+        return 1
+    shutil.rmtree(directory)
     return status
 
 
