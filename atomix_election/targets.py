@@ -3,11 +3,12 @@
 import asyncio
 import os
 import re
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from atomix_election.clock import Clock
 from atomix_election.engine import Connection, ElectionLimits, Engine, SessionLimits, SharedEngine
@@ -23,6 +24,9 @@ from atomix_election.stores.base import SharedStore, Store
 from atomix_election.stores.memory import MemoryStore
 from atomix_election.tls import ClientTls
 from atomix_election.tokens import Token, token_source
+
+if TYPE_CHECKING:
+    from atomix_election.etcd import EtcdClient
 
 DEFAULT_PORT = 5678
 """The port of a server whose address names none."""
@@ -156,8 +160,7 @@ async def open_engine(
     scheme, rest = _split(target)
     if scheme in _ETCD:
         require_asyncio(f"target {target!r}")
-        opening = _open_etcd(*_etcd(target, rest), (tls or ClientTls()) if scheme == "etcds" else None, token)
-        async with opening as shared:
+        async with _open_etcd_store(target, tls, token) as shared:
             engine = SharedEngine(
                 shared, limits=limits, clock=clock, observer=observer, election_limits=election_limits
             )
@@ -176,6 +179,37 @@ async def open_engine(
             engine = make_engine(store)
             async with engine.running():
                 yield engine
+
+
+@asynccontextmanager
+async def open_etcd(
+    target: str, *, tls: ClientTls | None = None, token: Token | None = None
+) -> AsyncGenerator[tuple["EtcdClient", str]]:
+    """Give a client of the etcd cluster that a target names, and what the keys of its store begin with.
+
+    Args:
+        target: ``etcd://host:port[,host:port][/prefix]``, or ``etcds://…`` for TLS.
+        tls: certificates for an ``etcds://`` target; by default those of the system.
+        token: ``USER:PASSWORD`` for etcd, or the file that it is in.
+
+    Raises:
+        InvalidRequest: the target names no etcd, or something does not go with it.
+    """
+    check_target(target, tls, token)
+    scheme, rest = _split(target)
+    if scheme not in _ETCD:
+        raise InvalidRequest(
+            f"target {target!r} names no etcd: write etcd://HOST:PORT[,HOST:PORT][/PREFIX], or etcds://"
+        )
+    from atomix_election.etcd import EtcdClient  # who does not need it does not pay for it
+    from atomix_election.stores.etcd_keys import DEFAULT_PREFIX
+
+    endpoints, prefix = _etcd(target, rest)
+    user, password = ("", "") if token is None else _user_and_password(token)
+    addresses = [(each.host, each.port) for each in endpoints]
+    tls = (tls or ClientTls()) if scheme in _WITH_TLS else None
+    async with EtcdClient(addresses, tls=tls, user=user, password=password) as client:
+        yield client, prefix or DEFAULT_PREFIX
 
 
 def path_of_file(text: str) -> str:
@@ -304,17 +338,12 @@ async def _open_sqlite(path: str) -> AsyncGenerator[Store]:
 
 
 @asynccontextmanager
-async def _open_etcd(
-    endpoints: Sequence[Endpoint], prefix: str, tls: ClientTls | None, token: Token | None
-) -> AsyncGenerator[SharedStore]:
-    from atomix_election.etcd import EtcdClient
-    from atomix_election.stores.etcd import DEFAULT_PREFIX, open_etcd_store
+async def _open_etcd_store(target: str, tls: ClientTls | None, token: Token | None) -> AsyncGenerator[SharedStore]:
+    from atomix_election.stores.etcd import open_etcd_store
 
-    user, password = ("", "") if token is None else _user_and_password(token)
-    addresses = [(each.host, each.port) for each in endpoints]
     async with (
-        EtcdClient(addresses, tls=tls, user=user, password=password) as client,
-        open_etcd_store(client, prefix=prefix or DEFAULT_PREFIX) as store,
+        open_etcd(target, tls=tls, token=token) as (client, prefix),
+        open_etcd_store(client, prefix=prefix) as store,
     ):
         yield store
 

@@ -79,11 +79,11 @@ async def test_a_recovered_store_is_another_one_in_which_nobody_stands(etcd: Sim
     async with open_etcd_store(client) as former:
         former_id = former.id
     known = await known_floors(client)
-    assert known == Floors(max(71, etcd.state.revision), 500)
+    assert known == Floors(max(71, etcd.state.revision), 501), "one revision is one term"
     store_id = await recover(client, Floors(10_000, 0), hold_s=30.0)
     async with open_etcd_store(client) as store:
         assert (store.id, store_id != former_id) == (store_id, True)
-        begin = Election(number=10_000, revision=500)
+        begin = Election(number=10_000, revision=502)
         assert [each async for each in store.elections()] == [(E1, begin), (E2, begin)]
         assert (await store.read(NEW)).election == begin
         assert store.latest(NEW) == Record(begin, 0)
