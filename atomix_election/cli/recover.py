@@ -1,24 +1,16 @@
 """``atomix-election recover``: confirm a restore of etcd from a snapshot, and raise all tokens above those given."""
 
 import argparse
-from typing import TYPE_CHECKING
 
 import anyio
 
-from atomix_election.cli.options import Commands, add_command, add_etcd_target, ahead_until, opening_etcd
+from atomix_election.cli.options import Commands, add_command, add_etcd_target, ahead_until, opening_etcd, seconds
 from atomix_election.clock import wall_clock_s
 from atomix_election.core.floors import Floors
-from atomix_election.errors import StoreError
 from atomix_election.model import MIN_SESSION_TTL_S
 
-if TYPE_CHECKING:
-    from atomix_election.etcd import EtcdClient
-
-LAPSE_S = 12.0
-"""How long servers that ended without saying so, or are only in the snapshot, count: their lease, and a new leader of
-etcd that begins it anew just before it ends; and a second for the deletion."""
-LOOK_S = 0.25
-"""How often it is looked whether any is left."""
+DEFAULT_WAIT_S = 12.0
+"""Longer than a server counts that was killed, or is only in the snapshot."""
 
 
 def add_to(commands: Commands) -> None:
@@ -37,8 +29,8 @@ def add_to(commands: Commands) -> None:
     parser.add_argument(
         "--wait",
         metavar="SECONDS",
-        type=float,
-        default=LAPSE_S,
+        type=seconds,
+        default=DEFAULT_WAIT_S,
         help="how long to wait for servers that are registered in the snapshot, default %(default)s; those that run "
         "are to be stopped",
     )
@@ -57,31 +49,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 async def _recover(options: argparse.Namespace) -> tuple[str, Floors]:
-    from atomix_election.stores.etcd_restore import known_floors, longest_ttl_s, recover
+    from atomix_election.stores.etcd_restore import known_floors, longest_ttl_s, recover, wait_until_unused
     from atomix_election.stores.restored import check_token, restored_floors
 
     check_token(options.above)
     async with opening_etcd(options) as (etcd, prefix):
-        await _wait_for_servers(etcd, prefix, options.wait)
+        await wait_until_unused(etcd, prefix=prefix, within_s=options.wait)
         hold_s = max(await longest_ttl_s(etcd, prefix=prefix), MIN_SESSION_TTL_S)
         known = await known_floors(etcd, prefix=prefix)
         floors = restored_floors(known, int(wall_clock_s() * 1000), above=options.above)
         return await recover(etcd, floors, hold_s=hold_s, prefix=prefix), floors
-
-
-async def _wait_for_servers(etcd: "EtcdClient", prefix: str, wait_s: float) -> None:
-    """See that no server uses the store.
-
-    Raises:
-        StoreError: one does.
-    """
-    from atomix_election.stores.etcd_restore import registered_servers
-
-    until = anyio.current_time() + wait_s
-    while number := await registered_servers(etcd, prefix=prefix):
-        if anyio.current_time() >= until:
-            raise StoreError(
-                f"{number} server(s) or clients in whose process elections run are registered in this store: stop all "
-                f"that use it, and try again; those that were killed count for up to {LAPSE_S:g} s"
-            )
-        await anyio.sleep(LOOK_S)

@@ -8,6 +8,8 @@ restore: ``recover`` makes another store of it, in which nobody stands and every
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+import anyio
+
 from atomix_election.core.floors import MAX_FLOOR, Floors
 from atomix_election.errors import InvalidRequest, OutcomeUnknown, StoreError
 from atomix_election.etcd import (
@@ -48,9 +50,12 @@ from atomix_election.stores.etcd_keys import (
     encode_identity,
     encode_origin,
 )
+from atomix_election.stores.etcd_servers import SERVER_TTL_S
 
 MAX_PUTS = 100
 """Elections that are written in one transaction: etcd allows 128 operations."""
+LOOK_S = 0.25
+"""How often it is looked whether servers are still registered."""
 
 Progress = Callable[[int, int], None]
 """Is told how many elections are there, and of how many."""
@@ -156,19 +161,26 @@ async def recover(
     return store_id
 
 
-async def registered_servers(etcd: Etcd, *, prefix: str = DEFAULT_PREFIX) -> int:
-    """Return how many servers are said to use a store in etcd: those that ended without saying so still count a while.
+async def wait_until_unused(etcd: Etcd, *, within_s: float, prefix: str = DEFAULT_PREFIX) -> None:
+    """Wait until no server is registered that uses a store. Those that ended without saying so still count a while.
 
     Args:
         etcd: a client that is open.
+        within_s: how long to wait; ``SERVER_TTL_S``, and a moment, is enough unless one runs.
         prefix: of the store.
 
     Raises:
-        StoreError: there is no such store, or it cannot be read.
+        StoreError: one still is; or there is no such store, or it cannot be read.
     """
-    layout = Layout(prefix)
-    _, (found,) = await _read(etcd, layout, [Get(layout.all_servers, prefix_end(layout.all_servers), keys_only=True)])
-    return len(found.items)
+    layout, until = Layout(prefix), anyio.current_time() + within_s
+    servers = Get(layout.all_servers, prefix_end(layout.all_servers), keys_only=True)
+    while (found := (await _read(etcd, layout, [servers]))[1][0]).items:
+        if anyio.current_time() >= until:
+            raise StoreError(
+                f"{len(found.items)} server(s), or clients in whose process elections run, are registered in this "
+                f"store: stop all that use it, and try again; one that was killed counts for {SERVER_TTL_S} s"
+            )
+        await anyio.sleep(LOOK_S)
 
 
 async def longest_ttl_s(etcd: Etcd, *, prefix: str = DEFAULT_PREFIX) -> float:

@@ -252,7 +252,7 @@ def test_a_recovered_store_gives_higher_tokens_than_any_before(
         at = server.target()
         lead(at)
         cluster.etcdctl("snapshot", "save", str(tmp_path / "snapshot"))
-        refused = run("recover", store, "--wait", "0", cwd=tmp_path)
+        refused = run("recover", store, "--wait", "0.1", cwd=tmp_path)
         assert (refused.returncode, refused.stdout) == (1, "")
         assert "1 server(s)" in refused.stderr
         assert "stop all that use it" in refused.stderr
