@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from atomix_election.clock import Clock
 from atomix_election.core.rendezvous import rank
@@ -24,6 +25,9 @@ from atomix_election.stores.base import SharedStore, Store
 from atomix_election.stores.memory import MemoryStore
 from atomix_election.tls import ClientTls
 from atomix_election.tokens import Token, token_source
+
+if TYPE_CHECKING:
+    from atomix_election.etcd import EtcdClient
 
 DEFAULT_PORT = 5678
 """The port of a server whose address names none."""
@@ -162,11 +166,7 @@ async def open_engine(
     scheme, rest = _split(target)
     if scheme in _ETCD:
         require_asyncio(f"target {target!r}")
-        if scheme == "etcds":
-            tls = tls or ClientTls()
-            tls.context()  # files that cannot be used are found now, not when etcd is there
-        opening = _open_etcd(*_etcd(target, rest), tls, token)
-        async with opening as shared:
+        async with _open_etcd_store(target, tls, token) as shared:
             engine = SharedEngine(
                 shared, limits=limits, clock=clock, observer=observer, election_limits=election_limits
             )
@@ -185,6 +185,39 @@ async def open_engine(
             engine = make_engine(store)
             async with engine.running():
                 yield engine
+
+
+@asynccontextmanager
+async def open_etcd(
+    target: str, *, tls: ClientTls | None = None, token: Token | None = None
+) -> AsyncGenerator[tuple["EtcdClient", str]]:
+    """Give a client of the etcd cluster that a target names, and what the keys of its store begin with.
+
+    Args:
+        target: ``etcd://host:port[,host:port][/prefix]``, or ``etcds://…`` for TLS.
+        tls: certificates for an ``etcds://`` target; by default those of the system.
+        token: ``USER:PASSWORD`` for etcd, or the file that it is in.
+
+    Raises:
+        InvalidRequest: the target names no etcd, or something does not go with it.
+    """
+    check_target(target, tls, token)
+    scheme, rest = _split(target)
+    if scheme not in _ETCD:
+        raise InvalidRequest(
+            f"target {target!r} names no etcd: write etcd://HOST:PORT[,HOST:PORT][/PREFIX], or etcds://"
+        )
+    from atomix_election.etcd import EtcdClient  # who does not need it does not pay for it
+    from atomix_election.stores.etcd_keys import DEFAULT_PREFIX
+
+    endpoints, prefix = _etcd(target, rest)
+    user, password = ("", "") if token is None else _user_and_password(token)
+    addresses = [(each.host, each.port) for each in endpoints]
+    tls = (tls or ClientTls()) if scheme in _WITH_TLS else None
+    if tls is not None:
+        tls.context()  # files that cannot be used are found now, not when etcd is there
+    async with EtcdClient(addresses, tls=tls, user=user, password=password) as client:
+        yield client, prefix or DEFAULT_PREFIX
 
 
 def path_of_file(text: str) -> str:
@@ -320,17 +353,12 @@ async def _open_sqlite(path: str) -> AsyncGenerator[Store]:
 
 
 @asynccontextmanager
-async def _open_etcd(
-    endpoints: Sequence[Endpoint], prefix: str, tls: ClientTls | None, token: Token | None
-) -> AsyncGenerator[SharedStore]:
-    from atomix_election.etcd import EtcdClient
-    from atomix_election.stores.etcd import DEFAULT_PREFIX, open_etcd_store
+async def _open_etcd_store(target: str, tls: ClientTls | None, token: Token | None) -> AsyncGenerator[SharedStore]:
+    from atomix_election.stores.etcd import open_etcd_store
 
-    user, password = ("", "") if token is None else _user_and_password(token)
-    addresses = [(each.host, each.port) for each in endpoints]
     async with (
-        EtcdClient(addresses, tls=tls, user=user, password=password) as client,
-        open_etcd_store(client, prefix=prefix or DEFAULT_PREFIX) as store,
+        open_etcd(target, tls=tls, token=token) as (client, prefix),
+        open_etcd_store(client, prefix=prefix) as store,
     ):
         yield store
 

@@ -6,14 +6,22 @@ import logging
 import re
 import signal
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import anyio
 
 from atomix_election import systemd
 from atomix_election.cli.logs import FORMATS, LEVELS, configure_logging
-from atomix_election.cli.options import Commands, add_command, add_limit_options, limits_of, seconds
+from atomix_election.cli.options import (
+    Commands,
+    add_command,
+    add_etcd_options,
+    add_limit_options,
+    etcd_tls,
+    etcd_token,
+    limits_of,
+    seconds,
+)
 from atomix_election.engine import ElectionLimits
 from atomix_election.errors import InvalidRequest
 from atomix_election.model import DEFAULT_SESSION_TTL_S, MAX_SESSION_TTL_S, MIN_SESSION_TTL_S
@@ -23,7 +31,7 @@ from atomix_election.rpc.notices import Notices
 from atomix_election.server import ElectionServer
 from atomix_election.targets import DEFAULT_PORT, parse_endpoints
 from atomix_election.tasks import background_tasks
-from atomix_election.tls import ClientTls, ServerTls
+from atomix_election.tls import ServerTls
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
@@ -55,7 +63,7 @@ def add_to(commands: Commands) -> None:
     )
     parser.add_argument("--min-session-ttl", metavar="SECONDS", type=seconds, help=f"default {MIN_SESSION_TTL_S:g}")
     parser.add_argument("--max-session-ttl", metavar="SECONDS", type=seconds, help=f"default {MAX_SESSION_TTL_S:g}")
-    _add_store_options(parser)
+    add_etcd_options(parser)
     _add_security_options(parser)
     add_limit_options(parser, ElectionLimits, "limits of what is kept")
     add_limit_options(parser, ConnectionLimits, "limits of connections")
@@ -64,21 +72,6 @@ def add_to(commands: Commands) -> None:
     )
     parser.add_argument("--log-format", choices=FORMATS, default="text", help="default %(default)s")
     parser.add_argument("--log-level", choices=LEVELS, default="info", help="default %(default)s")
-
-
-def _add_store_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--store-ca", metavar="FILE", help="authorities to trust for an etcds:// store, in place of the system's"
-    )
-    parser.add_argument("--store-certificate", metavar="FILE", help="certificate to show to etcd")
-    parser.add_argument("--store-key", metavar="FILE", help="the key to it, where it is in another file")
-    parser.add_argument("--store-token-file", metavar="FILE", help="file with USER:PASSWORD for etcd")
-
-
-def _store_tls(options: argparse.Namespace) -> ClientTls | None:
-    if options.store_ca or options.store_certificate or options.store_key:
-        return ClientTls(options.store_ca, options.store_certificate, options.store_key)
-    return None
 
 
 def _add_security_options(parser: argparse.ArgumentParser) -> None:
@@ -115,8 +108,8 @@ def _run(options: argparse.Namespace) -> int:
         max_session_ttl=options.max_session_ttl,
         tls=_tls(options),
         access=options.auth,
-        store_tls=_store_tls(options),
-        store_token=Path(options.store_token_file) if options.store_token_file else None,
+        store_tls=etcd_tls(options),
+        store_token=etcd_token(options),
         insecure=options.insecure,
         limits=limits_of(options, ElectionLimits),
         connection_limits=limits_of(options, ConnectionLimits),

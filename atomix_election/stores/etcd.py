@@ -247,10 +247,11 @@ async def _identity(etcd: Etcd, layout: Layout, unique: Callable[[], str]) -> tu
                 raise StoreError(
                     f"etcd has keys that begin with {layout.prefix.decode()!r}, but no key {layout.store.decode()!r} "
                     "that says which store they belong to: either this prefix is used by something else, or moving "
-                    "elections here broke off; delete these keys, or name another prefix"
+                    "elections here broke off; go on with that (`atomix-election migrate`), delete these keys, or name "
+                    "another prefix"
                 )
             identity = encode_identity(unique() + unique(), Floors())
-            await etcd.txn([absent(layout.store)], [Put(layout.store, identity)])
+            await etcd.txn([absent(layout.store), absent(layout.origin)], [Put(layout.store, identity)])
         except EtcdOutcomeUnknown:
             continue  # it is read again
         except EtcdError as error:

@@ -82,8 +82,8 @@ class Access:
         if self._failure is None:
             self._failure = (
                 f"{why}: it was restored from an older copy, or is another one, and nothing that this server knows "
-                "holds any more. Stop all servers, confirm the restore (that raises the tokens and ends all sessions), "
-                "and start them again"
+                "holds any more. Stop all servers, confirm the restore with `atomix-election recover` (that raises the "
+                "tokens and ends all sessions), and start them again"
             )
             for tell in self._told:
                 tell()

@@ -3,6 +3,7 @@
 All of it begins with one prefix, so that one watch sees everything, and one rule of etcd's access control allows it:
 
     store                               what store this is; written once, and again by a restore
+    origin                              for elections of which store elsewhere the prefix is kept, if they move here
     elections/<namespace>\\0<name>       one record each
     sessions/<namespace>\\0<id>\\0<any>   one for each incarnation, on a lease of its own; incarnation = create_revision
     servers/<id>                        the servers that run, each on a lease of its own
@@ -57,6 +58,7 @@ class Layout:
         self.prefix = prefix.encode()
         self.end = prefix_end(self.prefix)
         self.store = self.prefix + b"store"
+        self.origin = self.prefix + b"origin"
         self.head = self.prefix + b"head"
         self.floor = self.prefix + b"floor"
         self.hold = self.prefix + b"hold"
@@ -113,6 +115,18 @@ class Identity(NamedTuple):
     version: int
 
 
+class Origin(NamedTuple):
+    """Where elections came from, or come from.
+
+    Args:
+        source: the identity of that store.
+        store_id: that of this one; "" as long as not all are here.
+    """
+
+    source: str
+    store_id: str
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """What the key of an election holds.
@@ -159,6 +173,19 @@ def decode_identity(item: KeyValue) -> Identity:
     identity = Identity(fields.text("id"), _floors(fields), item.mod_revision)
     fields.end()
     return identity
+
+
+def encode_origin(origin: Origin) -> bytes:
+    """Return what the key of the origin holds."""
+    return dump({"version": LAYOUT_VERSION, "source": origin.source, "store": origin.store_id})
+
+
+def decode_origin(value: bytes) -> Origin:
+    """Return where elections came from."""
+    fields = load(value, "the origin in etcd", LAYOUT_VERSION)
+    origin = Origin(fields.text("source"), fields.text("store"))
+    fields.end()
+    return origin
 
 
 def encode_envelope(envelope: Envelope) -> bytes:

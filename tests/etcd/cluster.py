@@ -102,6 +102,12 @@ class Member:
         """Whether there is a process, paused or not."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The process."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, with the data that it left behind."""
         assert not self.is_running, f"{self.name} runs already"

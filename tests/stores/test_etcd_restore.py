@@ -14,7 +14,9 @@ from atomix_election.etcd import Delete, Put
 from atomix_election.model import ElectionId
 from atomix_election.stores.base import Record
 from atomix_election.stores.etcd import open_etcd_store
-from atomix_election.stores.etcd_restore import known_floors, migrate_in, raise_floor, recover
+from atomix_election.stores.etcd_keys import Layout
+from atomix_election.stores.etcd_restore import known_floors, migrate_in, raise_floor, recover, wait_until_unused
+from atomix_election.stores.etcd_servers import SERVER_TTL_S
 from atomix_election.testing import VirtualClock
 from atomix_election.testing.etcd import Outcome, SimulatedClient, SimulatedEtcd
 
@@ -79,11 +81,11 @@ async def test_a_recovered_store_is_another_one_in_which_nobody_stands(etcd: Sim
     async with open_etcd_store(client) as former:
         former_id = former.id
     known = await known_floors(client)
-    assert known == Floors(max(71, etcd.state.revision), 500)
+    assert known == Floors(max(71, etcd.state.revision), 501), "one revision is one term"
     store_id = await recover(client, Floors(10_000, 0), hold_s=30.0)
     async with open_etcd_store(client) as store:
         assert (store.id, store_id != former_id) == (store_id, True)
-        begin = Election(number=10_000, revision=500)
+        begin = Election(number=10_000, revision=502)
         assert [each async for each in store.elections()] == [(E1, begin), (E2, begin)]
         assert (await store.read(NEW)).election == begin
         assert store.latest(NEW) == Record(begin, 0)
@@ -152,6 +154,21 @@ async def test_a_store_in_use_is_not_recovered(etcd: SimulatedEtcd) -> None:
         with pytest.raises(StoreError, match="stop all servers"):
             await recover(client, Floors(), hold_s=1.0)
         assert len(await store.sessions()) == 2
+
+
+async def test_a_store_is_unused_when_all_servers_have_ended(etcd: SimulatedEtcd) -> None:
+    """Those that say so at once, others after a while; one that runs counts for ever."""
+    client = etcd.client()
+    async with open_etcd_store(client):
+        for within_s in (0.0, 60.0):
+            with pytest.raises(StoreError, match=r"1 server.* are registered in this store: stop all"):
+                await wait_until_unused(client, within_s=within_s)
+    await wait_until_unused(client, within_s=0.0)
+    killed = await client.grant(SERVER_TTL_S)
+    await client.txn([], [Put(Layout().server("killed"), b"", killed.id)])
+    with pytest.raises(StoreError, match="1 server"):
+        await wait_until_unused(client, within_s=SERVER_TTL_S - 2)
+    await wait_until_unused(client, within_s=4.0)
 
 
 async def test_elections_move_in_and_their_tokens_go_on(etcd: SimulatedEtcd) -> None:
