@@ -1,8 +1,9 @@
 """What a target may look like, and what is said of others."""
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from atomix_election import ClientTls, ElectionServer, InvalidRequest, LeaderElection, StoreError, connect, targets
 from atomix_election.model import ElectionId
 from atomix_election.rpc.client_connection import Endpoint
+from atomix_election.stores.etcd_keys import DEFAULT_PREFIX
 from atomix_election.targets import DEFAULT_PORT, ETCD_PORT, parse_endpoints, preferred_first
 from tests.certificates import Authority
 from tests.etcd.cluster import free_ports
@@ -176,23 +178,38 @@ class _Stopped(Exception):
     """What would be connected to is known."""
 
 
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """What etcd would be opened with."""
-    found: list[tuple[Any, ...]] = []
+class _Opened(NamedTuple):
+    """What a client of etcd was made with, and the prefix of the store that was opened with it."""
 
-    def open_etcd(*what: Any) -> None:
-        found.append(what)
+    addresses: list[tuple[str, int]]
+    tls: ClientTls | None
+    user: str
+    password: str
+    prefix: str
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[_Opened]:
+    """What etcd would be opened with."""
+    found: list[_Opened] = []
+
+    @asynccontextmanager
+    async def client(addresses: list[tuple[str, int]], **settings: Any) -> AsyncGenerator[tuple[Any, ...]]:
+        yield addresses, settings["tls"], settings["user"], settings["password"]
+
+    def open_store(client: tuple[Any, ...], *, prefix: str) -> None:
+        found.append(_Opened(*client, prefix))
         raise _Stopped
 
-    monkeypatch.setattr(targets, "_open_etcd", open_etcd)
+    monkeypatch.setattr("atomix_election.etcd.EtcdClient", client)
+    monkeypatch.setattr("atomix_election.stores.etcd.open_etcd_store", open_store)
     return found
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("text", ETCD)
-async def test_members_and_prefix_of_etcd_are_read(text: str, opened: list[tuple[Any, ...]]) -> None:
+async def test_members_and_prefix_of_etcd_are_read(text: str, opened: list[_Opened]) -> None:
     """With etcd's own port where none is named; for clients in this process, and for servers."""
     with pytest.raises(_Stopped):
         async with connect(f"etcd://{text}"):
@@ -200,16 +217,14 @@ async def test_members_and_prefix_of_etcd_are_read(text: str, opened: list[tuple
     with pytest.raises(_Stopped):
         async with ElectionServer(f"etcds://{text}"):
             pass
-    endpoints, prefix = ETCD[text]
-    assert [each[:2] for each in opened] == [([Endpoint(*each) for each in endpoints], prefix)] * 2
-    assert [each[2] for each in opened] == [None, ClientTls()]
+    addresses, prefix = ETCD[text]
+    assert [(each.addresses, each.prefix) for each in opened] == [(addresses, prefix or DEFAULT_PREFIX)] * 2
+    assert [each.tls for each in opened] == [None, ClientTls()]
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_certificates_and_token_for_etcd_are_handed_on(
-    opened: list[tuple[Any, ...]], authority: Authority
-) -> None:
+async def test_certificates_and_token_for_etcd_are_handed_on(opened: list[_Opened], authority: Authority) -> None:
     """By clients, and by servers, whose own certificates are others."""
     tls, token = authority.client(), "user:word"
     with pytest.raises(_Stopped):
@@ -218,7 +233,7 @@ async def test_certificates_and_token_for_etcd_are_handed_on(
     with pytest.raises(_Stopped):
         async with ElectionServer("etcds://a", store_tls=tls, store_token=token):
             pass
-    assert [each[2:] for each in opened] == [(tls, token)] * 2
+    assert [(each.tls, each.user, each.password) for each in opened] == [(tls, "user", "word")] * 2
 
 
 @pytest.mark.parametrize("scheme", ["etcd", "etcds"])
