@@ -13,13 +13,16 @@ unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
 # All installations go into one environment, so that they cannot run side by side.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check simulate soak proto clean
+.PHONY: help demo demo-cluster test check simulate soak bench-cluster proto clean
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s  %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/installed ## watch a leadership move from one replica to the next
 	@$(RUN) -m atomix_election demo
+
+demo-cluster: $(VENV)/installed-test ## the same with two servers on three members of etcd, which are killed too
+	@$(RUN) -m atomix_election demo --cluster
 
 test: $(VENV)/installed-test ## run the tests
 	@$(RUN) -m pytest -n 2 --dist loadgroup $(ARGS)
@@ -33,8 +36,11 @@ check: $(VENV)/installed-check ## lint, formatting, types, layers
 simulate: $(VENV)/installed-test ## search for interleavings that break a rule; SEED=n replays, MINUTES=m searches
 	@$(RUN) -m tests.simulation.search $(if $(SEED),--seed $(SEED),$(if $(MINUTES),--minutes $(MINUTES)))
 
-soak: $(VENV)/installed-test ## kill a server under load for MINUTES=m, and check what its clients were told
-	@$(RUN) -m tests.crash.soak $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+soak: $(VENV)/installed-test ## break things under load for MINUTES=m, and check what clients were told; STORE=etcd: a cluster
+	@$(RUN) -m tests.$(if $(filter etcd,$(STORE)),cluster,crash).soak $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
+bench-cluster: $(VENV)/installed-test ## measure servers on etcd: load, memory, takeovers; takes six minutes
+	@$(RUN) -m benchmarks.cluster $(ARGS)
 
 proto: $(VENV)/installed-test ## regenerate the message classes from proto/
 	$(RUN) proto/generate.py

@@ -20,6 +20,7 @@ from atomix_election.model import (
     DEFAULT_NAMESPACE,
     DEFAULT_SESSION_TTL_S,
     ElectionDescription,
+    ElectionId,
     ElectionSummary,
     Event,
     Term,
@@ -55,13 +56,14 @@ async def connect(
 
     Args:
         target: where the elections are: ``memory://`` (of this client alone), ``memory://name`` (shared within the
-            process), ``grpc://host:port[,host:port]`` or, with TLS, ``grpcs://host:port[,host:port]``.
+            process), ``grpc://host:port[,host:port]`` for servers, of which the first one is used that answers, and
+            ``etcd://host:port[,host:port]`` for etcd itself; with TLS ``grpcs://`` and ``etcds://``.
         namespace: where the names of the elections live.
         session_ttl: seconds that the session is to last after its last renewal; a server has limits for it.
         release_on_disconnect: end the session as soon as the connection closes, so that the next one leads at once when
             this process is killed. This client then stops leading when its connection closes. Where something between
             the two can cut a connection, two may lead for a moment: it is meant for loopback.
-        tls: certificates for a ``grpcs://`` target; by default servers are trusted as the system trusts them.
+        tls: certificates for a target with TLS; by default servers are trusted as the system trusts them.
         token: what proves to the server who calls. A ``str`` is the token itself; a ``Path`` is a file that it is in,
             and that is read again when it changes. It is not sent in plain text to another machine.
         clock: what time it is for this client; by default the machine's clock.
@@ -70,6 +72,25 @@ async def connect(
         InvalidRequest: the target, the namespace or the time-to-live is malformed, or certificates or token do not go
             with the target or cannot be used.
     """
+    async with _connect(
+        target, None, namespace, session_ttl, release_on_disconnect, tls=tls, token=token, clock=clock
+    ) as client:
+        yield client
+
+
+@asynccontextmanager
+async def _connect(
+    target: str,
+    election: str | None,
+    namespace: str,
+    session_ttl: float,
+    release_on_disconnect: bool,
+    *,
+    tls: ClientTls | None,
+    token: Token | None,
+    clock: Clock | None = None,
+) -> AsyncGenerator["Client"]:
+    """Connect, see ``connect``; the election that it is for decides which of several servers is tried first."""
     check_metadata_id("namespace", namespace)
     Timing(session_ttl)
     clock = clock or SystemClock()
@@ -80,6 +101,7 @@ async def connect(
         tls=tls,
         token=token,
         release_on_disconnect=release_on_disconnect,
+        election=None if election is None else ElectionId(namespace, election),
     ) as service:
         keeper = SessionKeeper(
             service,
@@ -232,7 +254,9 @@ class LeaderElection:
 
     Args:
         name: the election; the same for all who compete.
-        target: where it is, see ``connect``. Its default is an election of this object alone.
+        target: where it is, see ``connect``. Its default is an election of this object alone. Of several servers that
+            one is tried first which all clients with the same target try first for this election, as it is fastest
+            where its commands meet in one server; then the others in the order given.
         candidate_id: who stands in it; by default an id that no other process has.
         namespace: where the name lives.
         session_ttl: see ``connect``.
@@ -300,11 +324,12 @@ class LeaderElection:
             if self._handle_signals:
                 entering.enter_context(cancelled_by_sigterm())
             if self._client is None:
-                connecting = connect(
+                connecting = _connect(
                     self._target,
-                    namespace=self._namespace,
-                    session_ttl=self._session_ttl,
-                    release_on_disconnect=self._release_on_disconnect,
+                    self._name,
+                    self._namespace,
+                    self._session_ttl,
+                    self._release_on_disconnect,
                     tls=self._tls,
                     token=self._token,
                 )

@@ -20,7 +20,8 @@ from atomix_election.rpc.gate import Gate
 from atomix_election.rpc.limits import ConnectionLimits
 from atomix_election.rpc.server import RpcServer
 from atomix_election.targets import open_engine, require_asyncio
-from atomix_election.tls import File, ServerTls
+from atomix_election.tls import ClientTls, File, ServerTls
+from atomix_election.tokens import Token
 
 
 class ElectionServer:
@@ -29,7 +30,8 @@ class ElectionServer:
     Args:
         store: where elections are kept: ``memory://`` (of this server alone) or ``memory://name`` (shared within the
             process), neither of which outlives the process, or the file ``sqlite:///relative.db`` or
-            ``sqlite:////absolute.db``, which also clients in this process may use, and no other process.
+            ``sqlite:////absolute.db``, which also clients in this process may use, and no other process; or an etcd
+            cluster, ``etcd://host:port[,host:port]`` or ``etcds://…``, which any number of servers use.
         host: the address to listen on.
         port: the port to listen on; 0 for any free one.
         session_ttl: seconds that a session of a published client lasts after its last connection has closed, and what a
@@ -44,6 +46,8 @@ class ElectionServer:
         observer: is told what can be counted, see ``atomix_election.metrics``; of a shared store the first user's is.
         tls: certificates, for a ``grpcs://`` target; None for plain text.
         access: the file that says who may do what (see ``docs/operating.md``); None where whoever gets here may do all.
+        store_tls: certificates for an ``etcds://`` store; by default etcd is trusted as the system trusts it.
+        store_token: ``USER:PASSWORD`` for etcd. A ``str`` is that itself, a ``Path`` the file that it is in.
         insecure: listen on an address that other machines reach, without TLS or without asking who calls.
         clock: what time it is.
 
@@ -68,6 +72,8 @@ class ElectionServer:
         connection_limits: ConnectionLimits | None = None,
         tls: ServerTls | None = None,
         access: File | None = None,
+        store_tls: ClientTls | None = None,
+        store_token: Token | None = None,
         insecure: bool = False,
         listener: socket.socket | None = None,
         observer: Observer | None = None,
@@ -92,6 +98,8 @@ class ElectionServer:
         self._port = port
         self._tls = tls
         self._access = access
+        self._store_tls = store_tls
+        self._store_token = store_token
         self._rpc: RpcServer | None = None
         self._running = AsyncExitStack()
         self._target: str | None = None
@@ -148,6 +156,8 @@ class ElectionServer:
                 self._clock,
                 observer=self._observer,
                 election_limits=self._limits,
+                tls=self._store_tls,
+                token=self._store_token,
             )
             engine = await starting.enter_async_context(opening)
             rpc = RpcServer(partial(Connection, engine), self._gate(), self._observer, self._connection_limits)

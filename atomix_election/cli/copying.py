@@ -1,4 +1,4 @@
-"""How far a long copy is, on a terminal."""
+"""How far long work is, on a terminal."""
 
 import sys
 import time
@@ -6,26 +6,34 @@ from types import TracebackType
 from typing import Self
 
 QUIET_S = 1.0
-"""A copy that takes no longer is not reported."""
+"""Work that takes no longer is not reported."""
 PAUSE_S = 0.2
 """Between two reports."""
 
 
 class Report:
-    """Writes on standard error how much has been copied, where that is a terminal. Leave its block to end the line."""
+    """Writes on standard error how much has been done, where that is a terminal. Leave its block to end the line.
 
-    def __init__(self) -> None:
+    Args:
+        done: what is done to
+        units: what is counted.
+    """
+
+    def __init__(self, done: str = "copied", units: str = "pages") -> None:
+        self._done = done
+        self._units = units
         self._terminal = sys.stderr.isatty()
         self._next = time.monotonic() + QUIET_S
         self._written = False
 
-    def __call__(self, done: int, pages: int) -> None:
-        """So many pages of so many have been copied."""
-        if not self._terminal or not pages or time.monotonic() < self._next:
+    def __call__(self, done: int, total: int) -> None:
+        """So many of so many are done."""
+        if not self._terminal or not total or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + PAUSE_S
         self._written = True
-        print(f"\rcopied {done:,} of {pages:,} pages ({100 * done // pages} %)", end="", file=sys.stderr, flush=True)
+        line = f"\r{self._done} {done:,} of {total:,} {self._units} ({100 * done // total} %)"
+        print(line, end="", file=sys.stderr, flush=True)
 
     def __enter__(self) -> Self:
         return self

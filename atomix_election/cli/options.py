@@ -8,12 +8,17 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from atomix_election.client import Client, connect
+from atomix_election.clock import wall_clock_s
+from atomix_election.core.floors import time_of_ms
 from atomix_election.model import DEFAULT_NAMESPACE, DEFAULT_SESSION_TTL_S, Term
-from atomix_election.targets import DEFAULT_PORT
+from atomix_election.targets import DEFAULT_PORT, open_etcd
 from atomix_election.tls import ClientTls
+
+if TYPE_CHECKING:
+    from atomix_election.etcd import EtcdClient
 
 _LimitsT = TypeVar("_LimitsT")
 
@@ -84,6 +89,41 @@ def connecting(options: argparse.Namespace) -> AbstractAsyncContextManager[Clien
     )
 
 
+def add_etcd_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how etcd is spoken to."""
+    for option, what in (
+        ("--store-ca", "authorities to trust for an etcds:// store, in place of the system's"),
+        ("--store-certificate", "certificate to show to etcd"),
+        ("--store-key", "the key to it, where it is in another file"),
+        ("--store-token-file", "file with USER:PASSWORD for etcd"),
+    ):
+        parser.add_argument(option, metavar="FILE", help=what)
+
+
+def add_etcd_target(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that says which store in etcd is meant, and the options of ``add_etcd_options``."""
+    what = "the store: etcd://HOST:PORT[,HOST:PORT][/PREFIX], or etcds:// for TLS"
+    parser.add_argument("store", metavar="ETCD_TARGET", help=what)
+    add_etcd_options(parser)
+
+
+def etcd_tls(options: argparse.Namespace) -> ClientTls | None:
+    """Return the certificates for etcd that the options name."""
+    if options.store_ca or options.store_certificate or options.store_key:
+        return ClientTls(options.store_ca, options.store_certificate, options.store_key)
+    return None
+
+
+def etcd_token(options: argparse.Namespace) -> Path | None:
+    """Return the file with user and password for etcd that the options name."""
+    return Path(options.store_token_file) if options.store_token_file else None
+
+
+def opening_etcd(options: argparse.Namespace) -> "AbstractAsyncContextManager[tuple[EtcdClient, str]]":
+    """Open etcd as the options of ``add_etcd_target`` say, and give a client and the prefix of the store."""
+    return open_etcd(options.store, tls=etcd_tls(options), token=etcd_token(options))
+
+
 def seconds(text: str) -> float:
     """Return a number of seconds, for argparse."""
     value = float(text)
@@ -129,6 +169,13 @@ def at_least_one(text: str) -> int:
 def utc_time(when: datetime | None) -> str | None:
     """Return a point in time for a program, in ISO 8601 and UTC, to the millisecond."""
     return None if when is None else when.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def ahead_until(number: int) -> str | None:
+    """Return until when tokens above a number are ahead of the clock, for a person; None if they are not."""
+    if time_of_ms(number) <= (wall_clock_s() + 1) * 1000:
+        return None
+    return datetime.fromtimestamp(time_of_ms(number) / 1000, UTC).isoformat(timespec="seconds")
 
 
 def local_time(when: datetime | None) -> str:

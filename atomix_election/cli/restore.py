@@ -1,15 +1,10 @@
 """``atomix-election restore``: make a store of a backup, whose tokens are above all that were ever given."""
 
 import argparse
-from datetime import UTC, datetime
 
 from atomix_election.cli.copying import Report
-from atomix_election.cli.options import Commands, add_command
-from atomix_election.clock import wall_clock_s
-from atomix_election.core.floors import time_of_ms
+from atomix_election.cli.options import Commands, add_command, ahead_until
 from atomix_election.targets import path_of_file
-
-_SECOND_MS = 1000
 
 
 def add_to(commands: Commands) -> None:
@@ -47,8 +42,8 @@ def _run(options: argparse.Namespace) -> int:
         "serve this store and no other one of these elections: what was restored last has the highest tokens; where "
         "another one was served later, restore again and name it with --replaces"
     )
-    if time_of_ms(floors.number) > wall_clock_s() * 1000 + _SECOND_MS:
-        until = datetime.fromtimestamp(time_of_ms(floors.number) / 1000, UTC).isoformat(timespec="seconds")
+    until = ahead_until(floors.number)
+    if until is not None:
         print(
             f"that is ahead of the clock: until {until}, name {destination} with --replaces in each restore, and give "
             "the highest token with --above"

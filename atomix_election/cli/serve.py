@@ -12,7 +12,16 @@ import anyio
 
 from atomix_election import systemd
 from atomix_election.cli.logs import FORMATS, LEVELS, configure_logging
-from atomix_election.cli.options import Commands, add_command, add_limit_options, limits_of, seconds
+from atomix_election.cli.options import (
+    Commands,
+    add_command,
+    add_etcd_options,
+    add_limit_options,
+    etcd_tls,
+    etcd_token,
+    limits_of,
+    seconds,
+)
 from atomix_election.engine import ElectionLimits
 from atomix_election.errors import InvalidRequest
 from atomix_election.model import DEFAULT_SESSION_TTL_S, MAX_SESSION_TTL_S, MIN_SESSION_TTL_S
@@ -42,7 +51,8 @@ def add_to(commands: Commands) -> None:
         "--store",
         metavar="TARGET",
         default="sqlite:///atomix-election.db",
-        help="where elections are kept, default %(default)s, a file in the working directory; memory:// keeps nothing",
+        help="where elections are kept, default %(default)s, a file in the working directory; memory:// keeps nothing; "
+        "etcd://HOST:PORT[,HOST:PORT], or etcds:// for TLS, is shared with other servers",
     )
     parser.add_argument(
         "--session-ttl",
@@ -53,6 +63,7 @@ def add_to(commands: Commands) -> None:
     )
     parser.add_argument("--min-session-ttl", metavar="SECONDS", type=seconds, help=f"default {MIN_SESSION_TTL_S:g}")
     parser.add_argument("--max-session-ttl", metavar="SECONDS", type=seconds, help=f"default {MAX_SESSION_TTL_S:g}")
+    add_etcd_options(parser)
     _add_security_options(parser)
     add_limit_options(parser, ElectionLimits, "limits of what is kept")
     add_limit_options(parser, ConnectionLimits, "limits of connections")
@@ -97,6 +108,8 @@ def _run(options: argparse.Namespace) -> int:
         max_session_ttl=options.max_session_ttl,
         tls=_tls(options),
         access=options.auth,
+        store_tls=etcd_tls(options),
+        store_token=etcd_token(options),
         insecure=options.insecure,
         limits=limits_of(options, ElectionLimits),
         connection_limits=limits_of(options, ConnectionLimits),

@@ -11,7 +11,8 @@ The laws that every function here keeps, whatever it is given:
 7. Times of entry and of a term's beginning are kept for people: they go with their candidate, and decide nothing.
 
 ``election`` holds every transition of an election, ``leases`` the end of sessions, ``granting`` what a session is told
-of an election, ``floors`` where an election begins whose record is gone. A client's side is in ``campaign`` (where it
+of an election, ``floors`` where an election begins whose record is gone, ``steps`` how terms follow from one another,
+``rendezvous`` which of several servers goes first. A client's side is in ``campaign`` (where it
 leads, when it must step down) and ``candidacy`` (who it stands for), and ``identity`` holds its targets to one store.
 Time is an argument.
 """

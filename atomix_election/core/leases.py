@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from atomix_election.model import SessionId
 
+SPARE_ENTRIES = 64
+"""How many entries of ended leases are kept in any case, so that few leases are not put in order again and again."""
+
 
 @dataclass(slots=True)
 class _Lease:
@@ -20,7 +23,8 @@ class LeaseTable:
 
     A session is kept by renewals, each good for one time-to-live from ``now``, or by holds (open connections), as
     long as there is one. ``renew`` costs the same however many sessions there are: deadlines only move back, so each
-    lease has one entry in the order, no later than its deadline, which is put right when it comes up.
+    lease has one entry in the order, no later than its deadline, which is put right when it comes up. Entries of leases
+    that were ended before go when they are most of the order, also if ``expire`` is never called.
     """
 
     def __init__(self) -> None:
@@ -73,6 +77,9 @@ class LeaseTable:
             del self._ttls_s[lease.ttl_s]
             if lease.ttl_s == self.longest_ttl_s:
                 self.longest_ttl_s = max(self._ttls_s, default=0.0)
+        if len(self._order) > 2 * len(self._leases) + SPARE_ENTRIES:
+            self._order = [each for each in self._order if each[1] in self._leases]
+            heapq.heapify(self._order)
 
     def left_s(self, session: SessionId, now: float) -> float | None:
         """Return how long an open session lasts unless something keeps it; None as long as something holds it."""

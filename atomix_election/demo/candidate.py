@@ -1,4 +1,4 @@
-"""One replica, as an application would write it: ``python -m ...demo.candidate TARGET ELECTION ID LEDGER``.
+"""One replica, as an application would write it: ``python -m ...demo.candidate TARGET ELECTION ID LEDGER TTL``.
 
 While it leads it appends to a ledger, an SQLite file, which refuses tokens older than the newest that it saw. It gives
 the lead up on SIGTERM.
@@ -11,13 +11,13 @@ import time
 from contextlib import closing
 
 from atomix_election import LeaderElection, Leadership
-from atomix_election.fencing import SqlFencingGuard, StaleToken
+from atomix_election.demo.ledger import guard
+from atomix_election.fencing import StaleToken
 
-SESSION_TTL_S = 2.0
 SLOW_STEP_S = 0.25
 """How long it takes from the check that one leads to the write, in a call that blocks the event loop."""
-
-guard = SqlFencingGuard()
+PAUSE_S = 0.05
+"""Between two writes, so that the event loop gets to what else there is to do."""
 
 
 def append(ledger: str, who: str, token: int) -> None:
@@ -29,7 +29,7 @@ def append(ledger: str, who: str, token: int) -> None:
         connection.execute("COMMIT")
 
 
-async def main(target: str, name: str, candidate_id: str, ledger: str) -> None:
+async def main(target: str, name: str, candidate_id: str, ledger: str, ttl_s: str) -> None:
     """Write to the ledger whenever this replica leads, until SIGTERM."""
 
     async def work(leadership: Leadership) -> None:
@@ -42,10 +42,10 @@ async def main(target: str, name: str, candidate_id: str, ledger: str) -> None:
                 append(ledger, candidate_id, leadership.token)
             except StaleToken as error:
                 print(f"my write was refused: {error}", flush=True)
-            await asyncio.sleep(0)
+            await asyncio.sleep(PAUSE_S)
 
     async with LeaderElection(
-        name, target=target, candidate_id=candidate_id, session_ttl=SESSION_TTL_S, handle_signals=True
+        name, target=target, candidate_id=candidate_id, session_ttl=float(ttl_s), handle_signals=True
     ) as election:
         await election.run(work)
 

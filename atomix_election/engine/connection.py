@@ -7,7 +7,7 @@ from atomix_election.broadcast import Subscription
 from atomix_election.core.commands import Anoint, Command, Enter, Evict, Operation, Promote, Withdraw
 from atomix_election.engine.engine import Engine
 from atomix_election.engine.keepalive import EngineKeepAlive
-from atomix_election.engine.sessions import Holder, Session
+from atomix_election.engine.sessions import Holder, Session, not_open
 from atomix_election.errors import InvalidRequest, Unavailable
 from atomix_election.model import ElectionDescription, ElectionPage, Event, Term, check_candidate_id, check_metadata_id
 from atomix_election.service import PAGE_SIZE, WATCH_BUFFER, Call
@@ -80,7 +80,7 @@ class Connection:
     async def end_session(self, namespace: str, session: str) -> None:
         """See ``ElectionService.end_session``."""
         self._check_connected()
-        found = self._engine.sessions.find(namespace, session)
+        found = await self._engine.sessions.look_up(namespace, session)
         if found is not None:
             found.check_owner(self._owner)
             await self._engine.end_session(found)
@@ -98,50 +98,50 @@ class Connection:
     async def close(self, call: Call) -> None:
         """See ``ElectionService.close``."""
         self._check_connected()
-        session = self._session(call)
+        session = await self._session(call)
         await self._engine.close(session, call.election_id, _operation(session, call))
 
     async def enter(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.enter``."""
         self._engine.check_admits()
-        session = self._session(call)
+        session = await self._session(call)
         candidate_id = check_candidate_id(candidate_id or call.session)
         return await self._submit(call, Enter(candidate_id, session.id), session)
 
     async def withdraw(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.withdraw``."""
-        session = self._session(call)
+        session = await self._session(call)
         candidate_id = check_candidate_id(candidate_id or call.session)
         return await self._submit(call, Withdraw(candidate_id, session.id), session)
 
     async def anoint(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.anoint``."""
-        return await self._submit(call, Anoint(check_candidate_id(candidate_id)), self._session_if_open(call))
+        return await self._submit(call, Anoint(check_candidate_id(candidate_id)), await self._session_if_open(call))
 
     async def promote(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.promote``."""
-        return await self._submit(call, Promote(check_candidate_id(candidate_id)), self._session_if_open(call))
+        return await self._submit(call, Promote(check_candidate_id(candidate_id)), await self._session_if_open(call))
 
     async def evict(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.evict``."""
-        return await self._submit(call, Evict(check_candidate_id(candidate_id)), self._session_if_open(call))
+        return await self._submit(call, Evict(check_candidate_id(candidate_id)), await self._session_if_open(call))
 
     async def forget(self, call: Call) -> Term:
         """See ``ElectionService.forget``."""
         self._check_connected()
-        self._session_if_open(call)
+        await self._session_if_open(call)
         return await self._engine.forget(call.election_id)
 
     async def get_term(self, call: Call) -> Term:
         """See ``ElectionService.get_term``."""
         self._check_connected()
-        self._session_if_open(call)
+        await self._session_if_open(call)
         return await self._engine.read(call.election_id)
 
     @asynccontextmanager
     async def events(self, call: Call, *, buffer: int = WATCH_BUFFER) -> AsyncGenerator[AsyncIterator[Event]]:
         """See ``ElectionService.events``."""
-        self._session_if_open(call)
+        await self._session_if_open(call)
         self._check_connected()
         async with self._engine.watch(call.election_id, buffer) as events:
             self._watches.add(events)
@@ -167,18 +167,22 @@ class Connection:
         session.elections[call.election_id] = None
         return await self._engine.submit(call.election_id, command, _operation(session, call))
 
-    def _session(self, call: Call) -> Session:
+    async def _session(self, call: Call) -> Session:
         _require_session(call)
-        session = self._engine.sessions.get(call.namespace, call.session)
+        session = await self._engine.sessions.look_up(call.namespace, call.session)
+        if session is None:
+            raise not_open(call.namespace, call.session)
         session.check_owner(self._owner)
         self._hold(session)
         return session
 
-    def _session_if_open(self, call: Call) -> Session | None:
+    async def _session_if_open(self, call: Call) -> Session | None:
         """Return the session of a call that needs none; a numbered write cannot do without."""
         if call.operation is not None:
-            return self._session(call)
-        session = self._engine.sessions.find(call.namespace, call.session)
+            return await self._session(call)
+        if not call.session:
+            return None
+        session = await self._engine.sessions.look_up(call.namespace, call.session)
         if session is not None:
             session.check_owner(self._owner)
             self._hold(session)

@@ -14,7 +14,7 @@ from atomix_election.core.commands import Command, Create, ExpireSession, Forget
 from atomix_election.core.election import Displaced, Election
 from atomix_election.core.granting import waits_until
 from atomix_election.engine import inspection
-from atomix_election.engine.lanes import Lane
+from atomix_election.engine.lanes import Lane, LaneParts
 from atomix_election.engine.limits import NO_LIMITS, ElectionCount, ElectionLimits, SessionLimits, check_room
 from atomix_election.engine.report import DISCONNECTED, ENDED, Report
 from atomix_election.engine.sessions import Session, Sessions
@@ -60,8 +60,6 @@ class Engine:
         self.limits = limits or SessionLimits()
         self.report = Report(observer or NoObserver())
         self._election_limits = election_limits
-        self._start_anew()
-        self._count = ElectionCount(election_limits)
         self._watchers = 0
         self._lanes: dict[ElectionId, Lane] = {}
         self._waits: dict[tuple[ElectionId, Displaced], anyio.CancelScope] = {}
@@ -69,6 +67,7 @@ class Engine:
         self._admits_from = -math.inf
         self._restoring = anyio.Lock()
         self._restored = False
+        self._start_anew()
 
     @property
     def store_id(self) -> str:
@@ -90,12 +89,15 @@ class Engine:
                     if not self._restored:
                         await self._restore_all()
                         self._restored = True
-                        self._start(self._expire_sessions)
                 yield
             finally:
                 self._lent.remove(tasks)
                 if not self._lent:
                     self._stop()
+
+    def ttl_s(self, wanted_s: float | None) -> float:
+        """Return the time-to-live that a session gets; None for one whose client does not say."""
+        return self.limits.ttl_s(wanted_s)
 
     def check_admits(self) -> None:
         """Raise Unavailable while leaders from before a restore may still act."""
@@ -107,8 +109,9 @@ class Engine:
             )
 
     def check_running(self) -> None:
-        """Raise Unavailable if the engine is not running."""
-        self._spawner()
+        """Raise Unavailable if the engine is not running, or StoreError if its store cannot be relied on any more."""
+        if not self._lent:
+            raise _closed()
 
     def _stop(self) -> None:
         """The last user leaves, or the start has failed. Whoever comes next starts from what is in the store."""
@@ -120,9 +123,22 @@ class Engine:
         self._restored = False
 
     def _start_anew(self) -> None:
+        self.sessions = self._no_sessions()
+        self._count = ElectionCount(self._election_limits)
+        self._lane_parts = LaneParts(
+            self._store,
+            self.sessions,
+            self._committed,
+            self.report,
+            self._clock,
+            self._wall_clock,
+            self._count,
+            self._election_limits.max_candidates,
+        )
+
+    def _no_sessions(self) -> Sessions:
         most = self._election_limits.max_sessions
-        ttl_s = self.limits.default_ttl_s
-        self.sessions = Sessions(self._store, self._clock, ttl_s, self.report, max_sessions=most)
+        return Sessions(self._store, self._clock, self.limits.default_ttl_s, self.report, max_sessions=most)
 
     async def submit(self, election_id: ElectionId, command: Command, operation: Operation | None = None) -> Term:
         """Apply a command after those that wait already, and return the term after it once it is committed.
@@ -138,18 +154,18 @@ class Engine:
 
     async def read(self, election_id: ElectionId) -> Term:
         """Return the current term of an election."""
-        self._spawner()
+        self.check_running()
         return (await self._store.read(election_id)).election.term
 
     async def list_elections(self, namespace: str, page_size: int, page_token: str) -> ElectionPage:
         """Return a page of the elections of a namespace."""
-        self._spawner()
+        self.check_running()
         return await inspection.list_elections(self._store, namespace, page_size, page_token)
 
     async def describe(self, election_id: ElectionId) -> ElectionDescription:
         """Return all that may be known of an election."""
-        self._spawner()
-        return inspection.describe((await self._store.read(election_id)).election, self.sessions)
+        self.check_running()
+        return await inspection.describe((await self._store.read(election_id)).election, self.sessions)
 
     @asynccontextmanager
     async def watch(self, election_id: ElectionId, buffer: int) -> AsyncGenerator[Subscription]:
@@ -190,6 +206,10 @@ class Engine:
     async def close(self, session: Session, election_id: ElectionId, operation: Operation | None) -> None:
         """Take a session out of an election; it ends with its last one."""
         await self.submit(election_id, CloseElection(session.id), operation)
+        await self._end_if_last(session)
+
+    async def _end_if_last(self, session: Session) -> None:
+        """End a session that Create opened when no election is registered with it any more."""
         if not session.registered and not session.creating and not session.kept_alive:
             await self.end_session(session)
 
@@ -209,8 +229,7 @@ class Engine:
         self._start(self._insist, election_id, command)
 
     def _spawner(self) -> Background:
-        if not self._lent:
-            raise _closed()
+        self.check_running()
         return self._lent[-1]
 
     def _start(self, job: Callable[[*_Args], Coroutine[Any, Any, None]], *args: *_Args) -> None:
@@ -227,21 +246,14 @@ class Engine:
         self._spawner().start_soon(run)
 
     def _lane(self, election_id: ElectionId) -> Lane:
-        self._spawner()
+        self.check_running()
         lane = self._lanes.get(election_id)
         if lane is None:
-            lane = self._lanes[election_id] = Lane(
-                election_id,
-                self._store,
-                self.sessions,
-                self._committed,
-                report=self.report,
-                clock=self._clock,
-                wall_clock_s=self._wall_clock,
-                count=self._count,
-                max_candidates=self._election_limits.max_candidates,
-            )
+            lane = self._lanes[election_id] = self._new_lane(election_id)
         return lane
+
+    def _new_lane(self, election_id: ElectionId) -> Lane:
+        return Lane(election_id, self._lane_parts)
 
     async def _work(self, election_id: ElectionId, lane: Lane) -> None:
         try:
@@ -265,13 +277,8 @@ class Engine:
 
     async def _restore(self) -> None:
         """Take up what the store has, and sweep what ended sessions left in it."""
-        hold_s = self._store.hold_s
-        if hold_s is not None:
-            # From the start on, as nobody knows how long ago the former server ended, nor by which clock.
-            self._admits_from = self._clock.now() + max(hold_s, self.limits.max_ttl_s)
-            self._start(self._end_hold)
+        self._begin_hold()
         self.report.restart()
-        self._count = ElectionCount(self._election_limits)
         for ended in await self.sessions.restore():
             self._start(self._sweep, ended, anyio.Event())
         async for election_id, election in self._store.elections():
@@ -282,11 +289,21 @@ class Engine:
                     self._start(self._expire, election_id, identity)
                 else:
                     session.elections[election_id] = None
+            self.report.created()
             self._committed(election_id, Election(), election)
-            self.report.found(election)
+        self._start(self._expire_sessions)
+
+    def _begin_hold(self) -> None:
+        """Admit nobody for a while if the store was restored."""
+        hold_s = self._store.hold_s
+        if hold_s is not None:
+            # From the start on, as nobody knows how long ago the former server ended, nor by which clock.
+            self._admits_from = self._clock.now() + max(hold_s, self.limits.max_ttl_s)
+            self._start(self._end_hold)
 
     def _committed(self, election_id: ElectionId, before: Election, after: Election) -> None:
         """See what a change means for the sessions in it, and let nobody wait for a displaced leader for ever."""
+        self.report.led(before, after)
         concerned = {each.session for each in (before.candidates[:1] + after.candidates[:1])}
         concerned |= {each.candidate.session for each in (*before.displaced, *after.displaced)}
         concerned |= before.registered ^ after.registered
@@ -320,9 +337,14 @@ class Engine:
             return
         with anyio.CancelScope() as wait:
             self._waits[election_id, displaced] = wait
-            await self._clock.sleep_until(waits_until(since, session.ttl_s))
-            self._waits.pop((election_id, displaced), None)
+            await self._clock.sleep_until(waits_until(since, session.ttl_s) + self._stagger_s(election_id))
+            if self._waits.pop((election_id, displaced), None) is None:
+                return  # it was seen off as its time ended, too late to cancel what had woken up
             await self._insist(election_id, SteppedDown(identity, displaced.number))
+
+    def _stagger_s(self, election_id: ElectionId) -> float:
+        """Return how much longer a clearing-up is left to others."""
+        return 0.0
 
     async def _expire_sessions(self) -> None:
         while True:

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from atomix_election.core.election import Election
@@ -35,18 +36,18 @@ async def list_elections(store: Store, namespace: str, page_size: int, page_toke
     return ElectionPage(elections, _token(elections[-1].name) if len(found) > size else "")
 
 
-def describe(election: Election, sessions: Sessions) -> ElectionDescription:
+async def describe(election: Election, sessions: Sessions) -> ElectionDescription:
     """Return all that may be known of an election and of the sessions in it."""
+    concerned = {each.session for each in election.candidates} | {each.candidate.session for each in election.displaced}
+    known = await _describe_sessions(concerned, sessions)
     return ElectionDescription(
         election.term,
         tuple(
-            CandidateDescription(
-                each.id, _session(each.session, sessions), _point_in_time(election.entered_at.get(each, 0.0))
-            )
+            CandidateDescription(each.id, known[each.session], _point_in_time(election.entered_at.get(each, 0.0)))
             for each in election.candidates
         ),
         tuple(
-            DisplacedDescription(each.candidate.id, each.number, _session(each.candidate.session, sessions))
+            DisplacedDescription(each.candidate.id, each.number, known[each.candidate.session])
             for each in election.displaced
         ),
         _point_in_time(election.began_at),
@@ -64,12 +65,17 @@ def _summary(name: str, election: Election) -> ElectionSummary:
     )
 
 
-def _session(identity: SessionId, sessions: Sessions) -> SessionDescription:
-    session = sessions.find(identity.namespace, identity.id)
-    if session is None or session.id != identity:
-        return SessionDescription(identity.digest, SessionKind.ENDED)
-    kind = SessionKind.RENEWALS if session.kept_alive else SessionKind.CONNECTIONS
-    return SessionDescription(identity.digest, kind, session.ttl_s, sessions.left_s(session), session.peer)
+async def _describe_sessions(
+    identities: Iterable[SessionId], sessions: Sessions
+) -> Mapping[SessionId, SessionDescription]:
+    known = {each: SessionDescription(each.digest, SessionKind.ENDED) for each in identities}
+    found = [sessions.find(each.namespace, each.id) for each in known]
+    open_ = [each for each in found if each is not None and each.id in known]
+    left_s = await sessions.left_s(open_)
+    for each in open_:
+        kind = SessionKind.RENEWALS if each.kept_alive else SessionKind.CONNECTIONS
+        known[each.id] = SessionDescription(each.id.digest, kind, each.ttl_s, left_s[each.id], each.peer)
+    return known
 
 
 def _point_in_time(seconds: float) -> datetime | None:

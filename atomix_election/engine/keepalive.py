@@ -47,19 +47,31 @@ class EngineKeepAlive:
     def give_up(self) -> None:
         """See ``KeepAlive.give_up``. There is no other connection inside a process."""
 
+    def prefer_another(self) -> None:
+        """See ``KeepAlive.prefer_another``. There is no other target inside a process."""
+
     async def send(self, renewal: Renewal) -> None:
-        """See ``KeepAlive.send``."""
-        self._renewal = renewal.renewal
-        self._release_on_disconnect = renewal.release_on_disconnect
+        """See ``KeepAlive.send``. Until the session is renewed, answers name the renewal before this one."""
         self._engine.check_running()
         session = await self._take_up(renewal)
+        if session is not None and not await self._engine.sessions.keep(session):
+            session = None
+        self._renewal = renewal.renewal
+        self._release_on_disconnect = renewal.release_on_disconnect
         if session is None:
             self._ended = True
         else:
-            self._engine.sessions.renew(session)
+            self._attach(session)
             self._engine.report.observer.renewed()
             self._confirm(session, renewal)
         self.wake()
+
+    def _attach(self, session: Session) -> None:
+        if session is not self._session:
+            session.watchers[self] = None
+            session.stream = self
+            session.peer = self._peer
+            self._session = session
 
     def _confirm(self, session: Session, renewal: Renewal) -> None:
         """Pass on what was asked for."""
@@ -88,23 +100,18 @@ class EngineKeepAlive:
         )
 
     async def _take_up(self, renewal: Renewal) -> Session | None:
+        """Return the session, after opening it where that is asked for."""
         sessions = self._engine.sessions
-        session = sessions.find(self._namespace, self._session_id)
-        if session is not None and session is self._session:
-            return session
-        if self._session is not None and self._session.ended:
-            return None
+        if self._session is not None:
+            return None if self._session.ended else self._session
+        session = await sessions.look_up(self._namespace, self._session_id)
         if renewal.open:
             if session is None:
                 self._engine.check_admits()
-            ttl_s = self._engine.limits.ttl_s(renewal.ttl_s)
+            ttl_s = self._engine.ttl_s(renewal.ttl_s)
             session = await sessions.open(self._namespace, self._session_id, owner=self._owner, kept_alive_ttl_s=ttl_s)
         if session is not None:
             session.check_owner(self._owner)
             if not session.kept_alive:
                 raise InvalidRequest(f"session {session.id.digest} was opened by Create, and is kept by connections")
-            session.watchers[self] = None
-            session.stream = self
-            session.peer = self._peer
-        self._session = session
         return session

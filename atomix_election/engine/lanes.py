@@ -1,7 +1,7 @@
 """The commands that wait for one election: applied in order, committed together."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -24,7 +24,7 @@ LOOK_AGAIN_S = 0.5
 """Pause before the store is asked again what became of a write whose outcome it did not know."""
 
 
-class _Waiting:
+class Waiting:
     """A command and, once it is known, what became of it."""
 
     def __init__(self, command: Command, operation: Operation | None) -> None:
@@ -52,33 +52,46 @@ def _session_of(command: Command, operation: Operation | None) -> SessionId | No
     return command.session if isinstance(command, Create | Close | Enter | Withdraw) else None
 
 
+@dataclass(frozen=True, slots=True)
+class LaneParts:
+    """What all lanes of an engine have in common.
+
+    Args:
+        store: where elections are kept.
+        sessions: those that are open.
+        on_committed: is told of each change, with the state before and after it.
+        report: is told what was answered.
+        clock: what time it is.
+        wall_clock_s: what time it is for people.
+        count: of elections.
+        max_candidates: how many an election may have; None for any number.
+    """
+
+    store: Store
+    sessions: Sessions
+    on_committed: Callable[[ElectionId, Election, Election], None]
+    report: Report
+    clock: Clock
+    wall_clock_s: Callable[[], float]
+    count: ElectionCount
+    max_candidates: int | None
+
+
 class Lane:
     """One election at work. It exists as long as somebody waits for it or watches it."""
 
-    def __init__(
-        self,
-        election_id: ElectionId,
-        store: Store,
-        sessions: Sessions,
-        on_committed: Callable[[ElectionId, Election, Election], None],
-        *,
-        report: Report,
-        clock: Clock,
-        wall_clock_s: Callable[[], float],
-        count: ElectionCount,
-        max_candidates: int | None,
-    ) -> None:
+    def __init__(self, election_id: ElectionId, parts: LaneParts) -> None:
         self.watchers = Broadcast()
         self._election_id = election_id
-        self._store = store
-        self._sessions = sessions
-        self._on_committed = on_committed
-        self._count = count
-        self._max_candidates = max_candidates
-        self._report = report
-        self._clock = clock
-        self._wall_clock_s = wall_clock_s
-        self._waiting: list[_Waiting] = []
+        self._store = parts.store
+        self._sessions = parts.sessions
+        self._on_committed = parts.on_committed
+        self._count = parts.count
+        self._max_candidates = parts.max_candidates
+        self._report = parts.report
+        self._clock = parts.clock
+        self._wall_clock_s = parts.wall_clock_s
+        self._waiting: list[Waiting] = []
         self._working = False
         self._last_known: Record | None = None
         """What was stored before a write whose outcome is not known: watchers and sessions have seen this one."""
@@ -89,7 +102,7 @@ class Lane:
         """True when nobody waits and nobody watches, so that the lane can be dropped."""
         return not self._working and not self._waiting and not len(self.watchers) and self._last_known is None
 
-    def add(self, command: Command, operation: Operation | None) -> "_Waiting":
+    def add(self, command: Command, operation: Operation | None) -> Waiting:
         """Queue a command.
 
         Raises:
@@ -102,7 +115,7 @@ class Lane:
             )
             self._report.refused(command, error)
             raise error
-        waiting = _Waiting(command, operation)
+        waiting = Waiting(command, operation)
         self._waiting.append(waiting)
         return waiting
 
@@ -131,7 +144,7 @@ class Lane:
         finally:
             self._working = False
 
-    def _next_batch(self) -> "list[_Waiting]":
+    def _next_batch(self) -> list[Waiting]:
         """Take what is committed together: all that wait, up to a Forget, which is committed alone.
 
         A Forget removes what is stored and keeps its number; what came before it has to be stored by then.
@@ -148,7 +161,7 @@ class Lane:
             waiting.answer(Unavailable(str(error)))
         self.watchers.fail(error)
 
-    async def _commit(self, batch: list[_Waiting]) -> None:
+    async def _commit(self, batch: list[Waiting]) -> None:
         try:
             record, transitions = await self._store_all(batch)
         except (StoreError, OutcomeUnknown) as error:
@@ -160,23 +173,35 @@ class Lane:
             for waiting in batch:
                 waiting.answer(OutcomeUnknown("the engine ended while the command was being committed"))
             raise
-        before = record.election
-        if transitions and transitions[-1].election is not before:
-            self._on_committed(self._election_id, before, transitions[-1].election)
-            if not record.version:
-                self._report.created()
+        self._waiting[:0] = batch[len(transitions) :]
+        batch = batch[: len(transitions)]
+        self._announce(record, transitions)
         self._forget_who_left_nothing(batch, transitions)
+        before = record.election
         for waiting, transition in zip(batch, transitions, strict=True):
             after = transition.election
-            term = after.term
-            if after.revision != before.revision:
-                self.watchers.publish(Event(EventType.CHANGED, term))
-            outcome = transition.refusal or ended_meanwhile(waiting.command, self._sessions.is_open) or term
+            outcome = transition.refusal or ended_meanwhile(waiting.command, self._sessions.is_open) or after.term
             waiting.answer(outcome)
             self._report.answered(self._election_id, waiting.command, before, after, outcome)
             before = after
 
-    async def _store_all(self, batch: list[_Waiting]) -> tuple[Record, list[Transition]]:
+    def _announce(self, record: Record, transitions: list[Transition]) -> None:
+        """Show what was committed to those who watch, and to the sessions that it concerns."""
+        before = record.election
+        if not transitions or transitions[-1].election is before:
+            return
+        self._on_committed(self._election_id, before, transitions[-1].election)
+        if not record.version:
+            self._report.created()
+        if not len(self.watchers):
+            return
+        for transition in transitions:
+            after = transition.election
+            if after.revision != before.revision:
+                self.watchers.publish(Event(EventType.CHANGED, after.term))
+            before = after
+
+    async def _store_all(self, batch: list[Waiting]) -> tuple[Record, list[Transition]]:
         """Return what was stored before the batch, and the transition of each command; they are committed by then."""
         while True:
             record = await self._store.read(self._election_id)
@@ -260,7 +285,7 @@ class Lane:
         self._count.remove(self._election_id.namespace)
         self._report.forgotten()
 
-    def _forget_who_left_nothing(self, batch: list[_Waiting], transitions: list[Transition]) -> None:
+    def _forget_who_left_nothing(self, batch: list[Waiting], transitions: list[Transition]) -> None:
         """Sessions whose commands had no effect are not kept in mind with this election: such have no limit."""
         outcomes = zip(batch, transitions, strict=True)
         doubtful = {

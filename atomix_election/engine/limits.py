@@ -99,16 +99,24 @@ class ElectionCount:
         """Count an election that is in the store."""
         self._written[namespace] += 1
 
+    def check(self, namespace: str) -> None:
+        """Refuse an election that is about to be written for the first time, if there are too many already.
+
+        Raises:
+            LimitExceeded: there are.
+        """
+        if namespace not in self._written:
+            check_room("max_namespaces", self._limits.max_namespaces, len(self._written), "namespaces with elections")
+        what = f"elections in namespace {namespace!r}"
+        check_room("max_elections", self._limits.max_elections, self._written.get(namespace, 0), what)
+
     def add(self, namespace: str) -> None:
         """Count an election that is about to be written for the first time.
 
         Raises:
             LimitExceeded: there are too many already.
         """
-        if namespace not in self._written:
-            check_room("max_namespaces", self._limits.max_namespaces, len(self._written), "namespaces with elections")
-        what = f"elections in namespace {namespace!r}"
-        check_room("max_elections", self._limits.max_elections, self._written[namespace], what)
+        self.check(namespace)
         self._written[namespace] += 1
 
     def remove(self, namespace: str) -> None:

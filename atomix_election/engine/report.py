@@ -50,21 +50,22 @@ class Report:
         self._known = self._led = 0
         self._ending.clear()
 
-    def found(self, election: Election) -> None:
-        """The store has an election."""
-        self._known += 1
-        self._led += bool(election.candidates)
-        self.observer.elections(self._known, self._led)
-
     def forgotten(self) -> None:
         """An election was removed, which nobody led."""
         self._known -= 1
         self.observer.elections(self._known, self._led)
 
     def created(self) -> None:
-        """An election was written for the first time."""
+        """An election was written for the first time, or was found in the store."""
         self._known += 1
         self.observer.elections(self._known, self._led)
+
+    def led(self, before: Election, after: Election) -> None:
+        """An election has a leader now, or has none any more."""
+        change = bool(after.candidates) - bool(before.candidates)
+        if change:
+            self._led += change
+            self.observer.elections(self._known, self._led)
 
     def answered(
         self,
@@ -79,6 +80,7 @@ class Report:
             self.refused(command, outcome)
         elif isinstance(command, commands.Forget):
             self.observer.command(type(command).__name__, "forgotten")
+            return  # it changes no leader: if there is one by now, somebody has entered since, maybe elsewhere
         else:
             changed = "changed" if after.revision != before.revision else "unchanged"
             self.observer.command(type(command).__name__, changed)
@@ -124,10 +126,6 @@ class Report:
 
     def _leader_changed(self, election_id: ElectionId, cause: str, before: Election, after: Election) -> None:
         self.observer.leader_changed(cause)
-        led = self._led + bool(after.candidates) - bool(before.candidates)
-        if led != self._led:
-            self._led = led
-            self.observer.elections(self._known, led)
         if log.isEnabledFor(logging.INFO):
             _log_leader_change(election_id, cause, before, after)
 

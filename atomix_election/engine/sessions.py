@@ -1,7 +1,7 @@
 """The open sessions of an engine: who has one, what keeps it, and where it left traces."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -150,6 +150,10 @@ class Sessions:
         """Return the open session of that id, or None."""
         return self._open.get((namespace, session_id))
 
+    async def look_up(self, namespace: str, session_id: str) -> Session | None:
+        """Return the session of that id, if it was open when this was called, or None."""
+        return self.find(namespace, session_id)
+
     def get(self, namespace: str, session_id: str) -> Session:
         """Return the open session of that id.
 
@@ -158,8 +162,7 @@ class Sessions:
         """
         session = self.find(namespace, session_id)
         if session is None:
-            digest = session_digest(namespace, session_id)
-            raise SessionEnded(f"session {digest} is not open: it was never opened, was closed, or expired")
+            raise not_open(namespace, session_id)
         return session
 
     async def restore(self) -> list[Session]:
@@ -199,9 +202,18 @@ class Sessions:
         session.check_owner(owner)
         return session
 
-    def left_s(self, session: Session) -> float | None:
-        """Return how long an open session lasts unless something keeps it; None as long as a connection does."""
-        return self._leases.left_s(session.id, self._clock.now())
+    async def left_s(self, sessions: Iterable[Session]) -> dict[SessionId, float | None]:
+        """Return how long open sessions last unless something keeps them; None as long as a connection does."""
+        now = self._clock.now()
+        return {each.id: self._leases.left_s(each.id, now) for each in sessions}
+
+    async def keep(self, session: Session) -> bool:
+        """Renew a session for a client that asks for it, and return whether it was still open.
+
+        What is known here of its elections is then no older than this call.
+        """
+        self.renew(session)
+        return True
 
     def renew(self, session: Session) -> None:
         """Keep an open session for one more time-to-live."""
@@ -292,3 +304,9 @@ class Sessions:
         deadline = self._leases.next_deadline()
         if deadline is not None and deadline < self._nap_until:
             self._nap.cancel()
+
+
+def not_open(namespace: str, session_id: str) -> SessionEnded:
+    """Return what is said of a session that is not there."""
+    digest = session_digest(namespace, session_id)
+    return SessionEnded(f"session {digest} is not open: it was never opened, was closed, or expired")

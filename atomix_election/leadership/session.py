@@ -33,6 +33,7 @@ from atomix_election.errors import (
     NotSessionOwner,
     PermissionDenied,
     SessionEnded,
+    StoreError,
     Unauthenticated,
     Unavailable,
 )
@@ -357,6 +358,8 @@ class SessionKeeper:
         self._failure = error
         if isinstance(error, InvalidRequest) and self._stream is not None:
             self._stream.give_up()  # this target cannot be used, another one may
+        if isinstance(error, StoreError) and self._stream is not None:
+            self._stream.prefer_another()
         if isinstance(error, NotSessionOwner):
             self._do(self._campaign.disowned())
         elif isinstance(error, _REFUSALS):

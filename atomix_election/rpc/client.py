@@ -13,7 +13,14 @@ import betterproto2
 
 from atomix_election.broadcast import Broadcast
 from atomix_election.core.campaign import LONGEST_CALL_S, Answer, Timing
-from atomix_election.errors import ElectionError, InvalidRequest, OutcomeUnknown, Unauthenticated, Unavailable
+from atomix_election.errors import (
+    ElectionError,
+    InvalidRequest,
+    OutcomeUnknown,
+    StoreError,
+    Unauthenticated,
+    Unavailable,
+)
 from atomix_election.model import ElectionDescription, ElectionId, ElectionPage, Event, EventType, Term
 from atomix_election.rpc._generated.atomix.election import v1
 from atomix_election.rpc._generated.atomix_election import v1 as ours_v1
@@ -221,14 +228,16 @@ class RpcClient:
             client_call = ClientCall(self._connection, method, metadata, write=write)
             try:
                 return await client_call.unary(request, response, self._time_for_a_try(deadline))
-            except (Unavailable, OutcomeUnknown) as error:
-                if client_call.timed_out:
+            except (Unavailable, OutcomeUnknown, StoreError) as error:
+                if isinstance(error, StoreError) and self._tries == 1:
+                    raise
+                if client_call.timed_out or isinstance(error, StoreError):
                     self._give_up_unless_kept()
                 was_sent = was_sent or isinstance(error, OutcomeUnknown)
                 pause_s = self._pauses.after(attempt)
                 again = repeatable or (not was_sent and client_call.connected and attempt < self._tries)
                 if not again or anyio.current_time() + pause_s >= deadline:
-                    if was_sent and isinstance(error, Unavailable):
+                    if was_sent and not isinstance(error, OutcomeUnknown):
                         raise OutcomeUnknown(f"{error}; an earlier try may have been applied") from error
                     raise
             await anyio.sleep(pause_s)
@@ -251,7 +260,7 @@ class RpcClient:
                 client_call = ClientCall(self._connection, method, metadata_of(call), write=False)
                 try:
                     await client_call.watch(v1.EventsRequest(), v1.EventsResponse, watch.receive)
-                except (Unavailable, Unauthenticated) as error:
+                except (Unavailable, StoreError, Unauthenticated) as error:
                     if not watch.begun or (isinstance(error, Unauthenticated) and not client_call.credentials_changed):
                         self._end(call.election_id, watch, error)
                         return
@@ -343,6 +352,10 @@ class _RpcKeepAlive:
     def give_up(self) -> None:
         """See ``KeepAlive.give_up``."""
         self._connection.give_up()
+
+    def prefer_another(self) -> None:
+        """See ``KeepAlive.prefer_another``."""
+        self._connection.prefer_another()
 
 
 _METHOD_OF = {method.request: method for method in ELECTION_METHODS.values()}

@@ -191,6 +191,11 @@ class ClientConnection:
         if self._protocol is not None:
             self._protocol.abort()
 
+    def prefer_another(self) -> None:
+        """Use another endpoint, if there is one."""
+        if len(self._endpoints) > 1:
+            self.give_up()
+
     async def close(self) -> None:
         """Close the connection and wait until it is gone."""
         if self._protocol is None or os.getpid() != self._process:

@@ -35,6 +35,7 @@ from atomix_election.rpc.frame_guard import (
     too_many_settings,
 )
 from atomix_election.rpc.limits import ConnectionLimits
+from atomix_election.tls import AlreadyClosed
 
 LINGER_S = 1.0
 """How long a connection that is being closed may take to send what was written."""
@@ -131,6 +132,8 @@ class _Connection(Connection):
         return os.getpid() != self._process
 
     def close(self) -> None:
+        if hasattr(self, "_transport") and self.is_closing():
+            self._transport = AlreadyClosed()
         super().close()
         self._on_close()
 

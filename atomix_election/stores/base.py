@@ -1,11 +1,15 @@
 """What a store must do, whatever it is made of."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
 from atomix_election.core.election import Election
-from atomix_election.model import ElectionId, SessionId
+from atomix_election.model import ElectionId, SessionId, Term
+
+NOTHING_ASSUMED: Mapping[SessionId, bool] = MappingProxyType({})
+"""For a change that does not depend on any session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +20,13 @@ class Record:
         election: its state.
         version: of this stored state; 0 for an election that was never written, or was forgotten. That one has the
             number and the revision which it goes on from, should it have been there before.
-        floor: the least number that a term beginning from here may have.
+        floor: the least number that a term beginning from here may have. It says something of the moment of the read,
+            and nothing of the state.
     """
 
     election: Election
     version: int
-    floor: int = 0
+    floor: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,4 +122,152 @@ class Store(Protocol):
 
     async def sessions(self) -> list[StoredSession]:
         """Return all sessions that were opened and not ended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What was there at one moment, after it was asked for.
+
+    Args:
+        record: the state of an election.
+        open: which of the sessions that were asked for were open.
+    """
+
+    record: Record
+    open: Mapping[SessionId, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpened:
+    """A session is there."""
+
+    stored: StoredSession
+
+
+@dataclass(frozen=True, slots=True)
+class SessionGone:
+    """A session was ended, or has expired."""
+
+    session: SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class ElectionChanged:
+    """An election has another state.
+
+    Args:
+        election_id: which.
+        before: the state that the change before led to.
+        after: the state now; version 0 when it was forgotten.
+        terms: the terms between them in order of revision, the last one included; fewer where some are not known.
+    """
+
+    election_id: ElectionId
+    before: Record
+    after: Record
+    terms: tuple[Term, ...]
+
+
+Change = SessionOpened | SessionGone | ElectionChanged
+
+
+class SharedStore(Store, Protocol):
+    """A store that any number of engines use at the same time, from any number of machines.
+
+    It keeps time: a session that nobody renews for one time-to-live is gone from it. What one engine changes, all
+    others learn from ``changes``. An engine decides by what it knows, which may be out of date, and what it has decided
+    takes place only if what it assumed was true at that moment.
+    """
+
+    def ttl_s(self, wanted_s: float) -> float:
+        """Return the time-to-live that a session gets which is to have that one: no less, as this store can keep it."""
+        ...
+
+    def longest_failover_s(self, ttl_s: float) -> float:
+        """Return how long it takes at most from the last renewal of such a session until it is gone."""
+        ...
+
+    def latest(self, election_id: ElectionId) -> Record:
+        """Return the newest state that is known here. It may be out of date: nobody may be answered by it alone."""
+        ...
+
+    async def look(self, election_id: ElectionId, sessions: Sequence[SessionId]) -> View:
+        """Read an election together with sessions, after the call was made."""
+        ...
+
+    async def confirm(
+        self, election_id: ElectionId, *, expected: int, assuming: Mapping[SessionId, bool] = NOTHING_ASSUMED
+    ) -> bool:
+        """Return whether, at a moment after the call was made, all was as is assumed.
+
+        Args:
+            election_id: whose state.
+            expected: its version.
+            assuming: for each session, whether it was open.
+        """
+        ...
+
+    async def write(
+        self,
+        election_id: ElectionId,
+        election: Election,
+        *,
+        expected: int,
+        assuming: Mapping[SessionId, bool] = NOTHING_ASSUMED,
+        terms: Sequence[Term] | None = None,
+    ) -> Record | None:
+        """See ``Store.write``. Nothing is written either where an assumption is wrong.
+
+        Args:
+            election_id: whose state.
+            election: the new state.
+            expected: the version that it takes the place of.
+            assuming: for each session that the change depends on, whether it is open.
+            terms: all that the change leads through, the last one included, which other engines announce; none where
+                nothing visible changes. None for a caller that has not applied a command, and knows what it does.
+        """
+        ...
+
+    async def forget(
+        self, election_id: ElectionId, *, expected: int, assuming: Mapping[SessionId, bool] = NOTHING_ASSUMED
+    ) -> Record | None:
+        """See ``Store.forget``. Nothing is removed either where an assumption is wrong."""
+        ...
+
+    async def renew(self, session: SessionId) -> bool:
+        """Give a session one time-to-live from now, and return whether it was still there.
+
+        A session lasts at least one time-to-live from when this was called, if it was there.
+        """
+        ...
+
+    async def lease_left_s(self, session: SessionId) -> float | None:
+        """Return how long a session lasts unless it is renewed; None when it is gone."""
+        ...
+
+    def changes(self) -> AsyncIterator[Sequence[Change]]:
+        """Iterate over what changes, what this engine has changed included, in the order in which it took place.
+
+        The first ones tell of all that is there; ``before`` then is what an election is that was never written. A
+        change counts as taken when the next one is asked for. There may be one such iterator at a time.
+
+        Raises:
+            StoreError: the store is another one, or has gone back in time: nothing known of it holds any more.
+        """
+        ...
+
+    def known(self) -> Iterable[tuple[ElectionId, Election]]:
+        """Return all elections, as the changes that were taken left them."""
+        ...
+
+    async def catch_up(self) -> None:
+        """Wait until all changes of elections, and all sessions, from before this call were taken from ``changes``.
+
+        Sessions that have expired are not waited for.
+        """
+        ...
+
+    def rank(self, election_id: ElectionId) -> int:
+        """Return how many other engines come before this one where any could do something for an election."""
         ...

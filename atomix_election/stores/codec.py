@@ -49,7 +49,7 @@ def encode_election(election: Election) -> bytes:
         ]
     if election.began_at:
         fields["began_at"] = election.began_at
-    return _dump(fields)
+    return dump(fields)
 
 
 def decode_election(record: bytes) -> Election:
@@ -58,18 +58,18 @@ def decode_election(record: bytes) -> Election:
     Raises:
         StoreError: the record is of a newer version, or damaged.
     """
-    fields = _load(record, "an election")
+    fields = load(record, "an election")
     number, revision = fields.count("number"), fields.count("revision")
     sessions = [_session_id(each) for each in fields.items("sessions")]
     entered_at: dict[Candidate, float] = {}
-    candidates = tuple(_candidate(_Fields(each), sessions, entered_at) for each in fields.items("candidates"))
+    candidates = tuple(_candidate(Fields(each), sessions, entered_at) for each in fields.items("candidates"))
     registered = frozenset(_at(sessions, each) for each in fields.items("registered", []))
     operations = dict(_operation(each, sessions) for each in fields.items("operations", []))
-    displaced = tuple(_displaced(_Fields(each), sessions) for each in fields.items("displaced", []))
+    displaced = tuple(_displaced(Fields(each), sessions) for each in fields.items("displaced", []))
     began_at = fields.time("began_at", 0.0)
     fields.end()
     if len({each.id for each in candidates}) != len(candidates):
-        _damaged("a candidate stands in it twice")
+        damaged("a candidate stands in it twice")
     return Election(
         candidates,
         number,
@@ -89,7 +89,7 @@ def encode_session(stored: StoredSession) -> bytes:
         fields["kept_alive"] = True
     if stored.owner:
         fields["owner"] = stored.owner
-    return _dump(fields)
+    return dump(fields)
 
 
 def decode_session(record: bytes) -> StoredSession:
@@ -98,7 +98,7 @@ def decode_session(record: bytes) -> StoredSession:
     Raises:
         StoreError: the record is of a newer version, or damaged.
     """
-    fields = _load(record, "a session")
+    fields = load(record, "a session")
     session = _session_id(fields.take("session"))
     kept_alive, owner = fields.flag("kept_alive", default=False), fields.text("owner", "")
     stored = StoredSession(session, fields.seconds("ttl_s"), kept_alive, owner)
@@ -106,12 +106,12 @@ def decode_session(record: bytes) -> StoredSession:
     return stored
 
 
-class _Fields:
+class Fields:
     """An object in a record. Each field is taken once, and in the end none may be left."""
 
     def __init__(self, value: object) -> None:
         if not isinstance(value, dict):
-            _damaged(f"{value!r:.80} stands where fields should be")
+            damaged(f"{value!r:.80} stands where fields should be")
         self._left = cast("dict[str, object]", value)
 
     def has(self, name: str) -> bool:
@@ -119,63 +119,76 @@ class _Fields:
 
     def take(self, name: str, default: object = _REQUIRED) -> object:
         value = self._left.pop(name, default)
-        return _damaged(f"field {name!r} is missing") if value is _REQUIRED else value
+        return damaged(f"field {name!r} is missing") if value is _REQUIRED else value
 
     def count(self, name: str) -> int:
-        return _count(self.take(name), name)
+        return count_of(self.take(name), name)
 
     def text(self, name: str, default: object = _REQUIRED) -> str:
-        return _text(self.take(name, default), name)
+        return text_of(self.take(name, default), name)
 
     def items(self, name: str, default: object = _REQUIRED) -> list[object]:
-        return _items(self.take(name, default), name)
+        return items_of(self.take(name, default), name)
+
+    def pairs(self, name: str) -> list[tuple[str, object]]:
+        """Return what an object holds that may be missing."""
+        value = self.take(name, {})
+        return (
+            list(cast("dict[str, object]", value).items())
+            if isinstance(value, dict)
+            else damaged(f"{name} is {value!r:.80}")
+        )
 
     def flag(self, name: str, *, default: bool) -> bool:
         value = self.take(name, default)
-        return value if isinstance(value, bool) else _damaged(f"{name} is {value!r:.80}")
+        return value if isinstance(value, bool) else damaged(f"{name} is {value!r:.80}")
 
     def seconds(self, name: str) -> float:
         value = self.take(name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            _damaged(f"{name} is {value!r:.80}")
+            damaged(f"{name} is {value!r:.80}")
         return float(value)
 
     def time(self, name: str, default: object = _REQUIRED) -> float:
         value = self.take(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            _damaged(f"{name} is {value!r:.80}")
+            damaged(f"{name} is {value!r:.80}")
         return float(value)
 
     def end(self) -> None:
         if self._left:
-            _damaged(f"it has fields that are not known: {', '.join(sorted(self._left))}")
+            damaged(f"it has fields that are not known: {', '.join(sorted(self._left))}")
 
 
-def _dump(fields: dict[str, Any]) -> bytes:
+def dump(fields: dict[str, Any]) -> bytes:
     return _JSON.encode(fields).encode()
 
 
-def _load(record: bytes, what: str) -> _Fields:
-    """Return the fields of a record whose version is known."""
+def load(record: bytes, what: str, newest: int = RECORD_VERSION) -> Fields:
+    """Return the fields of a record whose version is known.
+
+    Raises:
+        StoreError: the record is of a newer version, or damaged.
+    """
     try:
-        fields = _Fields(json.loads(record, parse_constant=_damaged))
+        fields = Fields(json.loads(record, parse_constant=damaged))
     except (ValueError, RecursionError) as error:
         raise StoreError(f"a record is damaged: {error}; restore a backup") from error
     version = fields.count("version")
-    if version > RECORD_VERSION:
+    if version > newest:
         raise StoreError(
             f"the record of {what} has version {version}, and this release of atomix_election knows none newer than "
-            f"{RECORD_VERSION}: run the release that wrote it, or a newer one"
+            f"{newest}: run the release that wrote it, or a newer one"
         )
     if version == 0:
-        _damaged("version is 0")
+        damaged("version is 0")
     return fields
 
 
 def _session_id(value: object) -> SessionId:
-    namespace, session_id, incarnation = _items(value, "a session", length=3)
+    namespace, session_id, incarnation = items_of(value, "a session", length=3)
     return SessionId(
-        _text(namespace, "a namespace"), _text(session_id, "a session id"), _count(incarnation, "an incarnation")
+        text_of(namespace, "a namespace"), text_of(session_id, "a session id"), count_of(incarnation, "an incarnation")
     )
 
 
@@ -188,7 +201,7 @@ def _candidate_fields(
     return fields
 
 
-def _candidate(fields: _Fields, sessions: list[SessionId], entered_at: dict[Candidate, float]) -> Candidate:
+def _candidate(fields: Fields, sessions: list[SessionId], entered_at: dict[Candidate, float]) -> Candidate:
     """Return a candidate, and note when it entered, where that is known."""
     candidate = Candidate(fields.text("id"), _at(sessions, fields.take("session")))
     if fields.has("entered_at"):
@@ -197,7 +210,7 @@ def _candidate(fields: _Fields, sessions: list[SessionId], entered_at: dict[Cand
     return candidate
 
 
-def _displaced(fields: _Fields, sessions: list[SessionId]) -> Displaced:
+def _displaced(fields: Fields, sessions: list[SessionId]) -> Displaced:
     displaced = Displaced(
         Candidate(fields.text("id"), _at(sessions, fields.take("session"))), number=fields.count("number")
     )
@@ -206,33 +219,33 @@ def _displaced(fields: _Fields, sessions: list[SessionId]) -> Displaced:
 
 
 def _operation(value: object, sessions: list[SessionId]) -> tuple[SessionId, int]:
-    session, number = _items(value, "an operation", length=2)
-    return _at(sessions, session), _count(number, "an operation's number")
+    session, number = items_of(value, "an operation", length=2)
+    return _at(sessions, session), count_of(number, "an operation's number")
 
 
 def _at(sessions: list[SessionId], value: object) -> SessionId:
-    place = _count(value, "a session's place")
-    return sessions[place] if place < len(sessions) else _damaged(f"there is no session {place}")
+    place = count_of(value, "a session's place")
+    return sessions[place] if place < len(sessions) else damaged(f"there is no session {place}")
 
 
-def _count(value: object, what: str) -> int:
+def count_of(value: object, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        _damaged(f"{what} is {value!r:.80}")
+        damaged(f"{what} is {value!r:.80}")
     return value
 
 
-def _text(value: object, what: str) -> str:
-    return value if isinstance(value, str) else _damaged(f"{what} is {value!r:.80}")
+def text_of(value: object, what: str) -> str:
+    return value if isinstance(value, str) else damaged(f"{what} is {value!r:.80}")
 
 
-def _items(value: object, what: str, *, length: int | None = None) -> list[object]:
+def items_of(value: object, what: str, *, length: int | None = None) -> list[object]:
     if not isinstance(value, list):
-        _damaged(f"{what} is {value!r:.80}")
+        damaged(f"{what} is {value!r:.80}")
     items = cast("list[object]", value)
     if length is not None and len(items) != length:
-        _damaged(f"{what} has {len(items)} parts, not {length}")
+        damaged(f"{what} has {len(items)} parts, not {length}")
     return items
 
 
-def _damaged(why: str) -> NoReturn:
+def damaged(why: str) -> NoReturn:
     raise StoreError(f"a record is damaged: {why}; restore a backup")

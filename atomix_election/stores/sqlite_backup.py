@@ -9,16 +9,16 @@ import sqlite3
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
 from atomix_election.clock import wall_clock_s
-from atomix_election.core.floors import MAX_FLOOR, RESTORE_JUMP, Floors, reached_by, time_of_ms
+from atomix_election.core.floors import MAX_FLOOR, RESTORE_JUMP, Floors, reached_by
 from atomix_election.errors import InvalidRequest, StoreError
 from atomix_election.stores import sqlite_schema
 from atomix_election.stores.codec import decode_election, decode_session, encode_election
 from atomix_election.stores.ownership import Ownership
+from atomix_election.stores.restored import check_token, restored_floors
 from atomix_election.stores.sqlite_file import BUSY_TIMEOUT_S
 from atomix_election.stores.sqlite_rows import EVERYWHERE, raise_floors
 
@@ -58,7 +58,7 @@ def back_up(
         if sqlite_schema.is_backup(store, sqlite_schema.check(store, source)):
             raise StoreError(f"{source} is a backup already: name the file that is served")
         _copy(store, backup, progress)
-        sqlite_schema.prepare(backup, destination)
+        sqlite_schema.update(backup, sqlite_schema.check(backup, destination))
         reached = min(reached_by(_ms(wall_clock)), MAX_FLOOR)
         backup.execute("UPDATE store SET is_backup = 1, restores = 0, reached = max(reached, ?)", [reached])
         _check_whole(backup, source)
@@ -97,8 +97,7 @@ def restore(
         StoreError: the backup is none, is damaged, of a newer release, or cannot be marked; a replaced store is in use
             or cannot be read; the clock was set back; or the disk failed.
     """
-    if above is not None and not 0 <= above <= MAX_FLOOR:
-        raise InvalidRequest(f"token {above} is not between 0 and {MAX_FLOOR}")
+    check_token(above)
     with _reading(backup) as source, _owning(destination), _making(destination) as store:
         version = sqlite_schema.check(source, backup)
         if not sqlite_schema.is_backup(source, version):
@@ -109,12 +108,13 @@ def restore(
         _copy(source, store, progress)
         source.execute("COMMIT")
         store.execute("UPDATE store SET is_backup = 0")
-        sqlite_schema.prepare(store, destination)
+        sqlite_schema.update(store, version)
+        store.execute("DELETE FROM moved")  # what becomes of a backup has tokens above those given there
         _check_whole(store, backup)
         found = _find(store, len(sqlite_schema.MIGRATIONS), backup)
         for path in replaced:
             found = found.with_all_of(_find_in(path))
-        floors = _choose_floors(found, above, _ms(wall_clock))
+        floors = restored_floors(found.floors, _ms(wall_clock), reached=found.reached, above=above)
         _note_restore(source, version, backup, floors.number)
         _begin_anew(store, floors, found.longest_ttl_s)
         store.execute("PRAGMA journal_mode = WAL")
@@ -184,29 +184,8 @@ def _find_in(path: str) -> _Found:
         return _find(file, sqlite_schema.check(file, path), path)
 
 
-def _choose_floors(found: _Found, above: int | None, now_ms: int) -> Floors:
-    floors = found.floors.restored(now_ms, reached=found.reached, above=above)
-    if floors is None:
-        known = max(*found.floors, found.reached)
-        raise StoreError(
-            f"the clock of this machine shows {_date(now_ms)}, but tokens up to {known} may have been given, which is "
-            f"up to {_date(time_of_ms(known))}: set the clock right and try again; where it is right, restore with "
-            "--above and the highest token that any of these stores has ever given"
-        )
-    if max(floors) > MAX_FLOOR:
-        raise StoreError(f"the numbers in the backup are used up: {max(floors)}; begin with a new store")
-    return floors
-
-
 def _ms(wall_clock: Callable[[], float]) -> int:
     return int(wall_clock() * 1000)
-
-
-def _date(ms: int) -> str:
-    try:
-        return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")
-    except (ValueError, OverflowError, OSError):  # further away than calendars go
-        return f"{ms} ms after 1970"
 
 
 @contextmanager

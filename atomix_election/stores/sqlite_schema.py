@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from atomix_election.errors import StoreError
 
@@ -51,12 +52,29 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # far a restore went up without it. ``restores`` counts no more.
         "ALTER TABLE store ADD COLUMN reached INTEGER NOT NULL DEFAULT 0",
     ),
+    (
+        # Where the elections are moved to, and whether all of them are there. A file that has this row is never opened
+        # as a store.
+        """CREATE TABLE moved (
+            only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+            target TEXT NOT NULL,
+            is_complete INTEGER NOT NULL
+        )""",
+    ),
 )
 """The statements that bring a file from version ``index`` to the next one; an empty one has version 0."""
 
 
 _FIRST_WITH_BACKUPS = 2
 _FIRST_WITH_REACHED = 3
+_FIRST_WITH_MOVED = 4
+
+
+class Moved(NamedTuple):
+    """Where the elections of a file are moved to, and whether all of them are there."""
+
+    target: str
+    is_complete: bool
 
 
 def create(path: str) -> None:
@@ -135,6 +153,14 @@ def is_backup(connection: sqlite3.Connection, version: int) -> bool:
     return version >= _FIRST_WITH_BACKUPS and bool(connection.execute("SELECT is_backup FROM store").fetchone()[0])
 
 
+def moved(connection: sqlite3.Connection, version: int) -> Moved | None:
+    """Return where the elections of a file of that version were moved to, or are being moved."""
+    row = (
+        connection.execute("SELECT target, is_complete FROM moved").fetchone() if version >= _FIRST_WITH_MOVED else None
+    )
+    return None if row is None else Moved(row[0], bool(row[1]))
+
+
 def has_floors(version: int) -> bool:
     """Return whether a file of that version has floors and counts restores."""
     return version >= _FIRST_WITH_BACKUPS
@@ -149,7 +175,8 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
     """See that the file is a store of ours, and bring it to the version of this release.
 
     Raises:
-        StoreError: it belongs to another application, or to a newer release, or is a backup.
+        StoreError: it belongs to another application, or to a newer release, or is a backup, or its elections are
+            elsewhere now.
         sqlite3.Error: it cannot be read or written, or is no database.
     """
     version = check(connection, path)
@@ -157,6 +184,14 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
         raise StoreError(
             f"{path} is a backup, and its tokens may have been given again since: make a store of it with "
             f"`atomix-election restore {path} NEW.db`, and use that one"
+        )
+    gone = moved(connection, version)
+    if gone is not None and gone.is_complete:
+        raise StoreError(f"the elections of {path} were moved to {gone.target}: serve that, and keep this file unused")
+    if gone is not None:
+        raise StoreError(
+            f"the elections of {path} are being moved to {gone.target}, which broke off: go on with it, "
+            f"`atomix-election migrate {path} {gone.target}`, and then serve that"
         )
     update(connection, version)
 

@@ -172,3 +172,6 @@ class FaultyKeepAlive:
     def give_up(self) -> None:
         """See ``KeepAlive.give_up``. The next stream may find the same way cut."""
         self._give_up()
+
+    def prefer_another(self) -> None:
+        """See ``KeepAlive.prefer_another``. There is no other target."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from atomix_election.core.leases import LeaseTable
+from atomix_election.core.leases import SPARE_ENTRIES, LeaseTable
 from atomix_election.model import SessionId
 
 SESSION, OTHER = SessionId("default", "1", 1), SessionId("default", "2", 1)
@@ -121,3 +121,17 @@ def test_what_is_left_of_a_lease() -> None:
     assert table.left_s(SESSION, 4.0) is None
     table.release(SESSION, 5.0)
     assert table.left_s(SESSION, 5.0) == 10.0
+
+
+def test_nothing_is_kept_of_sessions_that_were_ended() -> None:
+    """Also where nobody ever asks which have expired; and those that are open still end in order."""
+    table = LeaseTable()
+    lasting = [SessionId("default", "lasting", number) for number in range(10)]
+    for number, session in enumerate(lasting):
+        table.grant(session, 50.0 - number, 0.0)
+    for number in range(1000):
+        session = SessionId("default", "passing", number)
+        table.grant(session, 100.0, 0.0)
+        table.end(session)
+        assert len(table._order) <= 2 * len(lasting) + SPARE_ENTRIES
+    assert table.expire(50.0) == lasting[::-1]

@@ -12,7 +12,8 @@ from math import inf
 from operator import attrgetter
 
 from atomix_election import LossReason, Term
-from tests.crash.history import DONE, Answered, Entry, Gone, Led, Restored, Seen, Up
+from tests.crash.history import DONE, Answered, Entry, Fault, Gone, Led, Restored, Seen, Up, end_of
+from tests.crash.liveness import led_again
 
 _BY_OPERATORS = {LossReason.EVICTED.name, LossReason.SUPERSEDED.name}
 """How a leadership may end where others anoint, promote and evict."""
@@ -27,12 +28,16 @@ class Promises:
         settle_s: how long a server is up until each client has been answered a renewal by it.
         forgotten: elections that are forgotten now and then, and so may go on from the floor of their namespace.
         expiry_slack_s: how much later than one time-to-live the end of a session may come, on this machine.
+        numbers_jump: whether the number of a new term may be any higher one, and not only the next.
+        longest_failover_s: how long a takeover may take at most, as the servers announce it; None if it is not known.
     """
 
     calm: frozenset[str] = frozenset()
     forgotten: frozenset[str] = frozenset()
     settle_s: float = 1.5
     expiry_slack_s: float = 2.0
+    numbers_jump: bool = False
+    longest_failover_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,8 @@ def check(history: Sequence[Entry], promises: Promises) -> list[str]:
         found += _alone(each, [gone for gone in history if isinstance(gone, Gone)])
     found += _kept(history, promises)
     found += _left_behind(history, promises)
+    if promises.longest_failover_s is not None:
+        found += led_again(history, promises.calm, promises.longest_failover_s + promises.expiry_slack_s)
     for each in history:
         if isinstance(each, Restored):
             found += _nobody_admitted(history, each)
@@ -102,14 +109,15 @@ def _one_sequence(election: str, told: list[_Told], sequence: dict[int, Term], p
             yield f"{election}: the number fell: {before} to {after}"
         elif election in promises.forgotten and not before.candidates and not after.candidates:
             continue
-        elif after.revision == before.revision + 1 and not _is_one_command(before, after):
+        elif after.revision == before.revision + 1 and not _is_one_command(before, after, promises):
             yield f"{election}: no command leads from {before} to {after}"
 
 
-def _is_one_command(before: Term, after: Term) -> bool:
+def _is_one_command(before: Term, after: Term, promises: Promises) -> bool:
     old, new = before.candidates, after.candidates
     leads_anew = after.leader is not None and (after.leader != before.leader or old == new)
-    if after.number - before.number != leads_anew:
+    risen = after.number - before.number
+    if bool(risen) != leads_anew or (risen > 1 and not promises.numbers_jump):
         return False
     if sorted(old) == sorted(new):  # anointed, promoted, or entered anew by another session
         return old == new or any(new == _moved(old, at, to) for at in range(len(old)) for to in (0, at - 1, len(old)))
@@ -204,15 +212,9 @@ def _alone(leaderships: list[Led], gone: list[Gone]) -> Iterator[str]:
     for each in leaderships:
         if latest is not None and each.begun < latest[0]:
             yield f"two led at once, for {latest[0] - each.begun:.3f} s: {latest[1]}; {each}"
-        until = _end(each, gone)
+        until = end_of(each, gone)
         if latest is None or until > latest[0]:
             latest = until, each
-
-
-def _end(leadership: Led, gone: list[Gone]) -> float:
-    if leadership.until is not None:
-        return leadership.until
-    return min((each.at for each in gone if each.is_of(leadership.who)), default=inf)
 
 
 def _kept(history: Sequence[Entry], promises: Promises) -> Iterator[str]:
@@ -239,12 +241,15 @@ def _could_renew(lost: Led, servers: list[Up], promises: Promises) -> bool:
 
 
 def _left_behind(history: Sequence[Entry], promises: Promises) -> Iterator[str]:
-    """The candidates of a client that has gone follow it, one time-to-live later or after the last restart."""
+    """The candidates of a client that has gone follow it, one time-to-live later or after the last restart or fault."""
     gone = {each.who: each for each in history if isinstance(each, Gone)}
-    starts = [-inf, *sorted(each.begun for each in history if isinstance(each, Up))]
+    faults = [each for each in history if isinstance(each, Fault)]
+    starts = [-inf, *sorted([each.begun for each in history if isinstance(each, Up)] + [each.ended for each in faults])]
     for each in history:
         if not isinstance(each, Answered) or each.outcome != DONE:
             continue
+        if any(fault.begun < each.begun <= fault.ended for fault in faults):
+            continue  # its lease may be beginning anew at this moment
         started = starts[bisect_left(starts, each.begun) - 1]
         for candidate in each.term.candidates:
             left = gone.get(candidate) or gone.get(candidate.rpartition(".")[0])

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, Self
 
@@ -111,11 +112,37 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
+class Stood:
+    """A client that wants to lead, in the queue or on its way into it. Its end replaces its beginning, as with ``Led``.
+
+    Args:
+        who: the client.
+        election: where.
+        begun: since when.
+        until: when it gave up of its own will; None as long as it goes on.
+    """
+
+    who: str
+    election: str
+    begun: float
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Up:
-    """A server from when it was ready until it was killed."""
+    """A server from when it was ready until it was killed; of several, a time in which they promise to serve."""
 
     begun: float
     until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that was done to servers or their store, until all of them were there again."""
+
+    kind: str
+    begun: float
+    ended: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +162,15 @@ class Restored:
     floor: int
 
 
-Entry = Answered | Seen | Led | Gone | Up | Restored
-_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Answered, Seen, Led, Gone, Up, Restored)}
+Entry = Answered | Seen | Led | Stood | Gone | Up | Fault | Restored
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Answered, Seen, Led, Stood, Gone, Up, Fault, Restored)}
+
+
+def end_of(each: Led | Stood, gone: Iterable[Gone]) -> float:
+    """Return when something ended: of its own will, or with its client; infinity if it goes on."""
+    if each.until is not None:
+        return each.until
+    return min((one.at for one in gone if one.is_of(each.who)), default=inf)
 
 
 class Recorder:
@@ -164,9 +198,19 @@ def read_history(paths: Iterable[Path]) -> list[Entry]:
     for line in lines:
         if line.endswith("\n"):
             entry = _decoded(*json.loads(line))
-            is_led = isinstance(entry, Led)
-            entries[(entry.who, entry.election, entry.token, entry.begun) if is_led else len(entries)] = entry
+            entries[_key(entry) or len(entries)] = entry
     return list(entries.values())
+
+
+def _key(entry: Entry) -> object:
+    """Return what the record of a beginning and that of its end have in common; None if there is only one."""
+    match entry:
+        case Led():
+            return Led, entry.who, entry.election, entry.token, entry.begun
+        case Stood():
+            return Stood, entry.who, entry.election, entry.begun
+        case _:
+            return None
 
 
 def _decoded(kind: str, fields: dict[str, Any]) -> Entry:

@@ -27,7 +27,7 @@ from atomix_election import (
     Term,
     connect,
 )
-from tests.crash.history import DONE, Answered, Gone, Led, Recorder, Seen, now
+from tests.crash.history import DONE, Answered, Gone, Led, Recorder, Seen, Stood, now
 
 LASTING = "lasting"
 """Who leads here does so for as long as it can."""
@@ -51,7 +51,7 @@ class Settings:
     """What a process of clients is to do.
 
     Args:
-        target: the server.
+        target: the server, or several.
         who: its name; its clients have it with a dot and a number.
         path: the file of its records.
         seed: of its choices.
@@ -60,6 +60,7 @@ class Settings:
         ca: the file of the server's authority; "" without TLS.
         token_file: what proves who they are; "" for nothing.
         pause_s: the longest time between two commands of a client.
+        certificate: the file of its certificate, which has its key too; "" for none.
     """
 
     target: str
@@ -71,6 +72,7 @@ class Settings:
     ca: str = ""
     token_file: str = ""
     pause_s: float = 0.03
+    certificate: str = ""
 
     def to_json(self) -> str:
         """Return it as an argument of the process."""
@@ -86,7 +88,7 @@ class Settings:
         return connect(
             self.target,
             session_ttl=self.ttl_s,
-            tls=ClientTls(Path(self.ca)) if self.ca else None,
+            tls=ClientTls(self.ca, self.certificate or None) if self.ca else None,
             token=Path(self.token_file) if self.token_file else None,
         )
 
@@ -140,10 +142,15 @@ class LoadClient:
         await anyio.sleep(self._chance.uniform(0.0, 0.5))
 
     async def _lead(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            with suppress(ElectionError):
-                await self._lead_once(name, work)
-            await anyio.sleep(self._chance.uniform(0.0, self._settings.pause_s))
+        stood = Stood(self._who, name, now())
+        self._record(stood)
+        try:
+            while True:
+                with suppress(ElectionError):
+                    await self._lead_once(name, work)
+                await anyio.sleep(self._chance.uniform(0.0, self._settings.pause_s))
+        finally:
+            self._record(replace(stood, until=now()))
 
     async def _lead_once(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         led: Led | None = None

@@ -6,9 +6,11 @@ import pytest
 
 from atomix_election import LossReason, Term
 from tests.crash.checker import Promises, check
-from tests.crash.history import DONE, Answered, Entry, Gone, Led, Restored, Seen, Up
+from tests.crash.history import DONE, Answered, Entry, Fault, Gone, Led, Restored, Seen, Stood, Up
 
 PROMISES = Promises(calm=frozenset({"calm"}), forgotten=frozenset({"passing"}))
+SHARED = Promises(calm=frozenset({"calm"}), numbers_jump=True, longest_failover_s=3.0)
+"""Of several servers on one store."""
 RESTORED = Restored(5, 6, 10.0, 100)
 A, AB, B, NOBODY, BC = (
     Term(("a",), 1, 1),
@@ -92,6 +94,79 @@ RIGHT: dict[str, list[Entry]] = {
     "swept after a restart": [Up(0, 3), Gone("a", 6.0, 2), Up(9, 20), told(12, A)],
 }
 
+RIGHT_SHARED: dict[str, list[Entry]] = {
+    "a number that jumps": [told(1, AB), told(2, replace(B, number=90))],
+    "led again in time": [Stood("a", "calm", 0), led("b", 1, 0, 5), led("a", 7, 9.9, 12), led("b", 8, 12, 20)],
+    "nobody who wants to": [led("b", 1, 0, 5), led("a", 7, 20, 22)],
+    "who wanted to has given up": [
+        Stood("a", "calm", 0, 6),
+        led("b", 1, 0, 5),
+        Stood("a", "calm", 17),
+        led("a", 7, 20, 22),
+    ],
+    "who wanted to was killed": [Stood("p.0", "calm", 0), led("b", 1, 0, 5), Gone("p", 1.0, 6), led("a", 7, 20, 22)],
+    "not led during a fault": [
+        Stood("a", "calm", 0),
+        led("b", 1, 0, 5),
+        Fault("quorum lost", 6, 20),
+        Fault("member killed", 7, 9),
+        led("a", 7, 24, 30),
+    ],
+    "the next one was killed too": [
+        Stood("a", "calm", 0),
+        led("b.0", 1, 0, None),
+        Gone("b", 1.0, 2),
+        Gone("c", 1.0, 6),
+        led("a", 7, 10, 30),
+    ],
+    "not led where operators displace": [
+        Stood("a", "e", 0),
+        led("b", 1, 0, 5, election="e"),
+        led("a", 7, 20, 22, election="e"),
+    ],
+    "not swept before the end of a fault": [
+        Gone("a", 6.0, 2),
+        Fault("leader killed", 3, 12),
+        told(11, A),
+        told(19, A),
+        told(21, B),
+    ],
+}
+
+WRONG_SHARED: dict[str, tuple[str, list[Entry]]] = {
+    "a number that jumps without a change of leader": ("no command", [told(1, A), told(2, replace(AB, number=9))]),
+    "a change of leader that keeps the number": ("no command", [told(1, AB), told(2, replace(B, number=1))]),
+    "a number that falls": ("the number fell", [told(1, replace(A, number=9)), told(2, replace(AB, number=8))]),
+    "a token for two": ("given twice", [led("a", 9, 1, 2), led("b", 9, 3, 4)]),
+    "never led": ("nobody led", [Stood("a", "calm", 0), told(6, A)]),
+    "not led again": ("nobody led", [Stood("a", "calm", 0), led("b", 1, 0, 5), led("a", 7, 10.1, 12)]),
+    "not led again at the end": ("nobody led", [Stood("a", "calm", 0), led("b", 1, 0, 5), told(11, B)]),
+    "not led again after a kill": (
+        "nobody led",
+        [Stood("a", "calm", 0), led("b.0", 1, 0, None), Gone("b", 1.0, 5), led("a", 7, 11, 12)],
+    ),
+    "not led again after a fault": (
+        "nobody led",
+        [Stood("a", "calm", 0), led("b", 1, 0, 5), Fault("quorum lost", 6, 20), led("a", 7, 25.1, 30)],
+    ),
+    "not led before a fault": (
+        "nobody led",
+        [Stood("a", "calm", 0), led("b", 1, 0, 5), Fault("quorum lost", 11, 20), led("a", 7, 21, 30)],
+    ),
+    "a candidate that stays after a fault": (
+        "outlived",
+        [Gone("a", 6.0, 2), Fault("leader killed", 3, 12), told(21, A)],
+    ),
+    "a candidate that stays before a fault": (
+        "outlived",
+        [Gone("a", 6.0, 2), told(11, A), Fault("leader killed", 12, 13)],
+    ),
+    "lost though one server was there": (
+        "no reason",
+        [Up(0, 9), Fault("server killed", 2, 6), led("a", 1, 0, 6, lost="EXPIRED")],
+    ),
+}
+
 WRONG: dict[str, tuple[str, list[Entry]]] = {
     "one revision, two terms": ("two terms", [told(1, A), told(2, replace(A, candidates=("b",)))]),
     "a change is undone": ("is gone", [told(1, A), told(2, AB, what="enter", candidate="b"), told(3, A)]),
@@ -164,6 +239,19 @@ def test_each_kind_of_wrong_history_is_found(name: str) -> None:
     """And said with the records that show it."""
     wanted, history = WRONG[name]
     assert any(wanted in each for each in check(history, PROMISES))
+
+
+@pytest.mark.parametrize("name", RIGHT_SHARED)
+def test_nothing_is_found_in_what_is_right_with_several_servers(name: str) -> None:
+    """Numbers jump, and nobody has to lead during a fault, or before a takeover has had its time."""
+    assert check(RIGHT_SHARED[name], SHARED) == []
+
+
+@pytest.mark.parametrize("name", WRONG_SHARED)
+def test_each_kind_of_wrong_history_of_several_servers_is_found(name: str) -> None:
+    """And said with the records that show it."""
+    wanted, history = WRONG_SHARED[name]
+    assert any(wanted in each for each in check(history, SHARED))
 
 
 @pytest.mark.parametrize("reason", LossReason)

@@ -3,7 +3,20 @@
 from pathlib import Path
 
 from atomix_election import Term
-from tests.crash.history import DONE, Answered, Entry, Gone, Led, Recorder, Restored, Seen, Up, read_history
+from tests.crash.history import (
+    DONE,
+    Answered,
+    Entry,
+    Fault,
+    Gone,
+    Led,
+    Recorder,
+    Restored,
+    Seen,
+    Stood,
+    Up,
+    read_history,
+)
 
 LED = Led("a", "e", "a", 1, 2.0, 3.0)
 ENTRIES: list[Entry] = [
@@ -13,6 +26,8 @@ ENTRIES: list[Entry] = [
     LED,
     Gone("a", 2.0, 5.0),
     Up(1.0, 2.0),
+    Stood("a", "e", 1.0),
+    Fault("quorum lost", 1.0, 2.0),
     Restored(2.0, 3.0, 8.0, 1 << 50),
 ]
 
@@ -28,13 +43,14 @@ def test_records_come_back(tmp_path: Path) -> None:
     assert read_history(sorted(tmp_path.iterdir())) == ENTRIES
 
 
-def test_the_end_of_a_leadership_replaces_its_beginning(tmp_path: Path) -> None:
+def test_an_end_replaces_its_beginning(tmp_path: Path) -> None:
     """Who has been killed has only begun."""
-    ended = Led("a", "e", "a", 1, 2.0, 3.0, 4.0, "EXPIRED")
+    ended, other = Led("a", "e", "a", 1, 2.0, 3.0, 4.0, "EXPIRED"), Led("b", "e", "b", 2, 2.0, 5.0)
+    left, stays = Stood("a", "e", 3.0, 4.0), Stood("a", "f", 3.0)
     with Recorder(tmp_path / "records") as record:
-        for each in (LED, Led("b", "e", "b", 2, 2.0, 5.0), ended):
+        for each in (LED, other, Stood("a", "e", 3.0), stays, ended, left):
             record(each)
-    assert read_history([tmp_path / "records"]) == [ended, Led("b", "e", "b", 2, 2.0, 5.0)]
+    assert read_history([tmp_path / "records"]) == [ended, other, left, stays]
 
 
 def test_a_client_is_known_by_its_process() -> None:

@@ -8,8 +8,12 @@ from typing import Any
 import anyio
 import pytest
 
+from atomix_election.core.commands import Forget
+from atomix_election.core.election import Election
 from atomix_election.engine import Connection, Engine
+from atomix_election.engine.report import Report
 from atomix_election.errors import CandidateTaken, OutcomeUnknown, StoreError
+from atomix_election.model import Candidate, ElectionId, SessionId
 from atomix_election.observer import NoObserver
 from atomix_election.service import Renewal
 from atomix_election.testing import VirtualClock
@@ -235,6 +239,14 @@ async def test_a_forget_is_a_commit_and_a_change_of_its_own_kind(
     assert {outcome: count for (kind, outcome), count in counts.commands.items() if kind == "Forget"} == {
         "forgotten": 2
     }
+
+
+def test_who_entered_after_a_forget_is_not_taken_for_its_doing(counts: Counts) -> None:
+    """Where its outcome was known late only, its answer may show a leader who has come since, by another server."""
+    leader = Election((Candidate("a", SessionId("default", "s", 1)),), 5, 7)
+    Report(counts).answered(ElectionId("default", "e"), Forget(), Election((), 4, 6), leader, leader.term)
+    assert counts.commands == {("Forget", "forgotten"): 1}
+    assert counts.causes == []
 
 
 async def test_gauges_follow_what_is_there(make_engine: Callable[[], Engine], counts: Counts) -> None:

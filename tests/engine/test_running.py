@@ -6,11 +6,12 @@ import anyio
 import pytest
 
 from atomix_election import NotACandidate, SessionEnded, Unavailable
-from atomix_election.core.commands import Anoint, Enter
+from atomix_election.core.commands import Anoint, Enter, SteppedDown
 from atomix_election.core.election import Election
 from atomix_election.engine import Connection, Engine
 from atomix_election.errors import StoreError
 from atomix_election.model import ElectionId
+from atomix_election.stores.base import Record
 from atomix_election.testing import VirtualClock
 from tests.engine.fakes import LATE_S, TTL_S, RecordingStore, about, candidates, running, stand
 
@@ -57,6 +58,73 @@ async def test_a_restart_gives_each_session_a_full_time_to_live(store: Recording
         await back.close(about("t"))
         assert await candidates(engine) == ()
         assert len(engine.sessions) == 0
+
+
+class LateStore(RecordingStore):
+    """A store that says of writes that they are done when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.says = anyio.Event()
+        self.says.set()
+
+    async def write(self, election_id: ElectionId, election: Election, *, expected: int) -> Record | None:
+        """See ``Store.write``."""
+        record = await super().write(election_id, election, expected=expected)
+        await self.says.wait()
+        return record
+
+
+class SetClock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._passed = anyio.Event()
+
+    def now(self) -> float:
+        """See ``Clock.now``."""
+        return self._now
+
+    def set(self, now: float) -> None:
+        """Let it be so late."""
+        self._now = now
+        self._passed.set()
+        self._passed = anyio.Event()
+
+    async def sleep_until(self, when: float) -> None:
+        """See ``Clock.sleep_until``."""
+        while self._now < when:
+            await self._passed.wait()
+
+
+async def _confirm_at_the_last_moment() -> None:
+    store, clock, e = LateStore(), SetClock(), ElectionId("default", "e")
+    engine = Engine(store, clock=clock)
+    async with engine.running():
+        old, new = [await engine.sessions.open("default", each, kept_alive_ttl_s=8.0) for each in "st"]
+        for command in (Enter("old", old.id), Enter("new", new.id), Anoint("new")):
+            await engine.submit(e, command)
+        await anyio.wait_all_tasks_blocked()
+        clock.set(7.0)
+        engine.sessions.renew(old)
+        engine.sessions.renew(new)
+        store.says = anyio.Event()
+        async with anyio.create_task_group() as confirming:
+            confirming.start_soon(engine.submit, e, SteppedDown(old.id, 1))
+            await anyio.wait_all_tasks_blocked()
+            store.says.set()
+            clock.set(8.0)
+        await anyio.wait_all_tasks_blocked()
+        assert not (await store.read(e)).election.displaced
+        assert list(new.leads) == [e]
+        assert len(store.writes) == 4
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_displaced_leader_may_confirm_as_the_time_to_wait_for_it_ends(backend: str) -> None:
+    """Where cancelling comes too late for what has just woken up, the engine goes on all the same."""
+    anyio.run(_confirm_at_the_last_moment, backend=backend)
 
 
 async def test_a_restart_sweeps_candidates_of_unknown_sessions(store: RecordingStore) -> None:

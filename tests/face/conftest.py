@@ -1,6 +1,6 @@
-"""One suite, four faces: elections in memory on asyncio and on Trio, in a file, and on a server over gRPC."""
+"""One suite for elections in memory, in a file, in etcd, and on servers over gRPC: see ``faces``."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 import anyio
@@ -8,11 +8,14 @@ import pytest
 
 from atomix_election import ElectionServer, targets
 from atomix_election.engine import SessionLimits
+from atomix_election.stores import etcd as etcd_store
+from atomix_election.stores.etcd_mirror import Mirror
+from tests.etcd.cluster import Cluster
+from tests.face.faces import FACES, ON_ETCD, params
 from tests.face.party import TTL_S, Party
 from tests.timed import limit
 
 LONGEST_TEST_S = 10.0
-FACES = {"memory-asyncio": "asyncio", "memory-trio": "trio", "sqlite": "asyncio", "grpc": "asyncio"}
 _names = iter(range(1 << 30))
 
 
@@ -21,9 +24,18 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     limit(item, LONGEST_TEST_S)
 
 
-@pytest.fixture(params=FACES)
+@pytest.fixture(scope="session")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cluster]:
+    """One member for all tests; its smallest time-to-live is that of this suite."""
+    with Cluster(tmp_path_factory.mktemp("etcd") / "face") as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=params())
 def face(request: pytest.FixtureRequest) -> str:
     """Which of the faces is meant."""
+    if request.param in ON_ETCD:
+        request.getfixturevalue("etcd")
     return request.param
 
 
@@ -39,16 +51,34 @@ def short_time_to_live(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(targets, "SessionLimits", lambda least_s: SessionLimits(min(least_s, TTL_S), TTL_S))
 
 
+@pytest.fixture(autouse=True)
+def etcd_as_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let numbers in etcd be as elsewhere, as they begin at its revision, and let no release of it be warned of."""
+    monkeypatch.setattr(Mirror, "floor", lambda _mirror, _revision: 0)
+    monkeypatch.setattr(etcd_store, "SOUND_VERSIONS", {(3, 0): 0})
+
+
 @pytest.fixture
 def store_name() -> str:
-    """A named memory that nobody used before."""
+    """A name for elections that nobody used before."""
     return f"face-{next(_names)}"
 
 
 @pytest.fixture
-async def target(face: str, anyio_backend: str, store_name: str, tmp_path: Path) -> AsyncGenerator[str]:
-    """A target of elections in that memory, or in a file that nobody used before."""
-    if face == "grpc":
+async def target(
+    face: str, anyio_backend: str, store_name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncGenerator[str]:
+    """A target of elections that nobody used before."""
+    if face in ON_ETCD:
+        etcd: Cluster = request.getfixturevalue("etcd")
+        await etcd.ready()
+        store = f"etcd://{etcd.endpoints[0]}/{store_name}"
+        if face == "etcd":
+            yield store
+            return
+        async with ElectionServer(store, session_ttl=TTL_S) as one, ElectionServer(store, session_ttl=TTL_S) as other:
+            yield f"{one.target},{other.target.removeprefix('grpc://')}"
+    elif face == "grpc":
         async with ElectionServer(f"memory://{store_name}", session_ttl=TTL_S) as server:
             yield server.target
     elif face == "sqlite":

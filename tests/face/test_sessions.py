@@ -6,9 +6,14 @@ import anyio
 import pytest
 
 from atomix_election import EventType, Term, connect
+from tests.face.faces import FACES, params
 from tests.face.party import TTL_S, Party, end_session, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    # Most of these wait for time-to-lives: in etcd they do so once, where there are several servers.
+    pytest.mark.parametrize("face", params(each for each in FACES if each != "etcd"), indirect=True),
+]
 
 
 async def test_a_session_outlives_its_connection_by_one_time_to_live(party: Party) -> None:

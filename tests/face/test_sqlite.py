@@ -17,7 +17,7 @@ from atomix_election import (
     StoreError,
     Term,
     connect,
-    targets,
+    sharing,
 )
 from atomix_election.targets import check_target
 
@@ -65,7 +65,7 @@ async def test_terms_keep_growing_after_all_have_left(target: str) -> None:
     """Tokens never come back, and the file is free in between."""
     for number in range(1, 4):
         assert await enter(target) == Term(("a",), number, 2 * number - 1)
-        assert not targets._shared
+        assert not sharing._shared
 
 
 def test_terms_keep_growing_from_one_event_loop_and_process_to_the_next(target: str) -> None:
@@ -144,7 +144,7 @@ async def test_who_comes_while_the_last_one_leaves_is_served(target: str) -> Non
             for _ in range(moment):
                 await anyio.lowlevel.checkpoint()
             assert (await enter(target)).number == moment + 1
-    assert not targets._shared
+    assert not sharing._shared
 
 
 @pytest.mark.parametrize("native", [False, True])
@@ -166,7 +166,7 @@ async def test_who_is_cancelled_while_opening_it_has_not_used_it(target: str, na
         else:
             scope.cancel()
         await asyncio.wait([task])
-        assert not targets._shared
+        assert not sharing._shared
     terms: list[Term] = []
     await anyio.to_thread.run_sync(lambda: terms.append(anyio.run(enter, target)))
     assert terms[0].leader == "a"
@@ -181,7 +181,7 @@ async def test_what_cannot_be_opened_is_a_store_error_and_leaves_nothing(target:
         with pytest.raises(StoreError, match="restore a backup"):
             async with ElectionServer(target):
                 pass
-    assert not targets._shared
+    assert not sharing._shared
     await anyio.Path(path).unlink()
     assert (await enter(target)).number == 1
 

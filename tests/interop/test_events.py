@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import grpc
 
-from atomix_election import targets
+from atomix_election import sharing
 from atomix_election.broadcast import Subscription
 from atomix_election.service import WATCH_BUFFER
 from tests.interop.conftest import Local
@@ -18,7 +18,7 @@ def subscriptions(local: Local) -> list[Subscription]:
     """Return the watchers that the server holds."""
 
     def find() -> list[Subscription]:
-        (engine,) = [each.engine for each in targets._shared.values() if each.engine is not None]
+        (engine,) = [each.engine for each in sharing._shared.values() if each.engine is not None]
         return [each for lane in engine._lanes.values() for each in lane.watchers._subscriptions]
 
     return local.portal.call(find)

@@ -154,3 +154,7 @@ class _HeldKeepAlive:
     def give_up(self) -> None:
         """See ``KeepAlive.give_up``."""
         self._stream.give_up()
+
+    def prefer_another(self) -> None:
+        """See ``KeepAlive.prefer_another``."""
+        self._stream.prefer_another()

@@ -14,7 +14,8 @@ from atomix_election.rpc._generated.atomix.election import v1 as election
 from atomix_election.rpc._generated.atomix.time import v1 as time
 
 PROJECT = Path(__file__).parents[2]
-CHECKED_IN = PROJECT / "atomix_election" / "rpc" / "_generated"
+PACKAGE = PROJECT / "atomix_election"
+GENERATED = ("rpc/_generated", "etcd/_generated")
 
 CANDIDATE_ID = {"candidate_id": (1, "string")}
 TERM = {"term": (1, "message")}
@@ -83,12 +84,12 @@ def declared_fields(message: type[betterproto2.Message]) -> dict[str, tuple[int,
 
 
 def test_regenerating_changes_nothing(tmp_path: Path) -> None:
-    generated = tmp_path / "generated"
-    subprocess.run([sys.executable, PROJECT / "proto" / "generate.py", generated], check=True)
-    fresh, checked_in = content(generated), content(CHECKED_IN)
-    assert fresh.keys() == checked_in.keys(), "run `make proto`"
-    stale = [path for path, text in fresh.items() if text != checked_in[path]]
-    assert not stale, "run `make proto`"
+    subprocess.run([sys.executable, PROJECT / "proto" / "generate.py", tmp_path], check=True)
+    for place in GENERATED:
+        fresh, checked_in = content(tmp_path / place), content(PACKAGE / place)
+        assert fresh.keys() == checked_in.keys(), "run `make proto`"
+        stale = [path for path, text in fresh.items() if text != checked_in[path]]
+        assert not stale, "run `make proto`"
 
 
 @pytest.mark.parametrize("message", PUBLISHED_FIELDS, ids=lambda message: message.__name__)

@@ -23,6 +23,9 @@ from atomix_election import (
     connect,
 )
 from atomix_election.rpc import client_connection
+from atomix_election.rpc.client import RpcClient
+from atomix_election.service import Renewal
+from atomix_election.targets import parse_endpoints
 from tests.certificates import Authority
 from tests.rpc.fake import listening, silent
 
@@ -249,3 +252,24 @@ async def test_new_connections_get_new_certificates(authority: Authority, strang
         assert (await early.election("e").get_term()).leader == "a"
     with pytest.raises(Unavailable, match="not running"):
         server.reload()
+
+
+async def test_a_renewal_that_meets_a_connection_given_up_finds_it_closed(authority: Authority) -> None:
+    """Aborted on this side and then closed by what came in: asyncio's transport is not written to any more."""
+    async with ElectionServer(tls=authority.server()) as server:
+        endpoints = parse_endpoints(server.target, server.target.removeprefix("grpcs://"))
+        async with RpcClient(endpoints, tls=authority.client()) as client:
+
+            async def renew() -> None:
+                async with client.keep_alive("default", "s") as stream:
+                    await stream.send(Renewal(1, open=True))
+                    await stream.receive()
+                    protocol = client._connection._protocol
+                    assert protocol is not None
+                    protocol.abort()
+                    protocol.connection.close()
+                    await stream.send(Renewal(2))
+                    await stream.receive()
+
+            with pytest.raises(Unavailable):
+                await renew()

@@ -1,6 +1,6 @@
 """What every store must do, on asyncio and on Trio. A new store adds to ``STORES`` how a new one is opened."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from atomix_election.model import Candidate, ElectionId, SessionId
 from atomix_election.stores.base import Record, Store
 from atomix_election.stores.memory import MemoryStore
 from atomix_election.stores.sqlite import inline, open_sqlite_store
+from tests.stores.etcds import open_real, open_simulated
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +28,21 @@ STORES: dict[str, Callable[[Path], AbstractAsyncContextManager[Store]]] = {
     "memory": _memory,
     "sqlite": lambda directory: open_sqlite_store(str(directory / "store.db")),
     "sqlite-inline": lambda directory: open_sqlite_store(str(directory / "store.db"), execute=inline),
+    "etcd-simulated": lambda _: open_simulated(),
+    "etcd": lambda directory: open_real(prefix=f"{directory}/"),
 }
+
+
+def _combinations() -> Iterator[object]:
+    """Each store on each backend, but for what needs asyncio: the client of etcd."""
+    for kind in STORES:
+        for backend in ("asyncio", "trio"):
+            if kind == "etcd" and backend == "asyncio":
+                yield pytest.param((kind, backend), id=f"{kind}-{backend}", marks=pytest.mark.xdist_group("processes"))
+            elif kind != "etcd":
+                yield pytest.param((kind, backend), id=f"{kind}-{backend}")
+
+
 E1, E2 = ElectionId("default", "e"), ElectionId("other", "e")
 SESSION = SessionId("default", "s", 1)
 ELECTION = Election(
@@ -35,10 +50,27 @@ ELECTION = Election(
 )
 
 
-@pytest.fixture(params=STORES)
-def open_store(request: pytest.FixtureRequest) -> Callable[[Path], AbstractAsyncContextManager[Store]]:
+@pytest.fixture(params=_combinations())
+def kind_and_backend(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """A kind of store, and what it runs on."""
+    return request.param
+
+
+@pytest.fixture
+def anyio_backend(kind_and_backend: tuple[str, str]) -> str:
+    """What the test runs on."""
+    return kind_and_backend[1]
+
+
+@pytest.fixture
+def open_store(
+    kind_and_backend: tuple[str, str], request: pytest.FixtureRequest
+) -> Callable[[Path], AbstractAsyncContextManager[Store]]:
     """How a kind of store is opened, in a directory of its own."""
-    return STORES[request.param]
+    kind = kind_and_backend[0]
+    if kind == "etcd":
+        request.getfixturevalue("real_etcd")
+    return STORES[kind]
 
 
 @pytest.fixture

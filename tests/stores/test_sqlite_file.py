@@ -539,5 +539,5 @@ def test_a_newer_file_is_refused_by_its_version(path: Path) -> None:
     SqliteFile(str(path)).close()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 9")
-    with pytest.raises(StoreError, match=r"schema version 9, .* newer than 3: run the release that wrote it"):
+    with pytest.raises(StoreError, match=r"schema version 9, .* newer than 4: run the release that wrote it"):
         SqliteFile(str(path))

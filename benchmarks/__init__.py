@@ -1,0 +1,1 @@
+"""Measuring programs: each prints a table and one line of JSON."""

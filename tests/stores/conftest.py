@@ -1,0 +1,17 @@
+"""One real etcd for all tests of stores that do it no harm."""
+
+from collections.abc import Generator
+
+import pytest
+
+from tests.etcd.cluster import Cluster
+from tests.stores import etcds
+
+
+@pytest.fixture(scope="session")
+def real_etcd(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cluster]:
+    """One member, started when the first test asks for it."""
+    with Cluster(tmp_path_factory.mktemp("etcd") / "stores") as cluster:
+        etcds.running.append(cluster)
+        yield cluster
+        etcds.running.clear()
