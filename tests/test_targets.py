@@ -197,7 +197,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[_Opened]:
     async def client(addresses: list[tuple[str, int]], **settings: Any) -> AsyncGenerator[tuple[Any, ...]]:
         yield addresses, settings["tls"], settings["user"], settings["password"]
 
-    def open_store(client: tuple[Any, ...], *, prefix: str) -> None:
+    def open_store(client: tuple[list[tuple[str, int]], ClientTls | None, str, str], *, prefix: str) -> None:
         found.append(_Opened(*client, prefix))
         raise _Stopped
 
