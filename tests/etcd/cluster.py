@@ -130,8 +130,10 @@ class Member:
         await anyio.to_thread.run_sync(self._process.wait, STOP_S)
 
     def pause(self) -> None:
-        """Let it do nothing (SIGSTOP); its connections stay."""
+        """Let it do nothing (SIGSTOP); its connections stay. It has stopped when this returns."""
         self._signal(signal.SIGSTOP)
+        assert self._process is not None
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def resume(self) -> None:
         """Let it go on (SIGCONT)."""

@@ -182,16 +182,16 @@ async def test_deadlines_hold_against_a_paused_member(start_cluster: Callable[..
         lease = await client.grant(60)
         await client.keep_alive(lease.id)
         member.pause()
-        calls: list[tuple[type[EtcdError], Awaitable[object]]] = [
-            (EtcdOutcomeUnknown, client.put(Put(prefix, b""), timeout_s=0.8)),
-            (EtcdUnavailable, client.get(Get(prefix), timeout_s=0.8)),
-            (EtcdUnavailable, client.put(Put(prefix, b""), timeout_s=0.8)),
-            (EtcdUnavailable, client.keep_alive(lease.id, timeout_s=0.8)),
-            (EtcdUnavailable, client.status(timeout_s=0.1)),
+        calls: list[tuple[type[EtcdError], Callable[[], Awaitable[object]]]] = [
+            (EtcdOutcomeUnknown, lambda: client.put(Put(prefix, b""), timeout_s=0.8)),
+            (EtcdUnavailable, lambda: client.get(Get(prefix), timeout_s=0.8)),
+            (EtcdUnavailable, lambda: client.put(Put(prefix, b""), timeout_s=0.8)),
+            (EtcdUnavailable, lambda: client.keep_alive(lease.id, timeout_s=0.8)),
+            (EtcdUnavailable, lambda: client.status(timeout_s=0.1)),
         ]
         for error, call in calls:
             with anyio.fail_after(0.8 + SLACK_S), pytest.raises(error):
-                await call
+                await call()
         member.resume()
         assert (await client.keep_alive(lease.id)).ttl_s == 60
         await client.get(Get(prefix))
