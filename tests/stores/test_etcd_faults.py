@@ -214,6 +214,38 @@ async def test_a_late_first_write_does_not_bring_back_what_was_forgotten_since(p
     assert (await party.one.read(E1)) == Record(Election(number=5, revision=5), 0)
 
 
+@pytest.mark.parametrize("has_record", [True, False])
+async def test_a_write_is_unknown_when_the_election_was_forgotten_and_came_back(party: Party, has_record: bool) -> None:
+    """The record that would tell is another one: who is told None would apply the same command a second time."""
+    expected = (await _write(party.one, 1)).version if has_record else 0
+    party.client.next_writes.append(Outcome.APPLIED)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_is_unknown, lambda: party.one.write(E1, Election(number=2), expected=expected))
+        while party.client.next_writes:
+            await anyio.lowlevel.checkpoint()
+        assert await party.other.forget(E1, expected=(await party.other.read(E1)).version)
+        await _write(party.other, 3)
+
+
+async def test_a_first_write_is_found_out_also_when_floors_rise_meanwhile(party: Party) -> None:
+    """Another election was forgotten, above which this one would have to begin by now; it has begun before."""
+    elsewhere = await _write(party.other, 7, E2)
+    first = Election(number=1, revision=1)
+    written: list[Record | None] = []
+
+    async def write() -> None:
+        written.append(await party.one.write(E1, first, expected=0, terms=[first.term]))
+
+    async with _follow(party.one), anyio.create_task_group() as tasks:
+        await party.one.catch_up()
+        party.client.next_writes.append(Outcome.APPLIED)
+        tasks.start_soon(write)
+        while party.client.next_writes:
+            await anyio.lowlevel.checkpoint()
+        assert await party.other.forget(E2, expected=elsewhere.version)
+    assert written == [await party.other.read(E1)]
+
+
 @pytest.mark.parametrize("seed", range(12))
 async def test_increments_of_two_stores_with_all_faults_are_none_lost_and_none_doubled(
     seed: int, anyio_backend: object
