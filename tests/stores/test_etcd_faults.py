@@ -13,11 +13,11 @@ import trio.testing
 from atomix_election.core.commands import Enter
 from atomix_election.core.election import Election, apply
 from atomix_election.errors import OutcomeUnknown, StoreError
-from atomix_election.etcd import Get, Lease, Put
+from atomix_election.etcd import Delete, Get, Lease, Put
 from atomix_election.model import Candidate, ElectionId, SessionId
 from atomix_election.stores.base import Change, ElectionChanged, Record, SessionGone, SessionOpened
 from atomix_election.stores.etcd import EtcdStore, open_etcd_store
-from atomix_election.stores.etcd_keys import Layout, decode_envelope, decode_floors
+from atomix_election.stores.etcd_keys import Layout, decode_envelope, decode_floors, encode_hold
 from atomix_election.testing import VirtualClock
 from atomix_election.testing.etcd import EtcdFaults, Outcome, SimulatedClient, SimulatedEtcd
 
@@ -489,6 +489,36 @@ async def test_compaction_while_cut_off_hides_nothing(party: Party) -> None:
         assert (await party.other.look(E1, [kept, ended])).open == {kept: True, ended: False}
 
 
+async def test_servers_that_ended_while_cut_off_and_compacted_do_not_count(party: Party) -> None:
+    """Nor does a hold that was ended meanwhile: what is not there after reading all is gone."""
+    elections = [ElectionId("default", str(number)) for number in range(8)]
+    state = party.etcd.state
+    state.txn((), (Put(LAYOUT.hold, encode_hold(5.0)),), ())
+    async with _follow(party.other):
+        await party.other.catch_up()
+        assert party.other.hold_s == 5.0
+        assert {party.other.rank(each) for each in elections} == {0, 1}
+        party.client.is_cut_off = party.others.is_cut_off = True
+        for lease_id in [each for each, lease in state.leases.items() if _is_of(party.one, lease.keys)]:
+            state.revoke(lease_id)
+        state.txn((), (Delete(LAYOUT.hold),), ())
+        state.compact(state.revision)
+        party.others.is_cut_off = False
+        await anyio.sleep(1)
+        assert party.other.hold_s is None
+        assert {party.other.rank(each) for each in elections} == {0}
+
+
+async def test_where_an_absent_election_begins_is_confirmed_too(party: Party) -> None:
+    """Another one was forgotten meanwhile, above which it begins from then on."""
+    elsewhere = await _write(party.other, 7, E2)
+    assert party.one.latest(E1).election.number == 0
+    assert await party.other.forget(E2, expected=elsewhere.version)
+    assert not await party.one.confirm(E1, expected=0)
+    assert party.one.latest(E1).election.number == 7
+    assert await party.one.confirm(E1, expected=0)
+
+
 async def test_a_watch_that_is_cut_misses_nothing(party: Party) -> None:
     """It goes on after the last change that it delivered."""
     async with _follow(party.other) as taken:
@@ -499,6 +529,19 @@ async def test_a_watch_that_is_cut_misses_nothing(party: Party) -> None:
         await party.other.catch_up()
     numbers = [each.after.election.number for each in taken if isinstance(each, ElectionChanged)]
     assert numbers == list(range(1, 10))
+
+
+async def test_a_watch_that_is_refused_for_a_while_misses_nothing(party: Party) -> None:
+    """A password was changed, or a role: once that is put right, it goes on without a restart."""
+    async with _follow(party.other) as taken:
+        await party.other.catch_up()
+        party.others.refused_watches = 3
+        written = [await _write(party.one, number) for number in (1, 2, 3)]
+        await party.other.catch_up()
+    assert party.others.refused_watches == 0
+    assert [each.after.version for each in taken if isinstance(each, ElectionChanged)] == [
+        each.version for each in written
+    ]
 
 
 async def test_etcd_out_of_reach_is_an_error_in_time(party: Party) -> None:
