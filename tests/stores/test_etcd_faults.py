@@ -624,6 +624,16 @@ async def test_going_back_in_time_stops_everything(party: Party, does: str) -> N
     assert party.etcd.state.revision == snapshot.revision
 
 
+async def test_a_write_that_the_past_takes_does_not_count(party: Party) -> None:
+    """Nothing that it compares shows that etcd went back; its answer does."""
+    snapshot = party.etcd.snapshot()
+    for number in (1, 2, 3):
+        await _write(party.one, number)
+    party.etcd.restore(snapshot)
+    with pytest.raises(StoreError, match="confirm the restore"):
+        await party.one.write(E2, Election(number=1), expected=0)
+
+
 async def test_another_cluster_is_noticed(party: Party) -> None:
     """It has an id of its own."""
     await _write(party.one, 1)
