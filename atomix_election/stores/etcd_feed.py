@@ -10,7 +10,7 @@ import anyio
 
 from atomix_election.errors import StoreError
 from atomix_election.etcd import Change as KeyChange
-from atomix_election.etcd import Compacted, EtcdError, Get, KeyValue, WatchBatch, WatchEvent, WentBack
+from atomix_election.etcd import Compacted, EtcdError, EtcdRefused, Get, KeyValue, WatchBatch, WatchEvent, WentBack
 from atomix_election.stores.base import Change
 from atomix_election.stores.etcd_access import Access
 from atomix_election.stores.etcd_mirror import Mirror, News
@@ -81,15 +81,10 @@ class Changes:
         if self._watch is None:
             return await self._read_all()
         if not self._revisions:
-            try:
-                batch = await anext(self._watch)
-            except Compacted:
+            batch = await self._next_batch(self._watch)
+            if batch is None:
                 self._watch = None
                 return await self._read_all()
-            except WentBack as error:
-                self._access.gone_back(str(error))
-            except EtcdError as error:
-                raise StoreError(str(error)) from error
             self._access.saw(batch.revision)
             self._revisions = [(each, list(events)) for each, events in groupby(batch.events, _revision)][::-1]
         revision, events = self._revisions.pop()
@@ -97,6 +92,25 @@ class Changes:
             if event.item.key == self._access.layout.store:
                 self._access.check_identity([event.item] if event.change is KeyChange.PUT else [])
         return self._mirror.news(revision, events)
+
+    async def _next_batch(self, watch: AsyncIterator[WatchBatch]) -> WatchBatch | None:
+        """Wait for the next changes of the watch, and return None when they are compacted away.
+
+        A refusal is not the end: operators change passwords and roles. Whoever calls meanwhile is told what is wrong.
+        """
+        while True:
+            try:
+                return await anext(watch)
+            except Compacted:
+                return None
+            except WentBack as error:
+                self._access.gone_back(str(error))
+            except EtcdRefused as error:
+                self._access.check()
+                log.warning("what changes in etcd cannot be followed for a moment: %s", error)
+                await anyio.sleep(FOLLOW_AGAIN_S)
+            except EtcdError as error:
+                raise StoreError(str(error)) from error
 
     async def _read_all(self) -> News:
         """Read everything at one revision, and watch from there."""

@@ -53,8 +53,14 @@ class _Found:
     """What there was instead of what had to be: the election, floors, and whether this server's key is as it was."""
 
     kept: Kept
+    begun: int
+    """The revision in which the record was made that is there; 0 where there is none."""
     floors: NamespaceFloors
     is_registered: bool
+
+    def came_back(self, expected: int, floors: NamespaceFloors) -> bool:
+        """Whether the election may have been forgotten since it was in one version, or absent below these floors."""
+        return self.begun > expected if expected else self.floors.version != floors.version
 
 
 class Writes:
@@ -103,8 +109,10 @@ class Writes:
             kept = Kept(Record(election, 0), batches)
             put = Put(self._key(election_id), encode_envelope(Envelope(election, batches, expected, steps)))
             tries = Tries(WRITE_S, self._pauses)
-            while expected or _follows(self._mirror.absent(election_id).election, election, terms):
-                floors = self._mirror.floors(election_id.namespace)
+            floors = self._mirror.floors(election_id.namespace)
+            while expected or tries.is_unknown or _follows(self._mirror.absent(election_id).election, election, terms):
+                # What may have been carried out is sent again as it was.
+                floors = floors if tries.is_unknown else self._mirror.floors(election_id.namespace)
                 compares = [unchanged(put.key, expected), *conditions]
                 if not expected:
                     compares.append(unchanged(self._access.layout.floors(election_id.namespace), floors.version))
@@ -115,7 +123,8 @@ class Writes:
                     case TxnResult():
                         return self._wrote(election_id, done.revision, kept)
                     case _Found() if done.kept.record.version != expected:
-                        return _became_of(election_id, done, own, batch, tries)
+                        came_back = done.came_back(expected, floors)
+                        return _became_of(election_id, done, own, batch, tries, came_back=came_back)
                     case _Found() if done.floors.version == floors.version or expected:
                         return None  # a session is not open
                     case _Found() if tries.is_unknown:
@@ -196,7 +205,8 @@ class Writes:
         found = self._mirror.found_floors(election_id.namespace, floors.items)
         self._mirror.found_operator_floor(floor.items)
         kept = self._mirror.found(election_id, revision, record.items)
-        return _Found(kept, found, self._servers.is_there(own, server.items))
+        begun = max((each.create_revision for each in record.items), default=0)
+        return _Found(kept, begun, found, self._servers.is_there(own, server.items))
 
     async def _conditions(self, assuming: Mapping[SessionId, bool]) -> list[Compare] | None:
         """Return what has to be compared for sessions that are to be open; None if an assumption is wrong.
@@ -279,13 +289,18 @@ def _follows(begin: Election, election: Election, terms: Sequence[Term] | None) 
     return election.revision >= begin.revision
 
 
-def _became_of(election_id: ElectionId, found: _Found, own: Own, batch: int, tries: Tries) -> Record | None:
-    """Return what became of a write that is not carried out any more: it was, or somebody else's was."""
+def _became_of(
+    election_id: ElectionId, found: _Found, own: Own, batch: int, tries: Tries, *, came_back: bool
+) -> Record | None:
+    """Return what became of a write that is not carried out any more: it was, or somebody else's was.
+
+    One that was forgotten and came back has lost the numbers of the writes from before.
+    """
     if not tries.is_unknown:
         return None
     if found.kept.batches.get(own.id) == batch:
         return found.kept.record
-    if not found.kept.record.version or not found.is_registered:
+    if not found.kept.record.version or not found.is_registered or came_back:
         _forgotten(election_id)
     return None
 

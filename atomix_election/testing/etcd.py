@@ -180,6 +180,7 @@ class SimulatedClient:
     Attributes:
         next_writes: what becomes of the next writes of this client, before chance decides.
         stale_renewals: how many of its next renewals a leader answers that was deposed.
+        refused_watches: how many of the next times that it waits for changes it is refused that.
     """
 
     def __init__(self, etcd: SimulatedEtcd) -> None:
@@ -187,6 +188,7 @@ class SimulatedClient:
         self.next_writes: deque[Outcome] = deque()
         self._is_cut_off = False
         self.stale_renewals = 0
+        self.refused_watches = 0
 
     @property
     def is_cut_off(self) -> bool:
@@ -358,6 +360,9 @@ class SimulatedWatch:
         await anyio.lowlevel.checkpoint()
         while True:
             changed, state = self._etcd.changed, self._etcd.state
+            if self._client.refused_watches:
+                self._client.refused_watches -= 1
+                raise EtcdRefused("Watch: etcd refused it, authentication failed")
             if not self._client.is_cut_off and self._etcd.is_available:
                 if state.revision < self.next_revision - 1:
                     raise WentBack(

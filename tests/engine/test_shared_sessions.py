@@ -92,6 +92,23 @@ async def test_opening_twice_at_once_is_one_session(two: list[Server]) -> None:
     assert len(await two[0].store.sessions()) == 1
 
 
+async def test_opening_twice_at_once_on_one_server_opens_once(
+    two: list[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the second one would end the first, which has been answered."""
+    open_session, opened = two[0].store.open_session, list[SessionId]()
+
+    async def counted(*args: Any, **kwargs: Any) -> SessionId:
+        opened.append(await open_session(*args, **kwargs))
+        return opened[-1]
+
+    monkeypatch.setattr(two[0].store, "open_session", counted)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(two[0].connect().create, about("s"))
+    assert opened == [two[0].engine.sessions.get(DEFAULT_NAMESPACE, "s").id]
+
+
 @pytest.mark.parametrize("starts", ["before", "after"])
 async def test_of_two_incarnations_the_older_one_ends(servers: Servers, two: list[Server], starts: str) -> None:
     """With all that it left, and at once; a server that starts later does not bring it back either."""

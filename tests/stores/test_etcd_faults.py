@@ -13,11 +13,11 @@ import trio.testing
 from atomix_election.core.commands import Enter
 from atomix_election.core.election import Election, apply
 from atomix_election.errors import OutcomeUnknown, StoreError
-from atomix_election.etcd import Get, Lease, Put
+from atomix_election.etcd import Delete, Get, Lease, Put
 from atomix_election.model import Candidate, ElectionId, SessionId
 from atomix_election.stores.base import Change, ElectionChanged, Record, SessionGone, SessionOpened
 from atomix_election.stores.etcd import EtcdStore, open_etcd_store
-from atomix_election.stores.etcd_keys import Layout, decode_envelope, decode_floors
+from atomix_election.stores.etcd_keys import Layout, decode_envelope, decode_floors, encode_hold
 from atomix_election.testing import VirtualClock
 from atomix_election.testing.etcd import EtcdFaults, Outcome, SimulatedClient, SimulatedEtcd
 
@@ -212,6 +212,38 @@ async def test_a_late_first_write_does_not_bring_back_what_was_forgotten_since(p
         assert await party.other.forget(E1, expected=written.version)
     await anyio.sleep(10)
     assert (await party.one.read(E1)) == Record(Election(number=5, revision=5), 0)
+
+
+@pytest.mark.parametrize("has_record", [True, False])
+async def test_a_write_is_unknown_when_the_election_was_forgotten_and_came_back(party: Party, has_record: bool) -> None:
+    """The record that would tell is another one: who is told None would apply the same command a second time."""
+    expected = (await _write(party.one, 1)).version if has_record else 0
+    party.client.next_writes.append(Outcome.APPLIED)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_is_unknown, lambda: party.one.write(E1, Election(number=2), expected=expected))
+        while party.client.next_writes:
+            await anyio.lowlevel.checkpoint()
+        assert await party.other.forget(E1, expected=(await party.other.read(E1)).version)
+        await _write(party.other, 3)
+
+
+async def test_a_first_write_is_found_out_also_when_floors_rise_meanwhile(party: Party) -> None:
+    """Another election was forgotten, above which this one would have to begin by now; it has begun before."""
+    elsewhere = await _write(party.other, 7, E2)
+    first = Election(number=1, revision=1)
+    written: list[Record | None] = []
+
+    async def write() -> None:
+        written.append(await party.one.write(E1, first, expected=0, terms=[first.term]))
+
+    async with _follow(party.one), anyio.create_task_group() as tasks:
+        await party.one.catch_up()
+        party.client.next_writes.append(Outcome.APPLIED)
+        tasks.start_soon(write)
+        while party.client.next_writes:
+            await anyio.lowlevel.checkpoint()
+        assert await party.other.forget(E2, expected=elsewhere.version)
+    assert written == [await party.other.read(E1)]
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -457,6 +489,36 @@ async def test_compaction_while_cut_off_hides_nothing(party: Party) -> None:
         assert (await party.other.look(E1, [kept, ended])).open == {kept: True, ended: False}
 
 
+async def test_servers_that_ended_while_cut_off_and_compacted_do_not_count(party: Party) -> None:
+    """Nor does a hold that was ended meanwhile: what is not there after reading all is gone."""
+    elections = [ElectionId("default", str(number)) for number in range(8)]
+    state = party.etcd.state
+    state.txn((), (Put(LAYOUT.hold, encode_hold(5.0)),), ())
+    async with _follow(party.other):
+        await party.other.catch_up()
+        assert party.other.hold_s == 5.0
+        assert {party.other.rank(each) for each in elections} == {0, 1}
+        party.client.is_cut_off = party.others.is_cut_off = True
+        for lease_id in [each for each, lease in state.leases.items() if _is_of(party.one, lease.keys)]:
+            state.revoke(lease_id)
+        state.txn((), (Delete(LAYOUT.hold),), ())
+        state.compact(state.revision)
+        party.others.is_cut_off = False
+        await anyio.sleep(1)
+        assert party.other.hold_s is None
+        assert {party.other.rank(each) for each in elections} == {0}
+
+
+async def test_where_an_absent_election_begins_is_confirmed_too(party: Party) -> None:
+    """Another one was forgotten meanwhile, above which it begins from then on."""
+    elsewhere = await _write(party.other, 7, E2)
+    assert party.one.latest(E1).election.number == 0
+    assert await party.other.forget(E2, expected=elsewhere.version)
+    assert not await party.one.confirm(E1, expected=0)
+    assert party.one.latest(E1).election.number == 7
+    assert await party.one.confirm(E1, expected=0)
+
+
 async def test_a_watch_that_is_cut_misses_nothing(party: Party) -> None:
     """It goes on after the last change that it delivered."""
     async with _follow(party.other) as taken:
@@ -467,6 +529,19 @@ async def test_a_watch_that_is_cut_misses_nothing(party: Party) -> None:
         await party.other.catch_up()
     numbers = [each.after.election.number for each in taken if isinstance(each, ElectionChanged)]
     assert numbers == list(range(1, 10))
+
+
+async def test_a_watch_that_is_refused_for_a_while_misses_nothing(party: Party) -> None:
+    """A password was changed, or a role: once that is put right, it goes on without a restart."""
+    async with _follow(party.other) as taken:
+        await party.other.catch_up()
+        party.others.refused_watches = 3
+        written = [await _write(party.one, number) for number in (1, 2, 3)]
+        await party.other.catch_up()
+    assert party.others.refused_watches == 0
+    assert [each.after.version for each in taken if isinstance(each, ElectionChanged)] == [
+        each.version for each in written
+    ]
 
 
 async def test_etcd_out_of_reach_is_an_error_in_time(party: Party) -> None:
@@ -547,6 +622,16 @@ async def test_going_back_in_time_stops_everything(party: Party, does: str) -> N
         with pytest.raises(StoreError, match="confirm the restore"):
             await call()
     assert party.etcd.state.revision == snapshot.revision
+
+
+async def test_a_write_that_the_past_takes_does_not_count(party: Party) -> None:
+    """Nothing that it compares shows that etcd went back; its answer does."""
+    snapshot = party.etcd.snapshot()
+    for number in (1, 2, 3):
+        await _write(party.one, number)
+    party.etcd.restore(snapshot)
+    with pytest.raises(StoreError, match="confirm the restore"):
+        await party.one.write(E2, Election(number=1), expected=0)
 
 
 async def test_another_cluster_is_noticed(party: Party) -> None:
