@@ -41,7 +41,7 @@ MORTAL_TTL_S = 1.0
 """Time-to-live of those who are killed themselves."""
 PAUSE_S = 0.1
 """The longest time between two commands of a client: all of it shares few cores with etcd."""
-QUIET_S = 1.0
+QUIET_S = 0.5
 """How long all is left alone after a fault."""
 EXPIRY_SLACK_S = 3.0
 WARM_UP = 100

@@ -27,8 +27,8 @@ def test_nothing_is_left_of_sessions(tmp_path: Path) -> None:
     [
         ({"tasks": 10}, 1),
         ({"threads": 2, "descriptors": 9}, 2),
-        ({"objects": 1000 + SESSIONS // 2}, 0),
-        ({"objects": 1000 + SESSIONS}, 1),
+        ({"objects": 1000 + SESSIONS}, 0),
+        ({"objects": 1000 + 2 * SESSIONS}, 1),
         ({"memory_bytes": 1000 + 2 * MEMORY_BYTES}, 1),
         ({"tasks": 8}, 0),
     ],
