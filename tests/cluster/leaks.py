@@ -31,8 +31,8 @@ OURS = 10
 """One in so many is of a client of this package, with a connection of its own."""
 ELECTIONS = 8
 MEMORY_BYTES = 12 << 20
-"""By how much the memory of a process may differ that has grown no object: h2 remembers 65,536 streams of the connection to
-etcd that have ended, which are 8 MiB."""
+"""By how much the memory of a process may differ that has grown no object: of the connection to etcd h2 remembers
+65,536 streams that have ended, which are 8 MiB."""
 DEAD_CLIENTS = 5
 """Clients that are killed, so that their sessions expire."""
 
