@@ -33,6 +33,7 @@ MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 """The largest answer that is read: a term of tens of thousands of candidates."""
 
 _UNIMPLEMENTED = str(Status.UNIMPLEMENTED.value)
+_DEADLINE_EXCEEDED = str(Status.DEADLINE_EXCEEDED.value)
 _MessageT = TypeVar("_MessageT", bound=betterproto2.Message)
 
 
@@ -225,6 +226,7 @@ class ClientCall:
             raise self._no_answer("the server's answer ended without a status")
         if status is None or status == "0":
             return
+        self.timed_out = status == _DEADLINE_EXCEEDED  # the server may notice first that there is no more time
         last = last or first
         message = decode_grpc_message(last.get("grpc-message", ""))
         if status == _UNIMPLEMENTED and is_ours(self._method):

@@ -155,6 +155,25 @@ async def test_a_refusal_that_comes_with_a_reset_counts() -> None:
         assert type(raised.value).__name__ == "LimitExceeded"
 
 
+async def test_a_server_that_says_that_time_is_over_is_left_for_another() -> None:
+    """One that is cut off from its store says so, maybe before the client notices by itself; the other one can."""
+
+    def late(speaker: Speaker, stream: int) -> None:
+        speaker.h2.send_headers(stream, [*RESPONSE, ("grpc-status", "4")], end_stream=True)
+
+    def able(speaker: Speaker, stream: int) -> None:
+        speaker.h2.send_headers(stream, RESPONSE)
+        speaker.h2.send_data(stream, message(TERM))
+        speaker.h2.send_headers(stream, OK, end_stream=True)
+
+    async with (
+        listening(answering(late)) as cut_off,
+        listening(answering(able)) as other,
+        RpcClient([cut_off, other]) as client,
+    ):
+        assert (await client.get_term(CALL)).leader == "a"
+
+
 async def test_a_late_answer_harms_nobody() -> None:
     """The first call ran out of time, the second one is under way when the answer to the first one comes."""
     streams: list[int] = []

@@ -246,6 +246,33 @@ async def test_a_first_write_is_found_out_also_when_floors_rise_meanwhile(party:
     assert written == [await party.other.read(E1)]
 
 
+async def test_a_first_write_is_not_repeated_above_floors_that_it_does_not_know(party: Party) -> None:
+    """It was decided upon from lower ones, and would repeat a number."""
+    elsewhere = await _write(party.other, 7, E2)
+    first = Election(number=1, revision=1)
+    async with _follow(party.one), anyio.create_task_group() as tasks:
+        await party.one.catch_up()
+        party.client.next_writes.append(Outcome.LOST)
+        tasks.start_soon(_is_unknown, lambda: party.one.write(E1, first, expected=0, terms=[first.term]))
+        while party.client.next_writes:
+            await anyio.lowlevel.checkpoint()
+        assert await party.other.forget(E2, expected=elsewhere.version)
+    assert await party.other.read(E1) == Record(Election(number=7, revision=7), 0)
+
+
+async def test_a_first_write_of_several_terms_repeats_no_revision(party: Party) -> None:
+    """Floors have risen into the midst of them."""
+    session = await party.one.open_session("default", "s", ttl_s=300, kept_alive=True)
+    elections = [Election()]
+    for candidate_id in "abc":
+        elections.append(apply(elections[-1], Enter(candidate_id, session), floor=9).election)
+    elsewhere = await party.other.write(E2, Election(number=1, revision=2), expected=0)
+    assert elsewhere is not None
+    assert await party.other.forget(E2, expected=elsewhere.version)
+    terms = [each.term for each in elections[1:]]
+    assert await party.one.write(E1, elections[-1], expected=0, terms=terms) is None
+
+
 @pytest.mark.parametrize("seed", range(12))
 async def test_increments_of_two_stores_with_all_faults_are_none_lost_and_none_doubled(
     seed: int, anyio_backend: object
