@@ -13,7 +13,7 @@ unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
 # All installations go into one environment, so that they cannot run side by side.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test check simulate soak bench-cluster proto clean
+.PHONY: help demo demo-cluster test check simulate soak bench bench-cluster proto clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s  %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,8 @@ simulate: $(VENV)/installed-test ## search for interleavings that break a rule; 
 
 soak: $(VENV)/installed-test ## break things under load for MINUTES=m, and check what clients were told; STORE=etcd: a cluster
 	@$(RUN) -m tests.$(if $(filter etcd,$(STORE)),cluster,crash).soak $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
+bench: bench-cluster ## all that is measured
 
 bench-cluster: $(VENV)/installed-test ## measure servers on etcd: load, memory, takeovers; takes six minutes
 	@$(RUN) -m benchmarks.cluster $(ARGS)
