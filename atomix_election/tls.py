@@ -4,9 +4,10 @@ import asyncio
 import os
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from atomix_election.errors import InvalidRequest
 
@@ -179,3 +180,13 @@ class AlreadyClosed(asyncio.Transport):
 
     def close(self) -> None:
         """It is closed."""
+
+
+def abort(transport: asyncio.BaseTransport) -> None:
+    """Close a connection at once, whatever waits to be written.
+
+    asyncio's TLS transport lets go of its connection when it is closed a second time. In Python 3.11.2 its ``abort``
+    then fails, and later ones do nothing; asyncio's own time limit for the end of TLS closes such a connection.
+    """
+    with suppress(AttributeError):
+        cast(asyncio.Transport, transport).abort()

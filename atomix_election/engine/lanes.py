@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -50,6 +51,18 @@ def _session_of(command: Command, operation: Operation | None) -> SessionId | No
     if operation is not None:
         return operation.session
     return command.session if isinstance(command, Create | Close | Enter | Withdraw) else None
+
+
+class SessionFacts(Protocol):
+    """What is known of sessions while commands are applied."""
+
+    def is_open(self, session: SessionId) -> bool:
+        """Return whether a session has not ended."""
+        ...
+
+    def is_kept_alive(self, session: SessionId) -> bool:
+        """Return whether an open session's client steps down by itself and says so."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,13 +206,9 @@ class Lane:
         self._on_committed(self._election_id, before, transitions[-1].election)
         if not record.version:
             self._report.created()
-        if not len(self.watchers):
-            return
-        for transition in transitions:
-            after = transition.election
-            if after.revision != before.revision:
-                self.watchers.publish(Event(EventType.CHANGED, after.term))
-            before = after
+        if len(self.watchers):
+            for term in terms_of(record, transitions):
+                self.watchers.publish(Event(EventType.CHANGED, term))
 
     async def _store_all(self, batch: list[Waiting]) -> tuple[Record, list[Transition]]:
         """Return what was stored before the batch, and the transition of each command; they are committed by then."""
@@ -210,16 +219,7 @@ class Lane:
             election = record.election
             at = self._wall_clock_s()
             for waiting in batch:
-                transition = apply(
-                    election,
-                    waiting.command,
-                    is_open=self._sessions.is_open,
-                    confirms=self._sessions.is_kept_alive,
-                    floor=record.floor,
-                    operation=waiting.operation,
-                    at=at,
-                    max_candidates=self._max_candidates,
-                )
+                transition = self._apply_one(election, waiting, self._sessions, record.floor, at)
                 election = transition.election
                 transitions.append(transition)
             try:
@@ -230,12 +230,22 @@ class Lane:
                 elif election is record.election or await self._write(record, election):
                     return record, transitions
             except LimitExceeded as error:
-                return record, [
-                    each
-                    if each.election is record.election
-                    else Transition(record.election, LimitExceeded(str(error), limit=error.limit))
-                    for each in transitions
-                ]
+                return record, without_effect(record, transitions, error)
+
+    def _apply_one(
+        self, election: Election, waiting: Waiting, facts: SessionFacts, floor: int, at: float
+    ) -> Transition:
+        """Return what becomes of a command by what is known of sessions."""
+        return apply(
+            election,
+            waiting.command,
+            is_open=facts.is_open,
+            confirms=facts.is_kept_alive,
+            floor=floor,
+            operation=waiting.operation,
+            at=at,
+            max_candidates=self._max_candidates,
+        )
 
     async def _write(self, record: Record, election: Election) -> bool:
         """Write the new state, and return whether it was still the newest.
@@ -316,3 +326,24 @@ class Lane:
         self._report.found_out(self._election_id, before, after)
         if after.revision != before.revision:
             self.watchers.publish(Event(EventType.CHANGED, after.term))
+
+
+def terms_of(record: Record, transitions: list[Transition]) -> list[Term]:
+    """Return the terms that transitions lead through from what was stored before them."""
+    terms: list[Term] = []
+    revision = record.election.revision
+    for each in transitions:
+        if each.election.revision != revision:
+            terms.append(each.election.term)
+            revision = each.election.revision
+    return terms
+
+
+def without_effect(record: Record, transitions: list[Transition], error: LimitExceeded) -> list[Transition]:
+    """Return what becomes of commands when nothing may be written: each that would change something is refused."""
+    return [
+        each
+        if each.election is record.election
+        else Transition(record.election, LimitExceeded(str(error), limit=error.limit))
+        for each in transitions
+    ]

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from atomix_election.core.commands import ExpireSession
-from atomix_election.core.election import Transition, apply
-from atomix_election.engine.lanes import Lane, LaneParts, Waiting
+from atomix_election.core.election import Transition
+from atomix_election.engine.lanes import Lane, LaneParts, Waiting, terms_of, without_effect
 from atomix_election.engine.shared_sessions import SharedSessions
 from atomix_election.errors import LimitExceeded, StoreError
 from atomix_election.model import ElectionId, Event, EventType, SessionId, Term
@@ -49,7 +49,7 @@ class Facts:
         self.assumed[session] = self._sessions.is_open(session) if known is None else known
         return self.assumed[session]
 
-    def confirms(self, session: SessionId) -> bool:
+    def is_kept_alive(self, session: SessionId) -> bool:
         """Return whether an open session's client steps down by itself and says so."""
         self.is_incomplete = self.is_incomplete or not self._sessions.is_open(session)
         return self._sessions.is_kept_alive(session)
@@ -118,16 +118,7 @@ class SharedLane(Lane):
             if isinstance(command, ExpireSession) and facts.is_open(command.session):
                 transition = Transition(election)  # it lives, whatever made us think that it does not
             else:
-                transition = apply(
-                    election,
-                    command,
-                    is_open=facts.is_open,
-                    confirms=facts.confirms,
-                    floor=record.floor,
-                    operation=waiting.operation,
-                    at=at,
-                    max_candidates=self._max_candidates,
-                )
+                transition = self._apply_one(election, waiting, facts, record.floor, at)
             election = transition.election
             transitions.append(transition)
         return transitions
@@ -148,7 +139,7 @@ class SharedLane(Lane):
         if after.forgotten or after.election is record.election:
             confirmed = await self._shared.confirm(self._election_id, expected=record.version, assuming=assumed)
             return transitions if confirmed else None
-        terms = _terms(record, transitions)
+        terms = terms_of(record, transitions)
         written = await self._timed(
             lambda: self._shared.write(
                 self._election_id, after.election, expected=record.version, assuming=assumed, terms=terms
@@ -161,7 +152,7 @@ class SharedLane(Lane):
         try:
             self._count.check(self._election_id.namespace)
         except LimitExceeded as error:
-            return [_without_effect(record, each, error) for each in transitions]
+            return without_effect(record, transitions, error)
         return transitions
 
     async def _timed(self, write: Callable[[], Awaitable[Record | None]]) -> Record | None:
@@ -171,21 +162,3 @@ class SharedLane(Lane):
         if record is not None:
             self._committed(began)
         return record
-
-
-def _terms(record: Record, transitions: list[Transition]) -> list[Term]:
-    """Return the terms that follow from one another."""
-    terms: list[Term] = []
-    revision = record.election.revision
-    for each in transitions:
-        if each.election.revision != revision:
-            terms.append(each.election.term)
-            revision = each.election.revision
-    return terms
-
-
-def _without_effect(record: Record, transition: Transition, error: LimitExceeded) -> Transition:
-    """Return what becomes of a command when nothing may be written."""
-    if transition.election is record.election:
-        return transition
-    return Transition(record.election, LimitExceeded(str(error), limit=error.limit))

@@ -8,7 +8,6 @@ import asyncio
 import ssl
 from asyncio import BaseTransport, Transport
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, cast
 
 import anyio
@@ -22,7 +21,7 @@ from h2.settings import SettingCodes, Settings
 from atomix_election.errors import InvalidRequest
 from atomix_election.etcd.errors import EtcdUnavailable
 from atomix_election.etcd.values import Endpoint
-from atomix_election.tls import AlreadyClosed, ClientTls, explain
+from atomix_election.tls import AlreadyClosed, ClientTls, abort, explain
 
 PING_INTERVAL_S = 6.0
 """A connection with calls on it is pinged this often. More than two pings less than 5 s apart make etcd close it."""
@@ -311,9 +310,3 @@ class EtcdConnection:
             protocol.abort()
             raise
         return protocol
-
-
-def abort(transport: BaseTransport) -> None:
-    """Close a connection at once. In Python 3.11.2 a TLS transport that was closed twice fails here, closed anyhow."""
-    with suppress(AttributeError):
-        cast(Transport, transport).abort()

@@ -13,8 +13,8 @@ from grpclib.protocol import AbstractHandler, Stream
 from atomix_election.core.campaign import LONGEST_CONNECT_S
 from atomix_election.errors import InvalidRequest, Unavailable
 from atomix_election.rpc.call import token_metadata
-from atomix_election.rpc.http2 import LINGER_S, Headers, Http2Protocol, abort, configuration
-from atomix_election.tls import ClientTls, explain
+from atomix_election.rpc.http2 import LINGER_S, Headers, Http2Protocol, configuration
+from atomix_election.tls import ClientTls, abort, explain
 
 CONNECT_TIMEOUT_S = LONGEST_CONNECT_S
 """How long one endpoint may take to accept a connection, and to speak, before the next one is tried."""

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-from atomix_election.rpc.http2 import READ_BYTES, WRITE_BUFFER_BYTES, abort
+from atomix_election.rpc.http2 import READ_BYTES, WRITE_BUFFER_BYTES
+from atomix_election.tls import abort
 
 HANDSHAKE_TIMEOUT_S = 5.0
 """How long a client may take from connecting until TLS is up."""

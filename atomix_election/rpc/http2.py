@@ -12,7 +12,6 @@ import logging
 import os
 from asyncio import BaseTransport, Transport
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any, Literal, NamedTuple, cast
 
 import anyio
@@ -35,7 +34,7 @@ from atomix_election.rpc.frame_guard import (
     too_many_settings,
 )
 from atomix_election.rpc.limits import ConnectionLimits
-from atomix_election.tls import AlreadyClosed
+from atomix_election.tls import AlreadyClosed, abort
 
 LINGER_S = 1.0
 """How long a connection that is being closed may take to send what was written."""
@@ -424,16 +423,6 @@ class Termination:
         """Called by grpclib, which names it so."""
         self.reason = str(error)
         self._scope.cancel()
-
-
-def abort(transport: BaseTransport) -> None:
-    """Close a connection at once, whatever waits to be written.
-
-    asyncio's TLS transport lets go of its connection when it is closed a second time. In Python 3.11.2 its ``abort``
-    then fails, and later ones do nothing; asyncio's own time limit for the end of TLS closes such a connection.
-    """
-    with suppress(AttributeError):
-        cast(Transport, transport).abort()
 
 
 def reset(stream: Stream) -> None:
