@@ -13,6 +13,7 @@ from atomix_election.errors import InvalidRequest, LimitExceeded, Unauthenticate
 from atomix_election.model import DEFAULT_NAMESPACE
 from atomix_election.rpc import wire
 from atomix_election.rpc.frames import frame, read_frame
+from atomix_election.rpc.header_blocks import OPERATION_KEY
 from atomix_election.rpc.http2 import Headers, ready_to_send, reset
 from atomix_election.rpc.limits import Outbox, Shared, reached
 from atomix_election.rpc.status import ERROR_NAME_KEY, Failure
@@ -21,7 +22,6 @@ from atomix_election.service import Call
 ELECTION_KEY = "primitive-id"
 NAMESPACE_KEY = "application-id"
 SESSION_KEY = "session-id"
-OPERATION_KEY = "atomix-election-operation"
 STORE_KEY = "atomix-election-store"
 """Response header of Events: identity of the store, by which a client that comes back knows whether it is the same."""
 PROTOCOL_KEY = "atomix-election-protocol"
@@ -61,6 +61,15 @@ def encode_timeout(seconds: float) -> str:
     if seconds >= 10:
         return f"{min(int(seconds * 1e3), 99_999_999)}m"
     return f"{max(int(seconds * 1e6), 0)}u"
+
+
+def path_of(headers: Headers) -> str:
+    """Return which method a call is for.
+
+    Raises:
+        InvalidRequest: it says so twice.
+    """
+    return _single(headers, ":path")
 
 
 def call_of(headers: Headers) -> Call:
@@ -192,7 +201,7 @@ class ServerCall:
     @property
     def path(self) -> str:
         """Which method is called."""
-        return _single(self.headers, ":path")
+        return path_of(self.headers)
 
     async def read_next(self, kind: type[_MessageT]) -> _MessageT | None:
         """Return the next message of a request that is a stream, or None at its end.
@@ -222,9 +231,13 @@ class ServerCall:
         message = wire.decode(data, kind)
         if await self._read() is not None:
             raise InvalidRequest("the request has more than one message")
+        self.received()
+        return message
+
+    def received(self) -> None:
+        """The one message of the request is there."""
         self.was_read = True
         self._reads_since = None
-        return message
 
     async def _read(self, on_begun: Callable[[], None] | None = None) -> bytes | None:
         limit_bytes = self._shared.limits.max_message_bytes
@@ -245,6 +258,10 @@ class ServerCall:
         Args:
             make: makes the message, once the peer reads: many may wait for that.
         """
+        await self.send_encoded(lambda: wire.encode(make()))
+
+    async def send_encoded(self, make: Callable[[], bytes]) -> None:
+        """Send a message that is encoded already, or at the last moment. See ``send``."""
         self._sends_since = _now()
         try:
             if not self._begun:
@@ -252,7 +269,7 @@ class ServerCall:
                 await ready_to_send(self._stream, data=False)
                 await self._stream.send_headers(self._response_headers)
             await ready_to_send(self._stream)
-            data = frame(wire.encode(make()))
+            data = frame(make())
             with self._outbox.hold(len(data)):
                 await self._stream.send_data(data)
         finally:

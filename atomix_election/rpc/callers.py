@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from atomix_election.rpc.call import ServerCall
 from atomix_election.rpc.gate import Caller, Gate
+from atomix_election.rpc.http2 import Headers
 from atomix_election.rpc.services.base import ServedConnection, ServedMethod
 
 
@@ -49,9 +49,14 @@ class Callers:
         self._certificate = certificate
         self._peer = peer
 
-    def admit(self, served: ServedMethod, call: ServerCall) -> Caller:
-        """Return who makes a call. See ``Gate.admit``."""
-        return self._gate().admit(served.method, call.headers, self._certificate)
+    @property
+    def gate(self) -> Gate:
+        """What is asked of callers at this moment: another one after each change."""
+        return self._gate()
+
+    def admit(self, served: ServedMethod, headers: Headers) -> Caller:
+        """Return who makes a call with such headers. See ``Gate.admit``."""
+        return self._gate().admit(served.method, headers, self._certificate)
 
     def service_of(self, caller: Caller) -> ServedConnection:
         """Return what the calls of a caller that was let in go to."""

@@ -21,6 +21,14 @@ def frame(data: bytes) -> bytes:
     return _PREFIX.pack(0, len(data)) + data
 
 
+def whole_message(data: bytes, limit_bytes: int) -> bytes | None:
+    """Return the message of a request, if that is one message as it should be, and nothing else."""
+    if len(data) < _PREFIX.size or len(data) > _PREFIX.size + limit_bytes:
+        return None
+    compressed, size = _PREFIX.unpack_from(data)
+    return None if compressed or size != len(data) - _PREFIX.size else data[_PREFIX.size :]
+
+
 async def read_frame(
     stream: Stream, limit_bytes: int, *, room: Room | None = None, on_begun: Callable[[], None] | None = None
 ) -> bytes | None:

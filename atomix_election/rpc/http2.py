@@ -11,20 +11,31 @@ import functools
 import logging
 import os
 from asyncio import BaseTransport, Transport
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
 import anyio
 from grpclib.config import Configuration
 from grpclib.protocol import AbstractHandler, Connection, EventsProcessor, H2Protocol, Stream
 from h2.config import H2Configuration
-from h2.connection import H2Connection
+from h2.connection import ConnectionState, H2Connection
 from h2.errors import ErrorCodes
-from h2.events import ConnectionTerminated, DataReceived, Event, RemoteSettingsChanged, StreamReset
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    RemoteSettingsChanged,
+    RequestReceived,
+    ResponseReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+)
 from h2.exceptions import ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
 
 from atomix_election.errors import LimitExceeded
+from atomix_election.rpc import internals
 from atomix_election.rpc.frame_guard import (
     MAX_FRAME_BYTES,
     MAX_SETTINGS,
@@ -33,6 +44,7 @@ from atomix_election.rpc.frame_guard import (
     PeerOverLimit,
     too_many_settings,
 )
+from atomix_election.rpc.header_blocks import CachingDecoder, KnownBlocks
 from atomix_election.rpc.limits import ConnectionLimits
 from atomix_election.tls import AlreadyClosed, abort
 
@@ -49,6 +61,10 @@ WRITE_BUFFER_BYTES = 16 * 1024
 """What waits at most to be taken by a client's connection before its calls wait; a frame more can be added to it."""
 UNREAD_BYTES = 256 * 1024
 """With so much waiting, to which calls do not add, a connection is closed: its client asks on and reads nothing."""
+GATHERED_BYTES = 16 * 1024
+"""What is gathered at most before it is written, though others may have something to write in the same turn."""
+MIN_STREAMS = 32
+"""With fewer streams it is not looked for those that have ended."""
 HEADER_TABLE_BYTES = 4 * 1024
 """How much of its own headers a side remembers for the other, whatever that one offers: HTTP/2's default."""
 
@@ -59,8 +75,10 @@ UNANSWERED_PING = "unanswered_ping"
 
 _UNLIMITED = (1 << 31) - 1
 _CLIENT_READ_BYTES = 64 * 1024
+_REST = (DataReceived, StreamEnded)
 
 Headers = list[tuple[str, str]]
+RawHeaders = Sequence[tuple[bytes, bytes]]
 
 log = logging.getLogger(__name__)
 # It would log every header at DEBUG, and with them the tokens of callers.
@@ -87,9 +105,36 @@ def configuration(*, connection_window: int, stream_window: int, ping_interval_s
 
 
 class _Http2(H2Connection):
-    """h2's connection, which remembers fewer streams that have ended: 64 Ki of them take 10 MiB of each connection."""
+    """h2's connection, with less to remember and less to do over again.
+
+    It remembers fewer streams that have ended: 64 Ki of them take 10 MiB of each connection.
+
+    Args:
+        config: its settings.
+        known: what blocks of headers mean that have come before.
+    """
 
     MAX_CLOSED_STREAMS = 256
+
+    def __init__(self, config: H2Configuration, known: KnownBlocks) -> None:
+        super().__init__(config=config)
+        decoder = CachingDecoder(known)
+        decoder.max_header_list_size = self.decoder.max_header_list_size
+        self.decoder = decoder
+        self._inbound = 0
+        self._look_at = 0
+
+    @property
+    def open_inbound_streams(self) -> int:
+        """How many streams of the peer were open when it was last looked at.
+
+        h2 looks at all streams for each new one, to count those that are open and to drop those that are not. The
+        handler counts here, so that it is enough to look when there are twice as many as were left.
+        """
+        if len(self.streams) >= self._look_at:
+            self._inbound = super().open_inbound_streams
+            self._look_at = 2 * len(self.streams) + MIN_STREAMS
+        return self._inbound
 
 
 class _WriteReady(asyncio.Event):
@@ -101,13 +146,58 @@ class _WriteReady(asyncio.Event):
         return True
 
 
-class _Connection(Connection):
-    """grpclib's connection, which tells when it begins to close."""
+class Gathered(Transport):
+    """A transport that writes together what is written in one turn of the event loop: each write is a system call.
+
+    Args:
+        transport: where it goes.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        super().__init__()
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[bytes] = []
+        self._size = 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Write it, at the latest when all that is due now was done."""
+        if not self._waiting:
+            self._loop.call_soon(self.flush)
+        self._waiting.append(bytes(data))
+        self._size += len(data)
+        if self._size >= GATHERED_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits for that."""
+        if self._waiting:
+            data, self._waiting, self._size = b"".join(self._waiting), [], 0
+            if not self._transport.is_closing():
+                self._transport.write(data)
+
+    def is_closing(self) -> bool:
+        """Whether it is closed, or is being closed."""
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close it, once all was written."""
+        self.flush()
+        self._transport.close()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """See ``asyncio.BaseTransport.get_extra_info``."""
+        return self._transport.get_extra_info(name, default)
+
+
+class Http2Connection(Connection):
+    """grpclib's connection, which tells when it begins to close, and can write a whole answer at once."""
 
     def __init__(
         self, h2: H2Connection, transport: Transport, *, config: Configuration, on_close: Callable[[], None]
     ) -> None:
-        super().__init__(h2, transport, config=config)
+        self._gathered = Gathered(transport)
+        super().__init__(h2, self._gathered, config=config)
         self.write_ready = _WriteReady()
         self.write_ready.set()
         self.frames_sent = 0
@@ -124,6 +214,37 @@ class _Connection(Connection):
         """Called by grpclib after each frame of data."""
         self.frames_sent += 1
         super().data_send_process()
+
+    def flush_now(self) -> None:
+        """Write what is due, and do not wait for more."""
+        self.flush()
+        self._gathered.flush()
+
+    def is_open(self, stream_id: int) -> bool:
+        """Return whether something can still be said on a stream."""
+        stream = self.h2.streams.get(stream_id)
+        closed = self.is_closing() or self.h2.state_machine.state is ConnectionState.CLOSED
+        return stream is not None and not closed and not stream.closed
+
+    def answer(self, stream_id: int, message: bytes) -> bool:
+        """Answer a call with one message, and return whether the peer takes that now; else nothing is done."""
+        if not self.write_ready.is_set() or not internals.can_take(self.h2, stream_id, len(message)):
+            return False
+        self.flush()
+        self._gathered.write(internals.answer(self.h2, stream_id, message))
+        self.headers_send_process()
+        self.data_send_process()
+        self.headers_send_process()
+        return True
+
+    def refuse(self, stream_id: int, headers: Headers) -> bool:
+        """Answer a call with nothing but headers, and return whether the peer takes that now; else nothing is done."""
+        if not self.write_ready.is_set():
+            return False
+        self.h2.send_headers(stream_id, headers, end_stream=True)
+        self.flush()
+        self.headers_send_process()
+        return True
 
     @property
     def is_inherited(self) -> bool:
@@ -145,12 +266,17 @@ class Serving(NamedTuple):
         read_bytes: returns how much to read at most at a time.
         give_up: closes the connection; is told why.
         on_closed: is told the reason when the connection is closed on this side without that.
+        take: answers a call that came in whole, if it can at once; is told the stream, the headers and the data, and
+            returns whether it does.
+        known: what blocks of headers mean that have come before, on any connection.
     """
 
     limits: ConnectionLimits
     read_bytes: Callable[[], int]
     give_up: Callable[[LimitExceeded], None]
     on_closed: Callable[[str], None]
+    take: Callable[[int, RawHeaders, bytes], bool]
+    known: KnownBlocks
 
 
 class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
@@ -182,7 +308,7 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
         self._on_made = on_made
         self._on_lost = on_lost
         self._serving = serving
-        self._h2 = _Http2(config=self.h2_config)
+        self._h2 = _Http2(self.h2_config, KnownBlocks() if serving is None else serving.known)
         self._guard: FrameGuard | None = None
         self._frames = FrameHeaders(0)
         self._transport: Transport | None = None
@@ -193,6 +319,11 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
         """Since when the peer has not read what was written, and calls wait for it."""
         self.closed_by_peer = False
         """Whether the peer has closed the connection (FIN or RST), and not this side."""
+
+    @property
+    def http2(self) -> Http2Connection:
+        """The connection, once it is made."""
+        return cast(Http2Connection, self.connection)
 
     @property
     def peer_certificate(self) -> Mapping[str, Any]:
@@ -229,7 +360,7 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
         extra = self.config.http2_connection_window_size - self._h2.inbound_flow_control_window
         if extra > 0:
             self._h2.increment_flow_control_window(extra)
-        self.connection = _Connection(self._h2, self._transport, config=self.config, on_close=self._on_close)
+        self.connection = Http2Connection(self._h2, self._transport, config=self.config, on_close=self._on_close)
         self.connection.flush()
         self.connection.initialize()
         self.processor = EventsProcessor(self.handler, self.connection)
@@ -272,17 +403,44 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
             self.processor.close("the peer broke the protocol")
             return
         self.connection.flush()
+        self._handle(events)
+        if not self.connection.is_closing():
+            self.http2.flush_now()
+            self._check_unread()
+
+    def _handle(self, events: list[Event]) -> None:
+        """Hand on what the peer has said."""
         known = getattr(self.processor, "processors", {})
-        for event in events:
+        left = iter(range(len(events)))
+        for place in left:
+            event = events[place]
+            if isinstance(event, RequestReceived):
+                if self._take(event, events[place + 1 : place + 3]):
+                    next(left), next(left)
+                    continue
+                event.headers = cast(Any, text(cast(RawHeaders, event.headers)))
+            elif isinstance(event, ResponseReceived | TrailersReceived):
+                event.headers = cast(Any, text(cast(RawHeaders, event.headers)))
             if isinstance(event, ConnectionTerminated) and not self._client:
                 # GOAWAY of a client: h2 sends nothing any more, and it is for the client to close the connection.
                 self.handler.close()
                 self._closing()
             elif type(event) in known and not _says_nothing(event):
                 self.processor.process(event)
-        if not self.connection.is_closing():
-            self.connection.flush()
-            self._check_unread()
+
+    def _take(self, request: RequestReceived, rest: list[Event]) -> bool:
+        """Have a call answered at once, if its data and its end have come with it, and return whether it is."""
+        if self._serving is None or len(rest) < len(_REST):
+            return False
+        data, end = rest
+        if not isinstance(data, DataReceived) or not isinstance(end, StreamEnded):
+            return False
+        if data.stream_id != request.stream_id or end.stream_id != request.stream_id or not internals.are_known():
+            return False
+        if not self._serving.take(request.stream_id, cast(RawHeaders, request.headers), data.data):
+            return False
+        self.connection.ack(request.stream_id, data.flow_controlled_length)
+        return True
 
     def _check_unread(self) -> None:
         """Close a connection whose client asks for what is answered at once, as pings are, and reads nothing."""
@@ -297,7 +455,7 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
         if self._guard is None:
             self._frames.read(data)
         else:
-            sent = cast(_Connection, self.connection).frames_sent
+            sent = self.http2.frames_sent
             self._guard.check(data, now=asyncio.get_running_loop().time(), answers=sent)
 
     def _judge(self, events: list[Event]) -> None:
@@ -371,10 +529,9 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
 
 
 def _h2_config(*, client: bool) -> H2Configuration:
-    """Header values are decoded as Latin-1, which never fails: a bad one is the fault of its call alone."""
     return H2Configuration(
         client_side=client,
-        header_encoding="latin-1",
+        header_encoding=None,
         validate_inbound_headers=False,
         validate_outbound_headers=False,
         normalize_inbound_headers=False,
@@ -407,6 +564,11 @@ def _good_bye(why: str) -> bytes:
     return h2.data_to_send()
 
 
+def text(headers: RawHeaders) -> Headers:
+    """Return headers as text. Latin-1 never fails: a bad value is the fault of its call alone."""
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+
+
 def _says_nothing(event: Event) -> bool:
     """A legal empty DATA frame in the middle of a stream, which grpclib's buffer would take for the stream's end."""
     return isinstance(event, DataReceived) and not event.flow_controlled_length
@@ -427,7 +589,7 @@ class Termination:
 
 def reset(stream: Stream) -> None:
     """Tell the peer that nobody cares for the stream any more, if it is still open. In a forked child, do nothing."""
-    inherited = isinstance(stream.connection, _Connection) and stream.connection.is_inherited
+    inherited = isinstance(stream.connection, Http2Connection) and stream.connection.is_inherited
     if stream.closable and not inherited:
         stream.reset_nowait()
 
@@ -442,7 +604,7 @@ async def ready_to_send(stream: Stream, *, data: bool = True) -> None:
     Raises:
         StreamClosedError: the stream or its connection is closed.
     """
-    connection = cast(_Connection, stream.connection)
+    connection = cast(Http2Connection, stream.connection)
     assert stream.id is not None
     while True:
         await connection.write_ready.wait()
@@ -456,7 +618,7 @@ async def ready_to_send(stream: Stream, *, data: bool = True) -> None:
 
 def refuse(stream: Stream, headers: Headers) -> None:
     """Answer a call on the spot with nothing but headers, or reset it where the peer does not read."""
-    connection = cast(_Connection, stream.connection)
+    connection = cast(Http2Connection, stream.connection)
     assert stream.id is not None
     if stream.id not in connection.h2.streams:
         return

@@ -15,6 +15,7 @@ from atomix_election.rpc.handshake import Handshakes
 from atomix_election.rpc.http2 import Refusing
 from atomix_election.rpc.limits import ConnectionLimits, Shared
 from atomix_election.rpc.notices import Notices
+from atomix_election.rpc.quick_calls import KnownRequests
 from atomix_election.rpc.server_connection import Common, ServerConnection, too_many
 from atomix_election.rpc.services import administration, elections, inspection, sessions
 from atomix_election.rpc.services.base import by_path
@@ -60,7 +61,7 @@ class RpcServer:
         methods |= by_path(Reflection({served.method.service for served in methods.values()}).methods)
         self._limits = limits or ConnectionLimits()
         self._shared = Shared(self._limits, Notices(log, logging.INFO))
-        self._common = Common(self._shared, connect, gate, methods, observer or NoObserver())
+        self._common = Common(self._shared, connect, gate, methods, observer or NoObserver(), KnownRequests(methods))
         self._connections = self._common.connections
         self._listener: asyncio.Server | None = None
         self._handshakes: Handshakes | None = None

@@ -15,17 +15,18 @@ from atomix_election.observer import Observer
 from atomix_election.rpc.call import PROTOCOL_KEY, ServerCall, protocol_of, refusal_headers, timeout_s
 from atomix_election.rpc.callers import Callers
 from atomix_election.rpc.gate import Caller
-from atomix_election.rpc.http2 import Headers, refuse, reset
+from atomix_election.rpc.http2 import Headers, Http2Protocol, refuse, reset
 from atomix_election.rpc.limits import RESERVED_CALLS, Outbox, Shared, reached
 from atomix_election.rpc.protocol import agree, is_ours
-from atomix_election.rpc.services.base import ServedMethod
+from atomix_election.rpc.quick_calls import KnownRequests, QuickCalls, Request
+from atomix_election.rpc.services.base import ServedMethod, served_by
 from atomix_election.rpc.status import (
+    INTERNAL_FAULT,
     Failure,
     Rejected,
     deadline_exceeded,
     failure_of,
     shutting_down,
-    unimplemented,
 )
 
 ANSWER_TIMEOUT_S = 2.0
@@ -66,6 +67,8 @@ class _Running:
         self.writes = False
         self.admitted: _Admitted | None = None
         self.refusal: Failure | None = None
+        self.outcome: bytes | Failure | None = None
+        """What is left to be sent, where that is known already."""
         self._cancelled = False
         self._scope: anyio.CancelScope | None = None
 
@@ -92,15 +95,23 @@ class Calls(AbstractHandler):
 
     Args:
         methods: what can be asked for, by path.
+        known: the requests that came before.
         callers: who asks, and what their calls go to.
         shared: what all connections of the server have together.
         observer: is told what can be counted.
     """
 
     def __init__(
-        self, methods: Mapping[str, ServedMethod], callers: Callers, shared: Shared, observer: Observer
+        self,
+        methods: Mapping[str, ServedMethod],
+        known: KnownRequests,
+        callers: Callers,
+        shared: Shared,
+        observer: Observer,
     ) -> None:
         self.outbox: Outbox
+        self.protocol: Http2Protocol
+        self.quick = QuickCalls(known, callers, self, shared, observer)
         self._methods = methods
         self._callers = callers
         self._shared = shared
@@ -111,11 +122,11 @@ class Calls(AbstractHandler):
 
     def __len__(self) -> int:
         """Return how many are not over. A call counts until its task has ended."""
-        return len(self._tasks)
+        return len(self._tasks) + len(self.quick)
 
     def accept(self, stream: Stream, headers: Headers, release_stream: Callable[[], None]) -> None:
         """Begin a call. Called by grpclib."""
-        limit = self._reached()
+        limit = self.limit_reached()
         if limit is not None:
             self._observer.rejected(limit)
             refusal = reached(limit, getattr(self._shared.limits, limit), _CALL_LIMITS[limit])
@@ -123,15 +134,28 @@ class Calls(AbstractHandler):
             release_stream()
             return
         call = ServerCall(stream, headers, self._shared, self.outbox)
-        running = self._calls[stream] = _Running(call, late=self._shutting_down)
+        self._start(stream, release_stream, _Running(call, late=self._shutting_down))
+
+    def finish(self, stream_id: int, request: Request, outcome: bytes | Failure) -> None:
+        """Answer a call that was begun without a task, as soon as its peer reads."""
+        processor = self.protocol.processor
+        stream = processor.connection.create_stream(stream_id=stream_id)
+        call = ServerCall(stream, request.headers, self._shared, self.outbox)
+        call.received()
+        running = _Running(call, late=False)
+        running.outcome = outcome
+        self._start(stream, processor.register(stream), running)
+
+    def _start(self, stream: Stream, release_stream: Callable[[], None], running: _Running) -> None:
+        self._calls[stream] = running
         task = asyncio.get_running_loop().create_task(self._serve(stream, release_stream, running))
         self._tasks.add(task)
         self._shared.calls += 1
         task.add_done_callback(self._ended)
 
-    def _reached(self) -> str | None:
+    def limit_reached(self) -> str | None:
         """Return the name of the limit that one more call would pass. Calls count until their tasks have ended."""
-        limits, own = self._shared.limits, len(self._tasks)
+        limits, own = self._shared.limits, len(self)
         if own >= limits.max_calls_per_connection:
             return "max_calls_per_connection"
         if own >= RESERVED_CALLS and self._shared.calls >= limits.max_calls:
@@ -157,19 +181,21 @@ class Calls(AbstractHandler):
 
     def close(self) -> None:
         """End all calls, as the connection is closing. Called by grpclib, more than once."""
+        self.quick.close()
         for running in self._calls.values():
             running.cancel()
         self._calls.clear()
 
     def shut_down(self) -> None:
         """Begin nothing more, and end streams with UNAVAILABLE; what else has begun goes on."""
-        self._shutting_down = True
+        self._shutting_down = self.quick.closing = True
         for running in self._calls.values():
             if running.endless:
                 running.cancel()
 
     def end(self) -> None:
         """End all with UNAVAILABLE."""
+        self.quick.end()
         for running in self._calls.values():
             running.cancel()
 
@@ -180,7 +206,7 @@ class Calls(AbstractHandler):
             if admitted is None or (running.call.was_read and not admitted.served.endless):
                 continue  # what has been asked for is answered
             try:
-                caller = self._callers.admit(admitted.served, running.call)
+                caller = self._callers.admit(admitted.served, running.call.headers)
             except (Unauthenticated, PermissionDenied) as error:
                 running.refuse(failure_of(error))
             else:
@@ -189,8 +215,10 @@ class Calls(AbstractHandler):
 
     async def wait_ended(self) -> None:
         """Wait until no call is left."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while len(self):
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+            await self.quick.wait_ended()
 
     async def _serve(self, stream: Stream, release_stream: Callable[[], None], running: _Running) -> None:
         call, began = running.call, _now()
@@ -220,25 +248,20 @@ class Calls(AbstractHandler):
             self._calls.pop(stream, None)
             release_stream()
 
-    def _served(self, call: ServerCall) -> ServedMethod:
-        headers = dict(call.headers)
-        if headers.get(":method") != "POST":
-            raise unimplemented("a gRPC call is a POST request")
-        if headers.get("content-type", "").partition(";")[0] not in ("application/grpc", "application/grpc+proto"):
-            raise unimplemented("the content-type must be application/grpc or application/grpc+proto")
-        served = self._methods.get(call.path)
-        if served is None:
-            raise unimplemented(f"there is no method {call.path!a}")
-        return served
-
     async def _answer(self, call: ServerCall, running: _Running) -> Failure | None:
         """Serve a call up to its trailers, and return how it failed, if it did."""
         try:
-            served = self._served(call)
+            served = served_by(self._methods, call.headers)
             running.path, running.endless, running.writes = served.method.path, served.endless, served.writes
+            if isinstance(running.outcome, Failure):
+                return running.outcome
+            if running.outcome is not None:
+                message = running.outcome
+                await call.send_encoded(lambda: message)
+                return None
             if (running.late and not served.while_closing) or (self._shutting_down and served.endless):
                 return shutting_down(may_have_been_applied=False)
-            caller = self._callers.admit(served, call)
+            caller = self._callers.admit(served, call.headers)
             running.admitted = _Admitted(served, caller)
             if is_ours(served.method):
                 call.add_header(PROTOCOL_KEY, str(agree(protocol_of(call.headers))))
@@ -257,7 +280,7 @@ class Calls(AbstractHandler):
             raise
         except Exception:
             log.exception("fault of this package in %s", call.path)
-            return Failure(Status.INTERNAL, "a fault of the server; its log says more")
+            return INTERNAL_FAULT
         return None
 
 

@@ -10,6 +10,7 @@ from atomix_election.errors import LimitExceeded
 from atomix_election.observer import Observer
 from atomix_election.rpc.callers import Callers, Connect
 from atomix_election.rpc.gate import Gate
+from atomix_election.rpc.header_blocks import KnownBlocks
 from atomix_election.rpc.http2 import (
     MIN_READ_BYTES,
     READ_BYTES,
@@ -19,6 +20,7 @@ from atomix_election.rpc.http2 import (
     configuration,
 )
 from atomix_election.rpc.limits import Outbox, Shared, reached
+from atomix_election.rpc.quick_calls import KnownRequests
 from atomix_election.rpc.server_calls import Calls
 from atomix_election.rpc.services.base import ServedMethod
 
@@ -37,6 +39,8 @@ class Common:
     gate: Gate
     methods: Mapping[str, ServedMethod]
     observer: Observer
+    requests: KnownRequests
+    blocks: KnownBlocks = field(default_factory=KnownBlocks)
     connections: "set[ServerConnection]" = field(default_factory=lambda: set[ServerConnection]())  # noqa: PLW0108
     closing: bool = False
 
@@ -50,14 +54,21 @@ class ServerConnection:
 
     def __init__(self, common: Common) -> None:
         self.callers = Callers(lambda: common.gate, common.connect)
-        self.calls = Calls(common.methods, self.callers, common.shared, common.observer)
+        self.calls = Calls(common.methods, common.requests, self.callers, common.shared, common.observer)
         self.protocol = Http2Protocol(
             self.calls,
             _CONFIG,
             max_streams=common.shared.limits.max_calls_per_connection,
             on_made=self._made,
             on_lost=self._lost,
-            serving=Serving(common.shared.limits, self._read_bytes, self._give_up, common.observer.closed),
+            serving=Serving(
+                common.shared.limits,
+                self._read_bytes,
+                self._give_up,
+                common.observer.closed,
+                self.calls.quick.take,
+                common.blocks,
+            ),
         )
         self._common = common
         self._shared = common.shared
@@ -97,6 +108,8 @@ class ServerConnection:
 
     def _made(self) -> None:
         self.calls.outbox = self._outbox = self._shared.outboxes.open(self._give_up)
+        self.calls.protocol = self.protocol
+        self.calls.quick.connection = self.protocol.http2
         self.callers.made(self.protocol.peer_certificate, self.protocol.peer)
         self._common.connections.add(self)
         self._common.observer.connections(len(self._common.connections))

@@ -61,6 +61,10 @@ class Failure:
     limit: str = ""
 
 
+INTERNAL_FAULT = Failure(Status.INTERNAL, "a fault of the server; its log says more")
+"""Something is wrong with this package."""
+
+
 class Rejected(Exception):
     """A call that ends with a status which no error of the package stands for."""
 

@@ -6,12 +6,15 @@ from typing import Any
 
 import betterproto2
 
+from atomix_election.core.commands import Anoint, CandidateCommand, Enter, Evict, Promote, Withdraw
+from atomix_election.model import Term
+from atomix_election.rpc import wire
 from atomix_election.rpc._generated.atomix.election import v1
 from atomix_election.rpc.call import STORE_KEY, ServerCall, call_of
 from atomix_election.rpc.convert import event_message, term_message
 from atomix_election.rpc.methods import ELECTION_METHODS, Method
-from atomix_election.rpc.services.base import ServedConnection, ServedMethod
-from atomix_election.service import Call, ElectionService
+from atomix_election.rpc.services.base import QuickAnswer, ServedConnection, ServedMethod
+from atomix_election.service import Call, ElectionService, Pending
 
 
 async def _create(service: ElectionService, call: Call, _: Any) -> betterproto2.Message:
@@ -71,6 +74,27 @@ _UNARY: dict[str, _Answer] = {
 }
 
 
+def _command(command: type[CandidateCommand], request: Any, response: Any) -> QuickAnswer:
+    def begin(service: ServedConnection, call: Call, data: bytes) -> Pending | None:
+        return service.submit_now(call, command, wire.decode(data, request).candidate_id)
+
+    return QuickAnswer(begin, lambda term: wire.encode(response(term=term_message(term))))
+
+
+def _read_term(service: ServedConnection, call: Call, data: bytes) -> Term | None:
+    wire.decode(data, v1.GetTermRequest)
+    return service.read_now(call)
+
+
+_QUICK: dict[str, QuickAnswer] = {
+    "Enter": _command(Enter, v1.EnterRequest, v1.EnterResponse),
+    "Withdraw": _command(Withdraw, v1.WithdrawRequest, v1.WithdrawResponse),
+    "Anoint": _command(Anoint, v1.AnointRequest, v1.AnointResponse),
+    "Promote": _command(Promote, v1.PromoteRequest, v1.PromoteResponse),
+    "Evict": _command(Evict, v1.EvictRequest, v1.EvictResponse),
+    "GetTerm": QuickAnswer(_read_term, lambda term: wire.encode(v1.GetTermResponse(term=term_message(term)))),
+}
+
 def _unary(method: Method, answer: _Answer) -> ServedMethod:
     async def serve(service: ServedConnection, call: ServerCall) -> None:
         about = call_of(call.headers)
@@ -78,7 +102,7 @@ def _unary(method: Method, answer: _Answer) -> ServedMethod:
         message = await answer(service, about, request)
         await call.send(lambda: message)
 
-    return ServedMethod(method, serve, writes=method.name != "GetTerm")
+    return ServedMethod(method, serve, writes=method.name != "GetTerm", quick=_QUICK.get(method.name))
 
 
 METHODS = (

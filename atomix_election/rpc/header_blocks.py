@@ -1,0 +1,109 @@
+"""Header blocks (HPACK, RFC 7541): one that comes again is not decoded again.
+
+What a block means depends on the table that both sides keep for the connection. As long as that does not change, equal
+blocks mean the same; and it stays as it is while a client says what it has said before, or what it asks not to be
+kept. Only what differs with each call, the number of an operation, has to come last and in the one form that is looked
+for: then the rest is known.
+"""
+
+from collections.abc import Iterable
+
+from hpack import Decoder, HeaderTuple, NeverIndexedHeaderTuple
+from hpack.table import HeaderTable
+
+MAX_KNOWN_BLOCKS = 4096
+"""Blocks, of all connections of a server, that are remembered; then it begins anew."""
+MAX_BLOCK_BYTES = 512
+"""A longer block is not remembered, nor one whose headers take more than four times as much."""
+MAX_DIGITS = 18
+"""Of the number of an operation."""
+
+OPERATION_KEY = "atomix-election-operation"
+OPERATION = OPERATION_KEY.encode()
+_NEVER_INDEXED = b"\x10"
+OPERATION_FIELD = _NEVER_INDEXED + bytes([len(OPERATION)]) + OPERATION
+"""What comes before the length of the number, which is in plain digits: a literal that is never indexed."""
+
+
+class KnownBlocks:
+    """What blocks mean that have come before, on any of the connections that share this."""
+
+    def __init__(self) -> None:
+        self._by_block: dict[tuple[object, bytes], list[HeaderTuple]] = {}
+
+    def find(self, state: object, block: bytes) -> list[HeaderTuple] | None:
+        """Return what a block means when a table is in some state, if that is known."""
+        return self._by_block.get((state, block))
+
+    def keep(self, state: object, block: bytes, headers: list[HeaderTuple]) -> None:
+        """Remember what a block means."""
+        if len(block) > MAX_BLOCK_BYTES or sum(map(_size, headers)) > 4 * MAX_BLOCK_BYTES:
+            return
+        if len(self._by_block) >= MAX_KNOWN_BLOCKS:
+            self._by_block.clear()
+        self._by_block[state, block] = headers
+
+
+def _size(header: HeaderTuple) -> int:
+    return len(header[0]) + len(header[1])
+
+
+class _Table(HeaderTable):
+    """Has another state after each change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = object()
+
+    def add(self, name: bytes, value: bytes) -> None:
+        super().add(name, value)
+        self.state = object()
+
+    @property
+    def maxsize(self) -> int:
+        return self._maxsize
+
+    @maxsize.setter
+    def maxsize(self, newmax: int) -> None:
+        HeaderTable.maxsize.__set__(self, newmax)
+        self.state = object()
+
+
+class CachingDecoder(Decoder):
+    """hpack's decoder, which looks first whether a block is known.
+
+    Args:
+        known: those that are.
+    """
+
+    def __init__(self, known: KnownBlocks) -> None:
+        super().__init__()
+        self._table = self.header_table = _Table()
+        self._known = known
+
+    def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:  # noqa: FBT001, FBT002 - hpack's
+        """See ``Decoder.decode``."""
+        if not raw:
+            return super().decode(data, raw)
+        place = data.rfind(OPERATION_FIELD)
+        operation = None if place < 0 else _operation_in(data[place + len(OPERATION_FIELD) :])
+        if operation is None:
+            return self._decode(data)
+        return [*self._decode(data[:place]), operation]
+
+    def _decode(self, block: bytes) -> Iterable[HeaderTuple]:
+        state = self._table.state
+        found = self._known.find(state, block)
+        if found is None:
+            found = list(super().decode(block, raw=True))
+            if self._table.state is state:
+                self._known.keep(state, block, found)
+        return found
+
+
+def _operation_in(rest: bytes) -> HeaderTuple | None:
+    """Return the header of an operation's number, where that and nothing else follows."""
+    digits = rest[1:]
+    if not 0 < len(digits) <= MAX_DIGITS or rest[0] != len(digits) or not digits.isdigit():
+        return None
+    return NeverIndexedHeaderTuple(OPERATION, digits)
