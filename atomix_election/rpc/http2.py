@@ -185,6 +185,10 @@ class Gathered(Transport):
         self.flush()
         self._transport.close()
 
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes are not sent yet."""
+        return self._size + self._transport.get_write_buffer_size()
+
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """See ``asyncio.BaseTransport.get_extra_info``."""
         return self._transport.get_extra_info(name, default)
@@ -411,12 +415,13 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
     def _handle(self, events: list[Event]) -> None:
         """Hand on what the peer has said."""
         known = getattr(self.processor, "processors", {})
-        left = iter(range(len(events)))
-        for place in left:
-            event = events[place]
+        taken = -1
+        for place, event in enumerate(events):
+            if place <= taken:
+                continue
             if isinstance(event, RequestReceived):
-                if self._take(event, events[place + 1 : place + 3]):
-                    next(left), next(left)
+                if self._take(event, events[place + 1 : place + 1 + len(_REST)]):
+                    taken = place + len(_REST)
                     continue
                 event.headers = cast(Any, text(cast(RawHeaders, event.headers)))
             elif isinstance(event, ResponseReceived | TrailersReceived):

@@ -111,7 +111,9 @@ def are_known() -> bool:
 
 def _answered(*, by_hand: bool) -> tuple[object, ...]:
     """Return what a server's and a client's side look like after two messages."""
-    server, client = (H2Connection(H2Configuration(client_side=side, header_encoding="utf-8")) for side in (False, True))
+    server, client = (
+        H2Connection(H2Configuration(client_side=side, header_encoding="utf-8")) for side in (False, True)
+    )
     client.initiate_connection()
     client.send_headers(1, _REQUEST)
     client.send_headers(3, _REQUEST, end_stream=True)

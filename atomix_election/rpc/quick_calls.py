@@ -68,7 +68,7 @@ class KnownRequests:
         self._known: dict[tuple[tuple[bytes, bytes], ...], Request | None] = {}
 
     def find(self, headers: Sequence[tuple[bytes, bytes]]) -> Request | None:
-        """Return what headers say, or None where that is not asked for here, or is wrong."""
+        """Return what headers say, or None where that is not asked for here, is wrong, or has the number of a write."""
         key = tuple(headers)
         if key in self._known:
             return self._known[key]
@@ -83,9 +83,10 @@ class KnownRequests:
         try:
             served = served_by(self._methods, headers)
             limit_s = timeout_s(headers)
-            if served.quick is None or limit_s == 0:
+            call = call_of(headers)
+            if served.quick is None or limit_s == 0 or call.operation is not None:
                 return None
-            return Request(headers, served, served.quick, call_of(headers), limit_s)
+            return Request(headers, served, served.quick, call, limit_s)
         except (InvalidRequest, Rejected):
             return None
 

@@ -95,6 +95,7 @@ _QUICK: dict[str, QuickAnswer] = {
     "GetTerm": QuickAnswer(_read_term, lambda term: wire.encode(v1.GetTermResponse(term=term_message(term)))),
 }
 
+
 def _unary(method: Method, answer: _Answer) -> ServedMethod:
     async def serve(service: ServedConnection, call: ServerCall) -> None:
         about = call_of(call.headers)
