@@ -252,7 +252,7 @@ class Calls(AbstractHandler):
         """Send what a call is answered with, up to its trailers, and return how it failed, if it did."""
         outcome = running.outcome
         if isinstance(outcome, bytes):
-            await call.send_encoded(lambda: outcome)
+            await call.send_framed(lambda: outcome)
             return None
         return outcome
 
