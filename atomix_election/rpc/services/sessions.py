@@ -6,6 +6,7 @@ from functools import partial
 
 import anyio
 
+from atomix_election.core.campaign import Answer
 from atomix_election.rpc import wire
 from atomix_election.rpc._generated.atomix_election import v1
 from atomix_election.rpc.call import ServerCall, session_of
@@ -49,9 +50,13 @@ class _Renewals:
         answer = self._stream.renew_now(renewal_of(wire.decode(data, v1.KeepAliveRequest)))
         if answer is None:
             return False
-        if not self._call.send_now(frame(wire.encode(answer_message(answer)))):
+        if not self.send_now(answer):
             self._stream.wake()  # as soon as the peer reads
         return True
+
+    def send_now(self, answer: Answer) -> bool:
+        """Send an answer, and return whether that is possible at once."""
+        return self._call.send_now(frame(wire.encode(answer_message(answer))))
 
     async def end(self, task: asyncio.Task[None]) -> None:
         """Stop, and raise what was wrong, if anything was."""
@@ -71,6 +76,7 @@ async def _keep_alive(service: ServedConnection, call: ServerCall) -> None:
         with anyio.CancelScope() as answering:
             renewals = _Renewals(stream, call, answering.cancel)
             task = asyncio.create_task(renewals.take())
+            stream.offer_to(renewals.send_now)
             try:
                 with call.take_at_once(renewals.take_now):
                     ended = False
