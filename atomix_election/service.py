@@ -5,12 +5,14 @@ The engine implements it in this process, the RPC client over a network, the RPC
 that it was used with stay open as long as it does.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from atomix_election.core.campaign import Answer, Granted
+from atomix_election.core.commands import CandidateCommand
+from atomix_election.errors import ElectionError
 from atomix_election.model import (
     DEFAULT_NAMESPACE,
     ElectionDescription,
@@ -200,6 +202,48 @@ class ElectionService(Protocol):
             call: whose election.
             buffer: changes that may wait for the reader; beyond it the reader gets the newest and skips the rest.
         """
+        ...
+
+
+class Pending(Protocol):
+    """A command that was handed over, and what became of it once that is known."""
+
+    @property
+    def outcome(self) -> Term | ElectionError | None:
+        """The term after the command, or the error that it is answered with; None as long as neither is known."""
+        ...
+
+    def on_answer(self, tell: Callable[[], None]) -> None:
+        """Call something once, from the event loop, as soon as the outcome is known; at once if it is known already.
+
+        Args:
+            tell: must not wait, and must not raise.
+        """
+        ...
+
+    async def answered(self) -> Term:
+        """Wait for the term after the command.
+
+        Raises:
+            ElectionError: the command was refused, or could not be committed.
+        """
+        ...
+
+
+class ImmediateService(Protocol):
+    """What a connection in this process can also do without a task: take a call now, in the event loop's thread.
+
+    Calls are taken in the order in which they are made, those of the awaited methods included. Each method makes the
+    same checks, and raises the same errors, as the one that is awaited. None means that something has to be waited for
+    before it can be done, and that nothing was done: await the method instead.
+    """
+
+    def submit_now(self, call: Call, command: type[CandidateCommand], candidate_id: str) -> Pending | None:
+        """Hand over a command, as enter, withdraw, anoint, promote and evict do."""
+        ...
+
+    def read_now(self, call: Call) -> Term | None:
+        """Return the current term, as get_term does, where it is known without waiting."""
         ...
 
 

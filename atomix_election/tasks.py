@@ -69,6 +69,16 @@ async def background_tasks() -> AsyncGenerator[Background]:
         raise error
 
 
+def without_waiting(job: Coroutine[Any, Any, _ResultT]) -> _ResultT:
+    """Run a job to its end here and now. It must be one that never waits for anything, and so needs no task."""
+    try:
+        job.send(None)
+    except StopIteration as ended:
+        return ended.value
+    job.close()
+    raise AssertionError("this job waits for something, which it was said never to do")
+
+
 async def shielded(awaitable: Awaitable[_ResultT]) -> _ResultT:
     """Wait for something that must not be left half done, whatever cancels this task meanwhile."""
     with anyio.CancelScope(shield=True):

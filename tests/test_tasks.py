@@ -6,7 +6,7 @@ import contextlib
 import anyio
 import pytest
 
-from atomix_election.tasks import background_tasks, see_through
+from atomix_election.tasks import background_tasks, see_through, without_waiting
 
 pytestmark = pytest.mark.anyio
 
@@ -161,3 +161,26 @@ async def test_asyncios_cancellation_does_not_reach_what_is_seen_through() -> No
     await asyncio.wait([task])
     assert task.cancelled()
     assert done.is_set()
+
+
+async def test_a_job_that_never_waits_needs_no_task() -> None:
+    """Its result and its errors come out at once; one that waits all the same is refused, and ended."""
+    ended: list[str] = []
+
+    async def job(error: Exception | None = None) -> str:
+        if error is not None:
+            raise error
+        return "done"
+
+    async def wait() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append("wait")
+
+    assert without_waiting(job()) == "done"
+    with pytest.raises(Mishap):
+        without_waiting(job(Mishap()))
+    with pytest.raises(AssertionError, match="waits"):
+        without_waiting(wait())
+    assert ended == ["wait"]

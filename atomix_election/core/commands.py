@@ -77,6 +77,9 @@ class Forget:
     """Remove all that is kept of an election that is no longer used."""
 
 
+CandidateCommand = Enter | Withdraw | Anoint | Promote | Evict
+"""What is asked of an election about one candidate."""
+
 Command = Create | Close | Enter | Withdraw | Anoint | Promote | Evict | ExpireSession | SteppedDown | Forget
 
 

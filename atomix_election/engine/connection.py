@@ -3,10 +3,13 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from anyio.lowlevel import checkpoint_if_cancelled
+
 from atomix_election.broadcast import Subscription
-from atomix_election.core.commands import Anoint, Command, Enter, Evict, Operation, Promote, Withdraw
+from atomix_election.core.commands import Anoint, CandidateCommand, Enter, Evict, Operation, Promote, Withdraw
 from atomix_election.engine.engine import Engine
 from atomix_election.engine.keepalive import EngineKeepAlive
+from atomix_election.engine.lanes import Waiting
 from atomix_election.engine.sessions import Holder, Session, not_open
 from atomix_election.errors import InvalidRequest, Unavailable
 from atomix_election.model import ElectionDescription, ElectionPage, Event, Term, check_candidate_id, check_metadata_id
@@ -98,50 +101,64 @@ class Connection:
     async def close(self, call: Call) -> None:
         """See ``ElectionService.close``."""
         self._check_connected()
-        session = await self._session(call)
+        session = self._use(call, await self._look_up(call))
         await self._engine.close(session, call.election_id, _operation(session, call))
 
     async def enter(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.enter``."""
-        self._engine.check_admits()
-        session = await self._session(call)
-        candidate_id = check_candidate_id(candidate_id or call.session)
-        return await self._submit(call, Enter(candidate_id, session.id), session)
+        return await self._submit(call, Enter, candidate_id)
 
     async def withdraw(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.withdraw``."""
-        session = await self._session(call)
-        candidate_id = check_candidate_id(candidate_id or call.session)
-        return await self._submit(call, Withdraw(candidate_id, session.id), session)
+        return await self._submit(call, Withdraw, candidate_id)
 
     async def anoint(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.anoint``."""
-        return await self._submit(call, Anoint(check_candidate_id(candidate_id)), await self._session_if_open(call))
+        return await self._submit(call, Anoint, candidate_id)
 
     async def promote(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.promote``."""
-        return await self._submit(call, Promote(check_candidate_id(candidate_id)), await self._session_if_open(call))
+        return await self._submit(call, Promote, candidate_id)
 
     async def evict(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.evict``."""
-        return await self._submit(call, Evict(check_candidate_id(candidate_id)), await self._session_if_open(call))
+        return await self._submit(call, Evict, candidate_id)
+
+    def submit_now(self, call: Call, command: type[CandidateCommand], candidate_id: str) -> Waiting | None:
+        """See ``ImmediateService.submit_now``."""
+        if command is Enter:
+            self._engine.check_admits()
+        session = self._find(call)
+        if session is None and self._may_be_open(call):
+            return None
+        return self._hand_over(call, command, candidate_id, session)
+
+    def read_now(self, call: Call) -> Term | None:
+        """See ``ImmediateService.read_now``."""
+        self._check_connected()
+        session = self._find(call)
+        if session is None and self._may_be_open(call):
+            return None
+        self._use_if_open(call, session)
+        return self._engine.read_now(call.election_id)
 
     async def forget(self, call: Call) -> Term:
         """See ``ElectionService.forget``."""
         self._check_connected()
-        await self._session_if_open(call)
+        self._use_if_open(call, await self._look_up(call))
         return await self._engine.forget(call.election_id)
 
     async def get_term(self, call: Call) -> Term:
         """See ``ElectionService.get_term``."""
+        await checkpoint_if_cancelled()
         self._check_connected()
-        await self._session_if_open(call)
+        self._use_if_open(call, await self._look_up(call))
         return await self._engine.read(call.election_id)
 
     @asynccontextmanager
     async def events(self, call: Call, *, buffer: int = WATCH_BUFFER) -> AsyncGenerator[AsyncIterator[Event]]:
         """See ``ElectionService.events``."""
-        await self._session_if_open(call)
+        self._use_if_open(call, await self._look_up(call))
         self._check_connected()
         async with self._engine.watch(call.election_id, buffer) as events:
             self._watches.add(events)
@@ -160,33 +177,49 @@ class Connection:
         self._check_connected()
         return await self._engine.describe(call.election_id)
 
-    async def _submit(self, call: Call, command: Command, session: Session | None) -> Term:
-        self._check_connected()
-        if session is None:
-            return await self._engine.submit(call.election_id, command)
-        session.elections[call.election_id] = None
-        return await self._engine.submit(call.election_id, command, _operation(session, call))
+    async def _submit(self, call: Call, command: type[CandidateCommand], candidate_id: str) -> Term:
+        await checkpoint_if_cancelled()
+        waiting = self.submit_now(call, command, candidate_id)
+        if waiting is None:
+            waiting = self._hand_over(call, command, candidate_id, await self._look_up(call))
+        return await self._engine.answered(waiting)
 
-    async def _session(self, call: Call) -> Session:
+    def _hand_over(
+        self, call: Call, command: type[CandidateCommand], candidate_id: str, session: Session | None
+    ) -> Waiting:
+        if issubclass(command, Enter | Withdraw):
+            session = self._use(call, session)
+            wanted = command(check_candidate_id(candidate_id or call.session), session.id)
+        else:
+            wanted = command(check_candidate_id(candidate_id))
+            session = self._use_if_open(call, session)
+        self._check_connected()
+        if session is not None:
+            session.elections[call.election_id] = None
+        return self._engine.submit_now(call.election_id, wanted, _operation(session, call))
+
+    def _find(self, call: Call) -> Session | None:
+        return self._engine.sessions.find(call.namespace, call.session)
+
+    def _may_be_open(self, call: Call) -> bool:
+        """Return whether a session that is not known here may be open all the same."""
+        return bool(call.session) and not self._engine.sessions.all_known
+
+    async def _look_up(self, call: Call) -> Session | None:
+        return await self._engine.sessions.look_up(call.namespace, call.session) if call.session else None
+
+    def _use(self, call: Call, session: Session | None) -> Session:
+        """Return the session of a call that needs one, if this connection may use it, which keeps it open."""
         _require_session(call)
-        session = await self._engine.sessions.look_up(call.namespace, call.session)
         if session is None:
             raise not_open(call.namespace, call.session)
         session.check_owner(self._owner)
         self._hold(session)
         return session
 
-    async def _session_if_open(self, call: Call) -> Session | None:
-        """Return the session of a call that needs none; a numbered write cannot do without."""
-        if call.operation is not None:
-            return await self._session(call)
-        if not call.session:
-            return None
-        session = await self._engine.sessions.look_up(call.namespace, call.session)
-        if session is not None:
-            session.check_owner(self._owner)
-            self._hold(session)
-        return session
+    def _use_if_open(self, call: Call, session: Session | None) -> Session | None:
+        """Do the same for a call that needs none; a numbered write cannot do without."""
+        return None if session is None and call.operation is None else self._use(call, session)
 
     def _check_connected(self) -> None:
         if not self._connected:
@@ -210,5 +243,5 @@ def _require_session(call: Call) -> None:
         raise InvalidRequest("the call names no session: it needs metadata session-id")
 
 
-def _operation(session: Session, call: Call) -> Operation | None:
-    return None if call.operation is None else Operation(session.id, call.operation)
+def _operation(session: Session | None, call: Call) -> Operation | None:
+    return None if session is None or call.operation is None else Operation(session.id, call.operation)

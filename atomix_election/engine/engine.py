@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVarTuple
 
 import anyio
+from anyio.lowlevel import cancel_shielded_checkpoint
 
 from atomix_election.broadcast import Subscription
 from atomix_election.clock import Clock, SystemClock, wall_clock_s
@@ -14,7 +15,7 @@ from atomix_election.core.commands import Command, Create, ExpireSession, Forget
 from atomix_election.core.election import Displaced, Election
 from atomix_election.core.granting import waits_until
 from atomix_election.engine import inspection
-from atomix_election.engine.lanes import Lane, LaneParts
+from atomix_election.engine.lanes import Lane, LaneParts, Waiting
 from atomix_election.engine.limits import NO_LIMITS, ElectionCount, ElectionLimits, SessionLimits, check_room
 from atomix_election.engine.report import DISCONNECTED, ENDED, Report
 from atomix_election.engine.sessions import Session, Sessions
@@ -28,6 +29,8 @@ _Args = TypeVarTuple("_Args")
 
 EXPIRY_DELAY_S = 0.1
 """How late the end of a session may come when the machine is not overloaded."""
+MAX_TURNS = 64
+"""Calls in a row that are answered without a wait; after so many, whoever else is ready to run does so."""
 EXPIRY_RETRY_S = 0.5
 """Pause before the end of a session that the store could not take is tried again."""
 
@@ -61,6 +64,7 @@ class Engine:
         self.report = Report(observer or NoObserver())
         self._election_limits = election_limits
         self._watchers = 0
+        self._turns = 0
         self._lanes: dict[ElectionId, Lane] = {}
         self._waits: dict[tuple[ElectionId, Displaced], anyio.CancelScope] = {}
         self._lent: list[Background] = []
@@ -146,16 +150,55 @@ class Engine:
         Raises:
             ElectionError: the command was refused, or could not be committed.
         """
+        return await self.answered(self.submit_now(election_id, command, operation))
+
+    def submit_now(self, election_id: ElectionId, command: Command, operation: Operation | None = None) -> Waiting:
+        """Hand over a command: the store that never waits has committed it on return, unless others are before it.
+
+        Raises:
+            LimitExceeded: too many commands wait for that election.
+            Unavailable: the engine is not running.
+        """
         lane = self._lane(election_id)
         waiting = lane.add(command, operation)
         if lane.claim():
-            self._spawner().start_soon(self._work, election_id, lane)
-        return await waiting.outcome()
+            if self._store.never_waits:
+                lane.work_now()
+                self._drop_if_idle(election_id, lane)
+            else:
+                self._spawner().start_soon(self._work, election_id, lane)
+        return waiting
+
+    async def answered(self, waiting: Waiting) -> Term:
+        """Wait for what becomes of a command that was handed over; one that is answered already counts as a turn."""
+        if waiting.outcome is not None:
+            await self.turn()
+        return await waiting.answered()
+
+    async def turn(self) -> None:
+        """Something was done without a wait. Every so often others have to get their turn."""
+        self._turns += 1
+        if self._turns >= MAX_TURNS:
+            self._turns = 0
+            await cancel_shielded_checkpoint()  # what was done is told; the next call begins with a look
 
     async def read(self, election_id: ElectionId) -> Term:
         """Return the current term of an election."""
+        term = self.read_now(election_id)
+        if term is None:
+            return (await self._store.read(election_id)).election.term
+        await self.turn()
+        return term
+
+    def read_now(self, election_id: ElectionId) -> Term | None:
+        """Return the current term of an election if that is certainly known here without a wait.
+
+        Raises:
+            Unavailable: the engine is not running.
+        """
         self.check_running()
-        return (await self._store.read(election_id)).election.term
+        record = self._store.read_now(election_id)
+        return None if record is None else record.election.term
 
     async def list_elections(self, namespace: str, page_size: int, page_token: str) -> ElectionPage:
         """Return a page of the elections of a namespace."""

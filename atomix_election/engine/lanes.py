@@ -18,6 +18,7 @@ from atomix_election.engine.sessions import Sessions
 from atomix_election.errors import ElectionError, LimitExceeded, OutcomeUnknown, StoreError, Unavailable
 from atomix_election.model import ElectionId, Event, EventType, SessionId, Term
 from atomix_election.stores.base import Record, Store
+from atomix_election.tasks import without_waiting
 
 MAX_WAITING_COMMANDS = 10_000
 """Commands that may wait for one election; the next one is refused."""
@@ -26,24 +27,39 @@ LOOK_AGAIN_S = 0.5
 
 
 class Waiting:
-    """A command and, once it is known, what became of it."""
+    """A command and, once it is known, what became of it: see ``service.Pending``."""
+
+    __slots__ = ("_tell", "command", "operation", "outcome", "session")
 
     def __init__(self, command: Command, operation: Operation | None) -> None:
         self.command = command
         self.operation = operation
         self.session = _session_of(command, operation)
-        self._answered = anyio.Event()
-        self._outcome: Term | ElectionError = OutcomeUnknown("the command was not answered")
+        self.outcome: Term | ElectionError | None = None
+        self._tell: list[Callable[[], None]] = []
 
     def answer(self, outcome: Term | ElectionError) -> None:
-        self._outcome = outcome
-        self._answered.set()
+        self.outcome = outcome
+        for tell in self._tell:
+            tell()
 
-    async def outcome(self) -> Term:
-        await self._answered.wait()
-        if isinstance(self._outcome, ElectionError):
-            raise self._outcome
-        return self._outcome
+    def on_answer(self, tell: Callable[[], None]) -> None:
+        """See ``Pending.on_answer``."""
+        if self.outcome is None:
+            self._tell.append(tell)
+        else:
+            tell()
+
+    async def answered(self) -> Term:
+        """See ``Pending.answered``."""
+        if self.outcome is None:
+            known = anyio.Event()
+            self._tell.append(known.set)
+            await known.wait()
+        if isinstance(self.outcome, ElectionError):
+            raise self.outcome
+        assert self.outcome is not None
+        return self.outcome
 
 
 def _session_of(command: Command, operation: Operation | None) -> SessionId | None:
@@ -154,6 +170,14 @@ class Lane:
                 await checkpoint_if_cancelled()
                 if self._last_known is not None:
                     await anyio.sleep(LOOK_AGAIN_S)
+        finally:
+            self._working = False
+
+    def work_now(self) -> None:
+        """Do the same on the spot, where the store never waits: whoever comes meanwhile is served too."""
+        try:
+            while self._waiting:
+                without_waiting(self._commit(self._next_batch()))
         finally:
             self._working = False
 

@@ -115,6 +115,9 @@ class Holder:
 class Sessions:
     """All open sessions. A session that is not here has ended, whatever the store still holds of it."""
 
+    all_known = True
+    """Whether ``find`` knows as much as ``look_up``."""
+
     def __init__(
         self, store: Store, clock: Clock, ttl_s: float, report: Report, *, max_sessions: int | None = None
     ) -> None:

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 class SharedSessions(Sessions):
     """The sessions that are known to be open. They come and go as the changes of the store are taken."""
 
+    all_known = False
+
     def __init__(
         self, store: SharedStore, clock: Clock, ttl_s: float, report: Report, *, max_sessions: int | None = None
     ) -> None:

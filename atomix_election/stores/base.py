@@ -71,6 +71,15 @@ class Store(Protocol):
         """Remember that this time has passed."""
         ...
 
+    @property
+    def never_waits(self) -> bool:
+        """Whether no method of this store ever waits for anything: it can then be used without a task."""
+        ...
+
+    def read_now(self, election_id: ElectionId) -> Record | None:
+        """Return the newest state of an election if it is certainly known here without a wait; else None."""
+        ...
+
     async def read(self, election_id: ElectionId) -> Record:
         """Return the newest state of an election, read after the call was made."""
         ...

@@ -98,6 +98,14 @@ class EtcdStore:
         else:
             await _read_hold(self._access, self._mirror)
 
+    @property
+    def never_waits(self) -> bool:
+        """See ``Store.never_waits``."""
+        return False
+
+    def read_now(self, election_id: ElectionId) -> Record | None:
+        """See ``Store.read_now``. Others may have changed it."""
+
     async def read(self, election_id: ElectionId) -> Record:
         """See ``Store.read``."""
         return (await self._reads.election(election_id)).record

@@ -36,6 +36,15 @@ class MemoryStore:
     async def end_hold(self) -> None:
         """See ``Store.end_hold``."""
 
+    @property
+    def never_waits(self) -> bool:
+        """See ``Store.never_waits``."""
+        return True
+
+    def read_now(self, election_id: ElectionId) -> Record | None:
+        """See ``Store.read_now``."""
+        return self._newest(election_id)
+
     async def read(self, election_id: ElectionId) -> Record:
         """See ``Store.read``."""
         return self._newest(election_id)

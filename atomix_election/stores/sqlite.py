@@ -133,13 +133,21 @@ class SqliteStore:
             await self._idle.wait()
         await self._execute(self._file.close)
 
-    async def read(self, election_id: ElectionId) -> Record:
-        """See ``Store.read``. The newest state is known here, unless the election was not used for long."""
+    @property
+    def never_waits(self) -> bool:
+        """See ``Store.never_waits``."""
+        return False
+
+    def read_now(self, election_id: ElectionId) -> Record | None:
+        """See ``Store.read_now``. It is known here, unless the election was not used for long."""
         record = self._cache.pop(election_id, None)
-        if record is None:
-            return await self._read(ReadElection(election_id))
-        self._cache[election_id] = record  # now the youngest
+        if record is not None:
+            self._cache[election_id] = record  # now the youngest
         return record
+
+    async def read(self, election_id: ElectionId) -> Record:
+        """See ``Store.read``."""
+        return self.read_now(election_id) or await self._read(ReadElection(election_id))
 
     async def write(self, election_id: ElectionId, election: Election, *, expected: int) -> Record | None:
         """See ``Store.write``."""

@@ -63,6 +63,11 @@ class FaultyStore(MemoryStore):
         self._reached = 0
 
     @property
+    def never_waits(self) -> bool:
+        """See ``Store.never_waits``."""
+        return False
+
+    @property
     def hold_s(self) -> float | None:
         """See ``Store.hold_s``."""
         return self._hold_s

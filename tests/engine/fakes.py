@@ -41,6 +41,14 @@ class RecordingStore:
         """See ``Store.id``."""
         return self.memory.id
 
+    @property
+    def never_waits(self) -> bool:
+        """See ``Store.never_waits``."""
+        return False
+
+    def read_now(self, election_id: ElectionId) -> Record | None:
+        """See ``Store.read_now``."""
+
     async def read(self, election_id: ElectionId) -> Record:
         """See ``Store.read``."""
         self.reads += 1

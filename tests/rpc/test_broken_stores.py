@@ -20,6 +20,14 @@ pytestmark = pytest.mark.anyio
 class BrokenStore(MemoryStore):
     """Refuses everything."""
 
+    @property
+    def never_waits(self) -> bool:
+        """See ``Store.never_waits``."""
+        return False
+
+    def read_now(self, election_id: ElectionId) -> Record | None:
+        """See ``Store.read_now``."""
+
     async def read(self, election_id: ElectionId) -> Record:
         """See ``Store.read``."""
         raise StoreError("the store cannot be reached")
