@@ -1,6 +1,7 @@
 """Hand events to any number of watchers, none of which can hold up the others."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -65,6 +66,7 @@ class Subscription:
         self._snapshot: Event | None = None
         self._newest: Term | None = None
         self._delivered = -1
+        self._take: Callable[[Event], bool] | None = None
 
     def __enter__(self) -> Self:
         self._broadcast.add(self)
@@ -88,10 +90,23 @@ class Subscription:
         if newest is not None and (event.term == newest if anew else event.term.revision <= newest.revision):
             return
         self._newest = event.term
+        if self._take is not None and self._snapshot is None and not self._waiting and self._take(event):
+            self._delivered = event.term.revision
+            return
         if len(self._waiting) >= self._buffer:
             self._waiting.clear()
         self._waiting.append(event)
         self._notify()
+
+    def offer_to(self, take: Callable[[Event], bool]) -> None:
+        """Offer each event first to somebody who takes it at once, or says that the reader is to have it.
+
+        Nothing is offered while others wait for the reader. What it takes it is not told whether any were skipped.
+
+        Args:
+            take: is told the event, and returns whether it has taken it; must not wait, and must not raise.
+        """
+        self._take = take
 
     def fail(self, error: ElectionError) -> None:
         """Raise the error in the reader once it has taken what waits."""

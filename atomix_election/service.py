@@ -247,6 +247,21 @@ class ImmediateService(Protocol):
         ...
 
 
+class ImmediateKeepAlive(KeepAlive, Protocol):
+    """A stream of renewals in this process, which can also take one without a task."""
+
+    def renew_now(self, renewal: Renewal) -> Answer | None:
+        """Take a renewal of the session that this stream has taken up, and return the answer to it.
+
+        None means that something has to be waited for, or that there is more to do, and that nothing was done: send it.
+        """
+        ...
+
+    def wake(self) -> None:
+        """Let ``receive`` return how it stands now."""
+        ...
+
+
 class InspectionService(Protocol):
     """What operators ask. No session is needed.
 

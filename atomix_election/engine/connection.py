@@ -1,6 +1,6 @@
 """One connection to an engine of this process: checks what comes in, and knows which sessions it keeps open."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -12,7 +12,7 @@ from atomix_election.engine.keepalive import EngineKeepAlive
 from atomix_election.engine.lanes import Waiting
 from atomix_election.engine.sessions import Holder, Session, not_open
 from atomix_election.errors import InvalidRequest, Unavailable
-from atomix_election.model import ElectionDescription, ElectionPage, Event, Term, check_candidate_id, check_metadata_id
+from atomix_election.model import ElectionDescription, ElectionPage, Term, check_candidate_id, check_metadata_id
 from atomix_election.service import PAGE_SIZE, WATCH_BUFFER, Call
 
 
@@ -156,7 +156,7 @@ class Connection:
         return await self._engine.read(call.election_id)
 
     @asynccontextmanager
-    async def events(self, call: Call, *, buffer: int = WATCH_BUFFER) -> AsyncGenerator[AsyncIterator[Event]]:
+    async def events(self, call: Call, *, buffer: int = WATCH_BUFFER) -> AsyncGenerator[Subscription]:
         """See ``ElectionService.events``."""
         self._use_if_open(call, await self._look_up(call))
         self._check_connected()

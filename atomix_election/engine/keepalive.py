@@ -66,6 +66,18 @@ class EngineKeepAlive:
             self._confirm(session, renewal)
         self.wake()
 
+    def renew_now(self, renewal: Renewal) -> Answer | None:
+        """See ``ImmediateKeepAlive.renew_now``. What clients confirm, and stores that have to be asked, take longer."""
+        session = self._session
+        if session is None or session.ended or renewal.stepped_down or not self._engine.sessions.all_known:
+            return None
+        self._engine.check_running()
+        self._engine.sessions.renew(session)
+        self._renewal = renewal.renewal
+        self._release_on_disconnect = renewal.release_on_disconnect
+        self._engine.report.observer.renewed()
+        return self._answer()
+
     def _attach(self, session: Session) -> None:
         if session is not self._session:
             session.watchers[self] = None
@@ -87,6 +99,9 @@ class EngineKeepAlive:
         """See ``KeepAlive.receive``."""
         await self._news.wait()
         self._news = anyio.Event()
+        return self._answer()
+
+    def _answer(self) -> Answer:
         session = self._session
         if self._ended or session is None or session.ended:
             return Answer(self._renewal, self._engine.store_id, ended=True)

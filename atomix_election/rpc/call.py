@@ -2,19 +2,20 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from typing import TypeVar, cast
 
 import betterproto2
 from grpclib.metadata import encode_grpc_message
 from grpclib.protocol import Stream
 
-from atomix_election.errors import InvalidRequest, LimitExceeded, Unauthenticated
+from atomix_election.errors import ElectionError, InvalidRequest, LimitExceeded, Unauthenticated
 from atomix_election.model import DEFAULT_NAMESPACE
-from atomix_election.rpc import wire
-from atomix_election.rpc.frames import frame, read_frame
+from atomix_election.rpc import internals, wire
+from atomix_election.rpc.frames import frame, read_frame, whole_message
 from atomix_election.rpc.header_blocks import OPERATION_KEY
-from atomix_election.rpc.http2 import Headers, ready_to_send, reset
+from atomix_election.rpc.http2 import Headers, Http2Connection, ready_to_send, reset
 from atomix_election.rpc.limits import Outbox, Shared, reached
 from atomix_election.rpc.status import ERROR_NAME_KEY, Failure
 from atomix_election.service import Call
@@ -188,6 +189,7 @@ class ServerCall:
         self._response_headers = list(_RESPONSE_HEADERS)
         self._reads_since: float | None = _now()
         self._sends_since: float | None = None
+        self._read_waits = False
 
     def overdue(self, now: float) -> LimitExceeded | None:
         """Return which limit of time the peer has passed, or None."""
@@ -213,7 +215,9 @@ class ServerCall:
             LimitExceeded: it is too large.
             Rejected: it is compressed.
         """
+        self._read_waits = True
         data = await self._read(on_begun=self._wait)
+        self._read_waits = False
         self._reads_since = None
         return None if data is None else wire.decode(data, kind)
 
@@ -245,6 +249,7 @@ class ServerCall:
 
     def _wait(self) -> None:
         """The peer has to do something from now on."""
+        self._read_waits = False
         if self._reads_since is None:
             self._reads_since = _now()
 
@@ -258,22 +263,58 @@ class ServerCall:
         Args:
             make: makes the message, once the peer reads: many may wait for that.
         """
-        await self.send_encoded(lambda: wire.encode(make()))
+        await self.send_framed(lambda: frame(wire.encode(make())))
 
-    async def send_encoded(self, make: Callable[[], bytes]) -> None:
-        """Send a message that is encoded already, or at the last moment. See ``send``."""
+    async def send_framed(self, make: Callable[[], bytes]) -> None:
+        """Send a message that is encoded and has its prefix. See ``send``."""
         self._sends_since = _now()
         try:
             if not self._begun:
-                self._begun = True
                 await ready_to_send(self._stream, data=False)
                 await self._stream.send_headers(self._response_headers)
+                self._begun = True
             await ready_to_send(self._stream)
-            data = frame(make())
+            data = make()
             with self._outbox.hold(len(data)):
                 await self._stream.send_data(data)
         finally:
             self._sends_since = None
+
+    def send_now(self, message: bytes) -> bool:
+        """Send a message with its prefix, and return whether it was possible at once; else nothing is done.
+
+        It is not while another one is being sent, before the headers, or when the peer does not read.
+        """
+        if self._sends_since is not None or not self._begun or not internals.are_known():
+            return False
+        assert self._stream.id is not None
+        return cast(Http2Connection, self._stream.connection).send(self._stream.id, message)
+
+    @contextmanager
+    def take_at_once(self, take: Callable[[bytes], bool]) -> Generator[None]:
+        """Offer messages that come in whole to somebody, for the length of the block, while ``read_next`` waits.
+
+        Args:
+            take: is told the message, and returns whether it has taken it; else ``read_next`` returns it.
+        """
+        connection = cast(Http2Connection, self._stream.connection)
+        stream_id = self._stream.id
+        assert stream_id is not None
+
+        def offer(data: bytes) -> bool:
+            message = whole_message(data, self._shared.limits.max_message_bytes) if self._read_waits else None
+            try:
+                taken = message is not None and take(message)
+            except ElectionError:
+                taken = False  # whoever reads it is told
+            self._read_waits = self._read_waits and taken  # what is to be read goes before what comes after it
+            return taken
+
+        connection.readers[stream_id] = offer
+        try:
+            yield
+        finally:
+            del connection.readers[stream_id]
 
     async def finish(self, failure: Failure | None = None) -> None:
         """End the call, well or with a failure."""

@@ -81,7 +81,7 @@ class CachingDecoder(Decoder):
         self._table = self.header_table = _Table()
         self._known = known
 
-    def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:  # noqa: FBT001, FBT002 - hpack's
+    def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:
         """See ``Decoder.decode``."""
         if not raw:
             return super().decode(data, raw)

@@ -185,6 +185,10 @@ class Gathered(Transport):
         self.flush()
         self._transport.close()
 
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes are not sent yet."""
+        return self._size + self._transport.get_write_buffer_size()
+
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """See ``asyncio.BaseTransport.get_extra_info``."""
         return self._transport.get_extra_info(name, default)
@@ -202,6 +206,8 @@ class Http2Connection(Connection):
         self.write_ready.set()
         self.frames_sent = 0
         self.h2 = h2
+        self.readers: dict[int, Callable[[bytes], bool]] = {}
+        """For some streams, what is offered the data that comes, and returns whether it has taken it."""
         self._on_close = on_close
         self._process = os.getpid()
 
@@ -227,7 +233,12 @@ class Http2Connection(Connection):
         return stream is not None and not closed and not stream.closed
 
     def answer(self, stream_id: int, message: bytes) -> bool:
-        """Answer a call with one message, and return whether the peer takes that now; else nothing is done."""
+        """Answer a call with one message, and return whether the peer takes that now; else nothing is done.
+
+        Args:
+            stream_id: where it came.
+            message: with its prefix.
+        """
         if not self.write_ready.is_set() or not internals.can_take(self.h2, stream_id, len(message)):
             return False
         self.flush()
@@ -235,6 +246,20 @@ class Http2Connection(Connection):
         self.headers_send_process()
         self.data_send_process()
         self.headers_send_process()
+        return True
+
+    def send(self, stream_id: int, message: bytes) -> bool:
+        """Send one more message, and return whether the peer takes that now; else nothing is done.
+
+        Args:
+            stream_id: where headers were sent, and all messages before.
+            message: with its prefix.
+        """
+        if not self.write_ready.is_set() or not internals.can_take(self.h2, stream_id, len(message)):
+            return False
+        self.flush()
+        self._gathered.write(internals.data(self.h2, stream_id, message))
+        self.data_send_process()
         return True
 
     def refuse(self, stream_id: int, headers: Headers) -> bool:
@@ -411,14 +436,20 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
     def _handle(self, events: list[Event]) -> None:
         """Hand on what the peer has said."""
         known = getattr(self.processor, "processors", {})
-        left = iter(range(len(events)))
-        for place in left:
-            event = events[place]
+        taken = -1
+        for place, event in enumerate(events):
+            if place <= taken:
+                continue
             if isinstance(event, RequestReceived):
-                if self._take(event, events[place + 1 : place + 3]):
-                    next(left), next(left)
+                if self._take(event, events[place + 1 : place + 1 + len(_REST)]):
+                    taken = place + len(_REST)
                     continue
                 event.headers = cast(Any, text(cast(RawHeaders, event.headers)))
+            elif isinstance(event, DataReceived):
+                reader = self.http2.readers.get(event.stream_id)
+                if reader is not None and event.data and reader(event.data):
+                    self.connection.ack(event.stream_id, event.flow_controlled_length)
+                    continue
             elif isinstance(event, ResponseReceived | TrailersReceived):
                 event.headers = cast(Any, text(cast(RawHeaders, event.headers)))
             if isinstance(event, ConnectionTerminated) and not self._client:
@@ -435,7 +466,7 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
         data, end = rest
         if not isinstance(data, DataReceived) or not isinstance(end, StreamEnded):
             return False
-        if data.stream_id != request.stream_id or end.stream_id != request.stream_id or not internals.are_known():
+        if data.stream_id != request.stream_id or end.stream_id != request.stream_id:
             return False
         if not self._serving.take(request.stream_id, cast(RawHeaders, request.headers), data.data):
             return False

@@ -26,11 +26,9 @@ _HEADER_BLOCK = b"\x88\x0f\x10\x10application/grpc"
 _TRAILER_BLOCK = b"\x00\x0bgrpc-status\x010"
 # Length, kind and flags of frames, RFC 9113, section 4.1 and 6.
 _FRAME = struct.Struct(">BHBB")
-_PREFIX = struct.Struct(">BI")
 _STREAM_ID = struct.Struct(">L")
 _DATA, _HEADERS_KIND = 0, 1
 _END_STREAM, _END_HEADERS = 1, 4
-_PREFIX_BYTES = 5
 
 
 def _start(length: int, kind: int, flags: int) -> bytes:
@@ -42,9 +40,8 @@ _TRAILERS_START = _start(len(_TRAILER_BLOCK), _HEADERS_KIND, _END_HEADERS | _END
 
 
 def can_take(h2: H2Connection, stream_id: int, size: int) -> bool:
-    """Return whether a stream is there, and it and the connection have room for a message of some size in one frame."""
+    """Return whether a stream is open, and it and the connection have room for so many bytes in one frame."""
     stream = h2.streams.get(stream_id)
-    size += _PREFIX_BYTES
     return (
         stream is not None
         and size <= h2.max_outbound_frame_size
@@ -59,8 +56,13 @@ def answer(h2: H2Connection, stream_id: int, message: bytes) -> bytes:
     """Return the frames of a whole answer: headers, one message, and trailers that say that all went well.
 
     h2 counts them as sent. The stream must have room (``can_take``), and nothing may have been sent on it.
+
+    Args:
+        h2: the connection.
+        stream_id: which stream.
+        message: with its prefix.
     """
-    size = len(message) + _PREFIX_BYTES
+    size = len(message)
     stream = h2.streams[stream_id]
     said = stream.state_machine.process_input
     said(StreamInputs.SEND_HEADERS)
@@ -76,7 +78,6 @@ def answer(h2: H2Connection, stream_id: int, message: bytes) -> bytes:
             _HEADER_BLOCK,
             _FRAME.pack(0, size, _DATA, 0),
             number,
-            _PREFIX.pack(0, len(message)),
             message,
             _TRAILERS_START,
             number,
@@ -111,7 +112,9 @@ def are_known() -> bool:
 
 def _answered(*, by_hand: bool) -> tuple[object, ...]:
     """Return what a server's and a client's side look like after two messages."""
-    server, client = (H2Connection(H2Configuration(client_side=side, header_encoding="utf-8")) for side in (False, True))
+    server, client = (
+        H2Connection(H2Configuration(client_side=side, header_encoding="utf-8")) for side in (False, True)
+    )
     client.initiate_connection()
     client.send_headers(1, _REQUEST)
     client.send_headers(3, _REQUEST, end_stream=True)
@@ -120,9 +123,9 @@ def _answered(*, by_hand: bool) -> tuple[object, ...]:
     frames = server.data_to_send()
     server.send_headers(1, _HEADERS)
     frames += server.data_to_send()
-    message = _PREFIX.pack(0, 3) + b"abc"
+    message = b"\0\0\0\0\3abc"
     if by_hand:
-        frames += data(server, 1, message) + answer(server, 3, b"abc")
+        frames += data(server, 1, message) + answer(server, 3, message)
     else:
         server.send_data(1, message)
         server.send_headers(3, _HEADERS)

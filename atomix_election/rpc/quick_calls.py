@@ -16,9 +16,10 @@ from grpclib.const import Status
 from atomix_election.errors import ElectionError, InvalidRequest
 from atomix_election.model import Term
 from atomix_election.observer import Observer
+from atomix_election.rpc import internals
 from atomix_election.rpc.call import call_of, refusal_headers, timeout_s
 from atomix_election.rpc.callers import Callers
-from atomix_election.rpc.frames import whole_message
+from atomix_election.rpc.frames import frame, whole_message
 from atomix_election.rpc.gate import Gate
 from atomix_election.rpc.header_blocks import MAX_DIGITS, OPERATION
 from atomix_election.rpc.http2 import Headers, Http2Connection, text
@@ -68,7 +69,7 @@ class KnownRequests:
         self._known: dict[tuple[tuple[bytes, bytes], ...], Request | None] = {}
 
     def find(self, headers: Sequence[tuple[bytes, bytes]]) -> Request | None:
-        """Return what headers say, or None where that is not asked for here, or is wrong."""
+        """Return what headers say, or None where that is not asked for here, is wrong, or has the number of a write."""
         key = tuple(headers)
         if key in self._known:
             return self._known[key]
@@ -83,9 +84,10 @@ class KnownRequests:
         try:
             served = served_by(self._methods, headers)
             limit_s = timeout_s(headers)
-            if served.quick is None or limit_s == 0:
+            call = call_of(headers)
+            if served.quick is None or limit_s == 0 or call.operation is not None:
                 return None
-            return Request(headers, served, served.quick, call_of(headers), limit_s)
+            return Request(headers, served, served.quick, call, limit_s)
         except (InvalidRequest, Rejected):
             return None
 
@@ -98,7 +100,7 @@ class Others(Protocol):
         ...
 
     def finish(self, stream_id: int, request: Request, outcome: bytes | Failure) -> None:
-        """Answer a call as soon as its peer reads, with a message or a failure."""
+        """Answer a call as soon as its peer reads, with a message and its prefix, or with a failure."""
         ...
 
 
@@ -159,7 +161,7 @@ class QuickCalls:
             headers: of the request, as HTTP/2 has them.
             data: all that the request has.
         """
-        if self.closing or not self.connection.write_ready.is_set():
+        if self.closing or not self.connection.write_ready.is_set() or not internals.are_known():
             return False
         operation, last = None, headers[-1]
         if last[0] == OPERATION:
@@ -252,7 +254,7 @@ class QuickCalls:
         if isinstance(outcome, ElectionError):
             self._fail(stream_id, request, began, failure_of(outcome))
             return
-        message = request.quick.encode(outcome)
+        message = frame(request.quick.encode(outcome))
         if not self.connection.is_open(stream_id):
             self._count(request, Status.CANCELLED, began)
         elif self.connection.answer(stream_id, message):

@@ -143,7 +143,7 @@ class Calls(AbstractHandler):
         call = ServerCall(stream, request.headers, self._shared, self.outbox)
         call.received()
         running = _Running(call, late=False)
-        running.outcome = outcome
+        running.path, running.writes, running.outcome = request.served.method.path, request.served.writes, outcome
         self._start(stream, processor.register(stream), running)
 
     def _start(self, stream: Stream, release_stream: Callable[[], None], running: _Running) -> None:
@@ -225,7 +225,7 @@ class Calls(AbstractHandler):
         try:
             failure: Failure | None = None
             with running.scope() as scope:
-                failure = await self._answer(call, running)
+                failure = await (self._answer if running.outcome is None else self._deliver)(call, running)
             unheard = scope.cancelled_caught and not (self._shutting_down and stream in self._calls)
             if running.refusal is not None and (scope.cancelled_caught or failure is not None):
                 failure, unheard = running.refusal, False
@@ -248,17 +248,19 @@ class Calls(AbstractHandler):
             self._calls.pop(stream, None)
             release_stream()
 
+    async def _deliver(self, call: ServerCall, running: _Running) -> Failure | None:
+        """Send what a call is answered with, up to its trailers, and return how it failed, if it did."""
+        outcome = running.outcome
+        if isinstance(outcome, bytes):
+            await call.send_framed(lambda: outcome)
+            return None
+        return outcome
+
     async def _answer(self, call: ServerCall, running: _Running) -> Failure | None:
         """Serve a call up to its trailers, and return how it failed, if it did."""
         try:
             served = served_by(self._methods, call.headers)
             running.path, running.endless, running.writes = served.method.path, served.endless, served.writes
-            if isinstance(running.outcome, Failure):
-                return running.outcome
-            if running.outcome is not None:
-                message = running.outcome
-                await call.send_encoded(lambda: message)
-                return None
             if (running.late and not served.while_closing) or (self._shutting_down and served.endless):
                 return shutting_down(may_have_been_applied=False)
             caller = self._callers.admit(served, call.headers)

@@ -1,15 +1,17 @@
 """What a service is to the server: a table of methods."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from atomix_election.broadcast import Subscription
 from atomix_election.model import Term
 from atomix_election.rpc.call import ServerCall, path_of
 from atomix_election.rpc.http2 import Headers
 from atomix_election.rpc.methods import Method
 from atomix_election.rpc.status import unimplemented
-from atomix_election.service import Call, ImmediateService, Pending, Service
+from atomix_election.service import WATCH_BUFFER, Call, ImmediateKeepAlive, ImmediateService, Pending, Service
 
 
 class ServedConnection(Service, ImmediateService, Protocol):
@@ -18,6 +20,14 @@ class ServedConnection(Service, ImmediateService, Protocol):
     @property
     def store_id(self) -> str:
         """Identity of the store."""
+        ...
+
+    def keep_alive(self, namespace: str, session: str) -> AbstractAsyncContextManager[ImmediateKeepAlive]:
+        """See ``ElectionService.keep_alive``."""
+        ...
+
+    def events(self, call: Call, *, buffer: int = WATCH_BUFFER) -> AbstractAsyncContextManager[Subscription]:
+        """See ``ElectionService.events``."""
         ...
 
     def hold_only(self, may: Callable[[str], bool]) -> None:

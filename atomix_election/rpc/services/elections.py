@@ -7,11 +7,12 @@ from typing import Any
 import betterproto2
 
 from atomix_election.core.commands import Anoint, CandidateCommand, Enter, Evict, Promote, Withdraw
-from atomix_election.model import Term
+from atomix_election.model import Event, Term
 from atomix_election.rpc import wire
 from atomix_election.rpc._generated.atomix.election import v1
 from atomix_election.rpc.call import STORE_KEY, ServerCall, call_of
 from atomix_election.rpc.convert import event_message, term_message
+from atomix_election.rpc.frames import frame
 from atomix_election.rpc.methods import ELECTION_METHODS, Method
 from atomix_election.rpc.services.base import QuickAnswer, ServedConnection, ServedMethod
 from atomix_election.service import Call, ElectionService, Pending
@@ -57,8 +58,26 @@ async def _events(service: ServedConnection, call: ServerCall) -> None:
     await call.read(v1.EventsRequest)
     call.add_header(STORE_KEY, service.store_id)
     async with service.events(about) as events:
+        events.offer_to(lambda event: call.send_now(_encoded.message(event)))
         async for event in events:
-            await call.send(partial(event_message, event))
+            await call.send_framed(partial(_encoded.message, event))
+
+
+class EncodedOnce:
+    """Encodes events, of which each goes to all who watch an election, one after the other."""
+
+    def __init__(self) -> None:
+        self._event: Event | None = None
+        self._message = b""
+
+    def message(self, event: Event) -> bytes:
+        """Return the message of an event with its prefix."""
+        if event is not self._event:
+            self._event, self._message = event, frame(wire.encode(event_message(event)))
+        return self._message
+
+
+_encoded = EncodedOnce()
 
 
 _Answer = Callable[[ElectionService, Call, Any], Awaitable[betterproto2.Message]]
@@ -94,6 +113,7 @@ _QUICK: dict[str, QuickAnswer] = {
     "Evict": _command(Evict, v1.EvictRequest, v1.EvictResponse),
     "GetTerm": QuickAnswer(_read_term, lambda term: wire.encode(v1.GetTermResponse(term=term_message(term)))),
 }
+
 
 def _unary(method: Method, answer: _Answer) -> ServedMethod:
     async def serve(service: ServedConnection, call: ServerCall) -> None:

@@ -3,9 +3,11 @@
 from functools import partial
 
 from atomix_election.errors import ElectionError
+from atomix_election.rpc import wire
 from atomix_election.rpc._generated.atomix_election import v1
 from atomix_election.rpc.call import ServerCall, session_of
 from atomix_election.rpc.convert import answer_message, renewal_of
+from atomix_election.rpc.frames import frame
 from atomix_election.rpc.methods import SESSION_METHODS
 from atomix_election.rpc.services.base import ServedConnection, ServedMethod
 from atomix_election.rpc.status import Rejected
@@ -25,13 +27,22 @@ async def _keep_alive(service: ServedConnection, call: ServerCall) -> None:
             fault = error
         tasks.cancel_block()
 
+    def renew_now(data: bytes) -> bool:
+        answer = stream.renew_now(renewal_of(wire.decode(data, v1.KeepAliveRequest)))
+        if answer is None:
+            return False
+        if not call.send_now(frame(wire.encode(answer_message(answer)))):
+            stream.wake()  # as soon as the peer reads
+        return True
+
     async with service.keep_alive(*session_of(call.headers)) as stream, background_tasks() as tasks:
         tasks.start_soon(take_renewals)
-        ended = False
-        while not ended:
-            answer = await stream.receive()
-            await call.send(partial(answer_message, answer))
-            ended = answer.ended
+        with call.take_at_once(renew_now):
+            ended = False
+            while not ended:
+                answer = await stream.receive()
+                await call.send(partial(answer_message, answer))
+                ended = answer.ended
     if fault is not None:
         raise fault
 
