@@ -3,10 +3,10 @@
 import logging
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import count
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
 import anyio
 import betterproto2
@@ -22,6 +22,7 @@ from atomix_election.errors import (
     Unavailable,
 )
 from atomix_election.model import ElectionDescription, ElectionId, ElectionPage, Event, EventType, Term
+from atomix_election.rpc import wire
 from atomix_election.rpc._generated.atomix.election import v1
 from atomix_election.rpc._generated.atomix_election import v1 as ours_v1
 from atomix_election.rpc.call import STORE_KEY, metadata_of, namespace_metadata, session_metadata
@@ -37,6 +38,7 @@ from atomix_election.rpc.methods import (
     SESSION_METHODS,
     Method,
 )
+from atomix_election.rpc.quick_client import QuickCall
 from atomix_election.service import MAX_PAGE_SIZE, PAGE_SIZE, WATCH_BUFFER, Call, Renewal
 from atomix_election.tasks import LONGEST_PAUSE_S, Background, Pauses, background_tasks
 from atomix_election.tls import ClientTls
@@ -126,45 +128,45 @@ class RpcClient:
         self._spawner()
         metadata = session_metadata(namespace, session)
         client_call = ClientCall(self._connection, SESSION_METHODS["End"], metadata, write=True)
-        await client_call.unary(ours_v1.EndRequest(), ours_v1.EndResponse, self._call_timeout_s)
+        await client_call.unary(wire.encode(ours_v1.EndRequest()), ours_v1.EndResponse, self._call_timeout_s)
 
     async def create(self, call: Call) -> None:
         """See ``ElectionService.create``."""
-        await self._call(call, v1.CreateRequest(config=v1.LeaderElectionConfig()), v1.CreateResponse)
+        await self._call("Create", call, v1.CreateRequest(config=v1.LeaderElectionConfig()), v1.CreateResponse)
 
     async def close(self, call: Call) -> None:
         """See ``ElectionService.close``."""
-        await self._call(call, v1.CloseRequest(), v1.CloseResponse)
+        await self._call("Close", call, v1.CloseRequest(), v1.CloseResponse)
 
     async def enter(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.enter``."""
-        return term_of((await self._call(call, v1.EnterRequest(candidate_id), v1.EnterResponse)).term)
+        return await self._term("Enter", call, v1.EnterRequest(candidate_id))
 
     async def withdraw(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.withdraw``."""
-        return term_of((await self._call(call, v1.WithdrawRequest(candidate_id), v1.WithdrawResponse)).term)
+        return await self._term("Withdraw", call, v1.WithdrawRequest(candidate_id))
 
     async def anoint(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.anoint``."""
-        return term_of((await self._call(call, v1.AnointRequest(candidate_id), v1.AnointResponse)).term)
+        return await self._term("Anoint", call, v1.AnointRequest(candidate_id))
 
     async def promote(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.promote``."""
-        return term_of((await self._call(call, v1.PromoteRequest(candidate_id), v1.PromoteResponse)).term)
+        return await self._term("Promote", call, v1.PromoteRequest(candidate_id))
 
     async def evict(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.evict``."""
-        return term_of((await self._call(call, v1.EvictRequest(candidate_id), v1.EvictResponse)).term)
+        return await self._term("Evict", call, v1.EvictRequest(candidate_id))
 
     async def forget(self, call: Call) -> Term:
         """See ``ElectionService.forget``."""
-        method, request = ADMINISTRATION_METHODS["Forget"], ours_v1.ForgetRequest()
+        method, request = ADMINISTRATION_METHODS["Forget"], wire.encode(ours_v1.ForgetRequest())
         left = await self._try(method, metadata_of(call), request, ours_v1.ForgetResponse, write=True)
         return Term((), left.number, left.revision)
 
     async def get_term(self, call: Call) -> Term:
         """See ``ElectionService.get_term``."""
-        return term_of((await self._call(call, v1.GetTermRequest(), v1.GetTermResponse)).term)
+        return await self._term("GetTerm", call, v1.GetTermRequest(), write=False)
 
     @asynccontextmanager
     async def events(self, call: Call, *, buffer: int = WATCH_BUFFER) -> AsyncGenerator[AsyncIterator[Event]]:
@@ -196,38 +198,59 @@ class RpcClient:
             raise InvalidRequest(f"a page of {page_size} elections has no room: ask for at least 1")
         request = ours_v1.ListRequest(page_size=min(page_size, MAX_PAGE_SIZE), page_token=page_token)
         method = INSPECTION_METHODS["List"]
-        return page_of(await self._try(method, namespace_metadata(namespace), request, ours_v1.ListResponse))
+        return page_of(
+            await self._try(method, namespace_metadata(namespace), wire.encode(request), ours_v1.ListResponse)
+        )
 
     async def describe(self, call: Call) -> ElectionDescription:
         """See ``InspectionService.describe``."""
         method = INSPECTION_METHODS["Describe"]
-        request = ours_v1.DescribeRequest()
+        request = wire.encode(ours_v1.DescribeRequest())
         return description_of(await self._try(method, metadata_of(call), request, ours_v1.DescribeResponse))
 
-    async def _call(self, call: Call, request: betterproto2.Message, response: type[_MessageT]) -> _MessageT:
-        write = not isinstance(request, v1.GetTermRequest)
+    async def _term(self, name: str, call: Call, request: betterproto2.Message, *, write: bool = True) -> Term:
+        """Make a call that is answered by a term: the first try without much ado, if it can be sent at once."""
+        self._spawner()
+        method, data = ELECTION_METHODS[name], wire.encode(request)
+        kind = cast("type[v1.GetTermResponse]", method.response)  # all of these have a term, and nothing else
+        first = self._connection.begin(method, call, data, self._call_timeout_s / self._tries)
+        answer = None if first is None else await first.answer()
+        if answer is not None:
+            with suppress(InvalidRequest):  # the plain way says what follows from that
+                return term_of(wire.decode(answer, kind).term)
+        again = call.operation is not None
+        response = await self._try(method, metadata_of(call), data, kind, write=write, repeatable=again, first=first)
+        return term_of(response.term)
+
+    async def _call(self, name: str, call: Call, request: betterproto2.Message, response: type[_MessageT]) -> _MessageT:
         again = call.operation is not None
         return await self._try(
-            _METHOD_OF[type(request)], metadata_of(call), request, response, write=write, repeatable=again
+            ELECTION_METHODS[name], metadata_of(call), wire.encode(request), response, write=True, repeatable=again
         )
 
     async def _try(
         self,
         method: Method,
         metadata: Headers,
-        request: betterproto2.Message,
+        request: bytes,
         response: type[_MessageT],
         *,
         write: bool = False,
         repeatable: bool = False,
+        first: QuickCall | None = None,
     ) -> _MessageT:
-        deadline = anyio.current_time() + self._call_timeout_s
+        began = anyio.current_time() if first is None else first.began
+        deadline = began + self._call_timeout_s
         was_sent = False
         for attempt in count():
-            self._spawner()
+            if first is None:
+                self._spawner()
             client_call = ClientCall(self._connection, method, metadata, write=write)
             try:
-                return await client_call.unary(request, response, self._time_for_a_try(deadline))
+                if first is not None:
+                    resumed, first = first, None
+                    return await client_call.resume(resumed, response)
+                return await client_call.unary(request, response, self._time_for_a_try(attempt, deadline))
             except (Unavailable, OutcomeUnknown, StoreError) as error:
                 if isinstance(error, StoreError) and self._tries == 1:
                     raise
@@ -243,9 +266,13 @@ class RpcClient:
             await anyio.sleep(pause_s)
         raise AssertionError("the tries end with an answer or an error")
 
-    def _time_for_a_try(self, deadline: float) -> float:
-        """Return how long one try may take: a server that hangs must leave time for the others."""
-        return min(deadline - anyio.current_time(), self._call_timeout_s / self._tries)
+    def _time_for_a_try(self, attempt: int, deadline: float) -> float:
+        """Return how long one try may take: a server that hangs must leave time for the others.
+
+        The first one always has the same time, so that calls say the same of themselves.
+        """
+        longest_s = self._call_timeout_s / self._tries
+        return min(deadline - anyio.current_time(), longest_s) if attempt else longest_s
 
     def _give_up_unless_kept(self) -> None:
         """Use another server from now on, if there is one. Where a session is kept, its renewals see to that."""
@@ -356,9 +383,6 @@ class _RpcKeepAlive:
     def prefer_another(self) -> None:
         """See ``KeepAlive.prefer_another``."""
         self._connection.prefer_another()
-
-
-_METHOD_OF = {method.request: method for method in ELECTION_METHODS.values()}
 
 
 def _closed() -> Unavailable:

@@ -10,7 +10,7 @@ from grpclib.const import Status
 from grpclib.metadata import decode_grpc_message
 from grpclib.protocol import Stream
 from grpclib.utils import Wrapper
-from h2.exceptions import ProtocolError
+from h2.exceptions import NoAvailableStreamIDError, ProtocolError
 
 from atomix_election.errors import (
     ElectionError,
@@ -21,12 +21,14 @@ from atomix_election.errors import (
     Unavailable,
 )
 from atomix_election.rpc import wire
-from atomix_election.rpc.call import PROTOCOL_KEY, TIMEOUT_KEY, encode_timeout
+from atomix_election.rpc.call import PROTOCOL_KEY
 from atomix_election.rpc.client_connection import ClientConnection
 from atomix_election.rpc.frames import frame, read_frame
 from atomix_election.rpc.http2 import Headers, Http2Protocol, Termination, reset
 from atomix_election.rpc.methods import Method
-from atomix_election.rpc.protocol import SPOKEN, check_agreed, is_ours
+from atomix_election.rpc.protocol import check_agreed, is_ours
+from atomix_election.rpc.quick_client import QuickCall
+from atomix_election.rpc.requests import lasting_only, request_headers
 from atomix_election.rpc.status import ERROR_NAME_KEY, Failure, Rejected, error_of
 
 MAX_RESPONSE_BYTES = 16 * 1024 * 1024
@@ -68,7 +70,7 @@ class ClientCall:
         except Unauthenticated:
             return False
 
-    async def unary(self, request: betterproto2.Message, response: type[_MessageT], timeout_s: float) -> _MessageT:
+    async def unary(self, request: bytes, response: type[_MessageT], timeout_s: float) -> _MessageT:
         """Send the request and return the one response.
 
         Raises:
@@ -78,9 +80,29 @@ class ClientCall:
         termination = Termination(scope)
         with scope:
             return await self._exchange(request, response, timeout_s, termination)
+        raise self._broken_off(termination, timeout_s)
+
+    async def resume(self, quick: QuickCall, response: type[_MessageT]) -> _MessageT:
+        """Go on with a call that was sent already, and return the one response.
+
+        Raises:
+            ElectionError: as for ``unary``.
+        """
+        self.connected = self._sent = True
+        if quick.message is not None:
+            return self._decode(quick.message, response)
+        scope = anyio.CancelScope(deadline=quick.deadline)
+        quick.termination.ends(scope)
+        self._release_stream, self._stream = quick.release, quick.stream
+        assert self._stream is not None
+        with scope:
+            return await self._receive(self._stream, response)
+        raise self._broken_off(quick.termination, quick.timeout_s)
+
+    def _broken_off(self, termination: Termination, timeout_s: float) -> ElectionError:
         self._raise_status()
         self.timed_out = termination.reason is None
-        raise self._no_answer(termination.reason or f"no answer within {timeout_s:g} s")
+        return self._no_answer(termination.reason or f"no answer within {timeout_s:g} s")
 
     async def watch(
         self,
@@ -104,7 +126,7 @@ class ClientCall:
             protocol = await self._connection.get()
             stream = await self._open(protocol, termination, None)
             try:
-                await self._send(stream, request)
+                await self._send(stream, wire.encode(request))
                 headers = dict(await stream.recv_headers())
                 self._raise_refusal()
                 while (message := await self._read(stream, response)) is not None:
@@ -144,12 +166,17 @@ class ClientCall:
         return message
 
     async def _exchange(
-        self, request: betterproto2.Message, response: type[_MessageT], timeout_s: float, termination: Termination
+        self, request: bytes, response: type[_MessageT], timeout_s: float, termination: Termination
     ) -> _MessageT:
         protocol = await self._connection.get()
         stream = await self._open(protocol, termination, timeout_s)
+        return await self._receive(stream, response, request)
+
+    async def _receive(self, stream: Stream, response: type[_MessageT], request: bytes | None = None) -> _MessageT:
+        """Return the one response, after sending the request where that is still to do."""
         try:
-            await self._send(stream, request)
+            if request is not None:
+                await self._send(stream, request)
             await stream.recv_headers()
             self._raise_refusal()
             message = await self._read(stream, response)
@@ -165,31 +192,25 @@ class ClientCall:
         self.connected = True
         self._credentials = self._connection.credentials
         stream = protocol.processor.connection.create_stream(wrapper=cast(Wrapper, termination))
-        headers = [
-            (":method", "POST"),
-            (":scheme", self._connection.scheme),
-            (":path", self._method.path),
-            (":authority", self._connection.authority),
-            ("te", "trailers"),
-            ("content-type", "application/grpc"),
-            *self._metadata,
-            *self._credentials,
-        ]
-        if is_ours(self._method):
-            headers.append((PROTOCOL_KEY, str(SPOKEN)))
-        if timeout_s is not None:
-            headers.append((TIMEOUT_KEY, encode_timeout(timeout_s)))
+        connection = self._connection
+        headers = request_headers(
+            self._method, connection.scheme, connection.authority, self._metadata, self._credentials, timeout_s
+        )
         try:
-            self._release_stream = await stream.send_request(headers, _processor=protocol.processor)
+            self._release_stream = await stream.send_request(
+                cast(Headers, lasting_only(headers)), _processor=protocol.processor
+            )
         except ProtocolError as error:
+            if isinstance(error, NoAvailableStreamIDError):
+                self._connection.give_up()
             raise Unavailable(f"the connection takes no more calls: {error}") from error
         self._stream = stream
         return stream
 
-    async def _send(self, stream: Stream, request: betterproto2.Message) -> None:
+    async def _send(self, stream: Stream, request: bytes) -> None:
         self._sent = True
         try:
-            await stream.send_data(frame(wire.encode(request)), end_stream=True)
+            await stream.send_data(frame(request), end_stream=True)
         except ProtocolError as error:
             self._raise_status()
             raise self._no_answer(f"the request could not be sent: {error}") from error
@@ -197,9 +218,18 @@ class ClientCall:
     async def _read(self, stream: Stream, response: type[_MessageT]) -> _MessageT | None:
         try:
             data = await read_frame(stream, MAX_RESPONSE_BYTES)
-            return None if data is None else wire.decode(data, response)
         except (InvalidRequest, LimitExceeded, Rejected) as error:
-            raise self._no_answer(f"the server's answer is malformed: {error}") from error
+            raise self._malformed(error) from error
+        return None if data is None else self._decode(data, response)
+
+    def _decode(self, data: bytes, response: type[_MessageT]) -> _MessageT:
+        try:
+            return wire.decode(data, response)
+        except InvalidRequest as error:
+            raise self._malformed(error) from error
+
+    def _malformed(self, error: Exception) -> ElectionError:
+        return self._no_answer(f"the server's answer is malformed: {error}")
 
     def _release(self, stream: Stream) -> None:
         reset(stream)
