@@ -26,7 +26,8 @@ def term_of(message: v1.Term | None) -> Term:
     Raises:
         Unavailable: the message is none that a server of this protocol with epoch timestamps sends.
     """
-    message = message or v1.Term()
+    if message is None:
+        message = v1.Term()
     term = Term(tuple(message.candidates), *epoch_of(message.timestamp))
     if message.leader_id != (term.leader or ""):
         raise Unavailable(f"the server sent a term whose leader {message.leader_id!r} is not its first candidate")
@@ -87,7 +88,7 @@ def renewal_of(message: sessions_v1.KeepAliveRequest) -> Renewal:
         message.renewal,
         open=message.open,
         ttl_s=message.ttl_ms / 1000 if message.ttl_ms else None,
-        stepped_down=tuple(_granted_of(granted) for granted in message.stepped_down),
+        stepped_down=tuple(map(_granted_of, message.stepped_down)),
         release_on_disconnect=message.release_on_disconnect,
     )
 
@@ -115,7 +116,7 @@ def answer_of(message: sessions_v1.KeepAliveResponse) -> Answer:
         message.store_id,
         ttl_s=message.ttl_ms / 1000,
         longest_failover_s=message.longest_failover_ms / 1000,
-        leaderships=tuple(_granted_of(granted) for granted in message.leaderships),
+        leaderships=tuple(map(_granted_of, message.leaderships)),
         revoked=tuple(
             Revoked(_granted_of(revoked.leadership), revoked.evicted)
             for revoked in message.revoked
