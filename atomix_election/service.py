@@ -257,6 +257,14 @@ class ImmediateKeepAlive(KeepAlive, Protocol):
         """
         ...
 
+    def offer_to(self, take: Callable[[Answer], bool]) -> None:
+        """Offer each answer first to somebody who takes it at once, or says that ``receive`` is to return it.
+
+        Args:
+            take: is told the answer, and returns whether it has taken it; must not wait, and must not raise.
+        """
+        ...
+
     def wake(self) -> None:
         """Let ``receive`` return how it stands now."""
         ...

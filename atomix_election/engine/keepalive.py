@@ -1,5 +1,7 @@
 """The engine's end of a keep-alive stream."""
 
+from collections.abc import Callable
+
 import anyio
 
 from atomix_election.core.campaign import Answer
@@ -28,6 +30,7 @@ class EngineKeepAlive:
         self._ended = False
         self._release_on_disconnect = False
         self._news = anyio.Event()
+        self._take: Callable[[Answer], bool] | None = None
 
     def close(self) -> None:
         """The stream is gone; the session goes on until its deadline."""
@@ -40,9 +43,16 @@ class EngineKeepAlive:
         if session is not None and self._release_on_disconnect and session.stream is self:
             self._engine.release(session)
 
+    def offer_to(self, take: Callable[[Answer], bool]) -> None:
+        """See ``ImmediateKeepAlive.offer_to``."""
+        self._take = take
+
     def wake(self) -> None:
         """What an answer would say has changed."""
-        self._news.set()
+        session = self._session
+        to_receive = self._news.is_set() or self._ended or session is None or session.ended
+        if to_receive or self._take is None or not self._take(self._answer()):
+            self._news.set()
 
     def give_up(self) -> None:
         """See ``KeepAlive.give_up``. There is no other connection inside a process."""

@@ -3,6 +3,7 @@
 Kinds of frames and flags: RFC 9113, section 6. Whoever holds a guard says what time it is.
 """
 
+import struct
 from collections.abc import Callable
 
 from h2.errors import ErrorCodes
@@ -23,6 +24,8 @@ _ANSWERED = 3  # what a peer may say to each frame that it was sent: a ping and 
 _SETTING_COST = 10
 _HOARDED = 20  # times the allowance
 _FRAME_HEADER_BYTES = 9
+_FRAME_HEADER = struct.Struct(">BHBBL")  # of the length the first of its three bytes, and the rest
+_STREAM_BITS = 0x7FFFFFFF
 _PREFACE_BYTES = 24
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _CONTINUATION = 0, 1, 3, 4, 9
 _ACK, _END_HEADERS = 1, 4
@@ -80,22 +83,26 @@ class FrameHeaders:
             if self._left:
                 step = min(self._left, end - position)
                 self._left -= step
+            elif not self._header and end - position >= _FRAME_HEADER_BYTES:
+                step = _FRAME_HEADER_BYTES
+                self._begin(data, position, on_frame)
             else:
                 step = min(_FRAME_HEADER_BYTES - len(self._header), end - position)
                 self._header += data[position : position + step]
                 if len(self._header) == _FRAME_HEADER_BYTES:
-                    self._begin(on_frame)
+                    header, self._header = self._header, bytearray()
+                    self._begin(header, 0, on_frame)
             position += step
 
-    def _begin(self, on_frame: Callable[[int, int, int, int], None] | None) -> None:
-        header = self._header
-        self._left = length = int.from_bytes(header[:3], "big")
-        kind, flags, stream = header[3], header[4], int.from_bytes(header[5:], "big") & 0x7FFFFFFF
-        self._header = bytearray()
+    def _begin(
+        self, data: bytes | bytearray, position: int, on_frame: Callable[[int, int, int, int], None] | None
+    ) -> None:
+        high, low, kind, flags, stream = _FRAME_HEADER.unpack_from(data, position)
+        self._left = length = high << 16 | low
         if length > MAX_FRAME_BYTES:
             raise FrameTooLargeError(f"a frame of {length} bytes, the limit is {MAX_FRAME_BYTES}")
         if on_frame is not None:
-            on_frame(kind, flags, stream, length)
+            on_frame(kind, flags, stream & _STREAM_BITS, length)
 
 
 class Allowance:

@@ -619,7 +619,13 @@ def _good_bye(why: str) -> bytes:
 
 def text(headers: RawHeaders) -> Headers:
     """Return headers as text. Latin-1 never fails: a bad value is the fault of its call alone."""
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+    return [(_text_of(name), _text_of(value)) for name, value in headers]
+
+
+@functools.lru_cache(maxsize=1024)
+def _text_of(value: bytes) -> str:
+    """Most are the same in all calls: each call that goes on has the same object."""
+    return value.decode("latin-1")
 
 
 def _says_nothing(event: Event) -> bool:

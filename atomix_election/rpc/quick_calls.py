@@ -142,8 +142,7 @@ class QuickCalls:
         self._shared = shared
         self._observer = observer
         self._waiting: dict[int, _Waiting] = {}
-        self._none_waits = asyncio.Event()
-        self._none_waits.set()
+        self._none_waits: asyncio.Event | None = None
 
     def __len__(self) -> int:
         """Return how many wait for the outcome of their commands."""
@@ -151,7 +150,9 @@ class QuickCalls:
 
     async def wait_ended(self) -> None:
         """Wait until none does."""
-        await self._none_waits.wait()
+        if self._waiting:
+            self._none_waits = asyncio.Event()
+            await self._none_waits.wait()
 
     def take(self, stream_id: int, headers: Sequence[tuple[bytes, bytes]], data: bytes) -> bool:
         """Answer a call, now or when its command is committed, and return whether that will be so.
@@ -228,7 +229,6 @@ class QuickCalls:
             )
         self._waiting[stream_id] = waiting
         self._shared.calls += 1
-        self._none_waits.clear()
         pending.on_answer(lambda: self._answered(stream_id, waiting, pending))
 
     def _answered(self, stream_id: int, waiting: _Waiting, pending: Pending) -> None:
@@ -246,7 +246,7 @@ class QuickCalls:
         self._shared.calls -= 1
         if waiting.time_limit is not None:
             waiting.time_limit.cancel()
-        if not self._waiting:
+        if not self._waiting and self._none_waits is not None:
             self._none_waits.set()
         return waiting
 

@@ -270,8 +270,12 @@ class Calls(AbstractHandler):
             limit_s = timeout_s(call.headers)
             if limit_s == 0:
                 return deadline_exceeded(may_have_been_applied=False)
+            service = self._callers.service_of(caller)
+            if limit_s is None:  # as with most streams, of which there are many
+                await served.serve(service, call)
+                return None
             with anyio.move_on_after(limit_s) as limit:
-                await served.serve(self._callers.service_of(caller), call)
+                await served.serve(service, call)
             if limit.cancelled_caught:
                 return deadline_exceeded(may_have_been_applied=served.writes)
         except ElectionError as error:

@@ -73,7 +73,8 @@ class ServerConnection:
         self._common = common
         self._shared = common.shared
         self._outbox: Outbox
-        self._gone = asyncio.Event()
+        self._is_lost = False
+        self._gone: asyncio.Event | None = None
 
     def sweep(self, now: float) -> None:
         """Close the connection, or end the calls, of a peer that takes too long."""
@@ -95,7 +96,9 @@ class ServerConnection:
 
     async def wait_lost(self) -> None:
         """Wait until the connection is gone."""
-        await self._gone.wait()
+        if not self._is_lost:
+            self._gone = self._gone or asyncio.Event()
+            await self._gone.wait()
 
     def _give_up(self, why: LimitExceeded) -> None:
         if not self.protocol.connection.is_closing():
@@ -124,7 +127,9 @@ class ServerConnection:
         self._outbox.close()
         self._common.observer.connections(len(self._common.connections))
         self.callers.disconnect(by_peer=self.protocol.closed_by_peer)
-        self._gone.set()
+        self._is_lost = True
+        if self._gone is not None:
+            self._gone.set()
 
 
 def too_many(connections: int, limit: int) -> LimitExceeded | None:

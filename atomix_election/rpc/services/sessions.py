@@ -1,8 +1,12 @@
 """Our service ``atomix_election.v1.Sessions``: sessions that their client keeps alive."""
 
+import asyncio
+from collections.abc import Callable
 from functools import partial
 
-from atomix_election.errors import ElectionError
+import anyio
+
+from atomix_election.core.campaign import Answer
 from atomix_election.rpc import wire
 from atomix_election.rpc._generated.atomix_election import v1
 from atomix_election.rpc.call import ServerCall, session_of
@@ -10,41 +14,78 @@ from atomix_election.rpc.convert import answer_message, renewal_of
 from atomix_election.rpc.frames import frame
 from atomix_election.rpc.methods import SESSION_METHODS
 from atomix_election.rpc.services.base import ServedConnection, ServedMethod
-from atomix_election.rpc.status import Rejected
-from atomix_election.tasks import background_tasks
+from atomix_election.service import ImmediateKeepAlive
+
+
+class _Renewals:
+    """The renewals of one stream, which are taken in a task of their own beside the one that sends answers.
+
+    There are many idle streams: a task group for each would cost more memory than all the rest.
+
+    Args:
+        stream: where they go.
+        call: where they come from.
+        done: called when no more come.
+    """
+
+    def __init__(self, stream: ImmediateKeepAlive, call: ServerCall, done: Callable[[], None]) -> None:
+        self._stream = stream
+        self._call = call
+        self._done = done
+        self._scope: anyio.CancelScope | None = None
+        self._fault: Exception | None = None
+
+    async def take(self) -> None:
+        """Take them until the client ends the stream, or something is wrong with one."""
+        with anyio.CancelScope() as self._scope:
+            try:
+                while (message := await self._call.read_next(v1.KeepAliveRequest)) is not None:
+                    await self._stream.send(renewal_of(message))
+            except Exception as error:  # noqa: BLE001 - it is raised by ``end``
+                self._fault = error
+            self._done()
+
+    def take_now(self, data: bytes) -> bool:
+        """Take one without the task, and return whether that is possible."""
+        answer = self._stream.renew_now(renewal_of(wire.decode(data, v1.KeepAliveRequest)))
+        if answer is None:
+            return False
+        if not self.send_now(answer):
+            self._stream.wake()  # as soon as the peer reads
+        return True
+
+    def send_now(self, answer: Answer) -> bool:
+        """Send an answer, and return whether that is possible at once."""
+        return self._call.send_now(frame(wire.encode(answer_message(answer))))
+
+    async def end(self, task: asyncio.Task[None]) -> None:
+        """Stop, and raise what was wrong, if anything was."""
+        if self._scope is None:
+            task.cancel()  # it has not begun
+        else:
+            self._scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([task])
+        if self._fault is not None:
+            raise self._fault
 
 
 async def _keep_alive(service: ServedConnection, call: ServerCall) -> None:
     """Take renewals and send answers, until the client ends the stream or the session has ended."""
-    fault: ElectionError | Rejected | None = None
-
-    async def take_renewals() -> None:
-        nonlocal fault
-        try:
-            while (message := await call.read_next(v1.KeepAliveRequest)) is not None:
-                await stream.send(renewal_of(message))
-        except (ElectionError, Rejected) as error:
-            fault = error
-        tasks.cancel_block()
-
-    def renew_now(data: bytes) -> bool:
-        answer = stream.renew_now(renewal_of(wire.decode(data, v1.KeepAliveRequest)))
-        if answer is None:
-            return False
-        if not call.send_now(frame(wire.encode(answer_message(answer)))):
-            stream.wake()  # as soon as the peer reads
-        return True
-
-    async with service.keep_alive(*session_of(call.headers)) as stream, background_tasks() as tasks:
-        tasks.start_soon(take_renewals)
-        with call.take_at_once(renew_now):
-            ended = False
-            while not ended:
-                answer = await stream.receive()
-                await call.send(partial(answer_message, answer))
-                ended = answer.ended
-    if fault is not None:
-        raise fault
+    async with service.keep_alive(*session_of(call.headers)) as stream:
+        with anyio.CancelScope() as answering:
+            renewals = _Renewals(stream, call, answering.cancel)
+            task = asyncio.create_task(renewals.take())
+            stream.offer_to(renewals.send_now)
+            try:
+                with call.take_at_once(renewals.take_now):
+                    ended = False
+                    while not ended:
+                        answer = await stream.receive()
+                        await call.send(partial(answer_message, answer))
+                        ended = answer.ended
+            finally:
+                await renewals.end(task)
 
 
 async def _end(service: ServedConnection, call: ServerCall) -> None:
