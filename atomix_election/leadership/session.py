@@ -479,8 +479,12 @@ class SessionKeeper:
                     )
         if self._campaign.over:
             self._stream_scope.cancel()
+        self._wake_in_time()
+
+    def _wake_in_time(self) -> None:
+        """Look at the clock again if what comes next comes sooner than it looked."""
         if self._campaign.wake_at(self.clock.now()) < self._nap_ends:
-            self._nap.cancel()  # what comes next comes sooner than it looked
+            self._nap.cancel()
 
     def _reconnect(self) -> None:
         if self._stream is not None:
