@@ -23,9 +23,20 @@ from atomix_election.errors import (
 )
 from atomix_election.leadership.candidates import Candidates, Stand, Work
 from atomix_election.leadership.session import SessionKeeper
+from atomix_election.leadership.waiting import pause
 from atomix_election.model import Term
 from atomix_election.service import Call
-from atomix_election.tasks import background_tasks, native_cancellations, raise_native_cancellation, shielded
+from atomix_election.tasks import (
+    Background,
+    background_tasks,
+    native_cancellations,
+    raise_native_cancellation,
+    shielded,
+)
+
+EVENT_TIMEOUT_S = 0.005
+"""How long a new leader waits for the event with its term, which mostly comes together with the leadership; after it
+the term is read."""
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +182,7 @@ async def _elected(candidates: Candidates, stand: Stand) -> tuple[Granted, Term]
         wait = _Wait(candidates, stand)
         async with background_tasks() as tasks:
             tasks.start_soon(wait.watch)
-            return await wait.elected()
+            return await wait.elected(tasks)
     raise _withdrawn(stand)
 
 
@@ -188,18 +199,31 @@ class _Wait:
         self._stand = stand
         self._name, self._candidate_id = stand.place
         self._candidacy = Candidacy(self._candidate_id)
+        self._read = Term()
+        self._read_for: Granted | None = None
+        """Of which leadership the term is read."""
+        self._failure: ElectionError | None = None
 
-    async def elected(self) -> tuple[Granted, Term]:
-        """Wait for the leadership, and return it and its term."""
+    async def elected(self, tasks: Background) -> tuple[Granted, Term]:
+        """Wait for the leadership, and return it and its term.
+
+        Args:
+            tasks: end with the wait.
+        """
+        asked_for: Granted | None = None
         while True:
             await self.enter()
             granted = self._keeper.leads(self._stand.place)
-            if granted is None:
-                await self._stand.wait_news()
-                continue
-            term = await self.term_of(granted)
-            if term is not None and self._keeper.leads(self._stand.place) == granted:
-                return granted, term
+            if granted is not None:
+                term = self._term_of(granted)
+                if term is not None:
+                    return granted, term
+                if granted != asked_for:
+                    asked_for = granted
+                    tasks.start_soon(self._read_term, granted)
+            await self._stand.wait_news()
+            if self._failure is not None:
+                raise self._failure
 
     async def watch(self) -> None:
         """Follow the election, whatever happens to the connection."""
@@ -234,14 +258,25 @@ class _Wait:
                 log.info("%s could not enter election %s yet: %s", self._candidate_id, self._name, error)
             await self._keeper.pause(attempt)
 
-    async def term_of(self, granted: Granted) -> Term | None:
-        """Return the term of a leadership; None if it has passed, or could not be read."""
-        term = self._candidacy.newest
-        if term.number != granted.number:
-            try:
-                term = await self._keeper.service.get_term(Call(self._name, self._keeper.namespace))
-            except (Unavailable, StoreError, LimitExceeded):
-                await self._keeper.pause(0)
-                return None
-            self._keeper.see(self._name, term)
+    def _term_of(self, granted: Granted) -> Term | None:
+        """Return the term of a leadership, or None as long as it is not known.
+
+        Where it is read, only the answer counts: the events are late, and there may be others behind this one.
+        """
+        term = self._read if self._read_for == granted else self._candidacy.newest
         return term if term.number == granted.number else None
+
+    async def _read_term(self, granted: Granted) -> None:
+        """Read the term of a leadership, unless its event comes first."""
+        await pause(self._keeper.clock, EVENT_TIMEOUT_S)
+        self._read, self._read_for = Term(), granted
+        while self._keeper.leads(self._stand.place) == granted:
+            try:
+                self._read = await self._keeper.service.get_term(Call(self._name, self._keeper.namespace))
+                self._keeper.see(self._name, self._read)
+            except (Unavailable, StoreError, LimitExceeded):
+                pass
+            except ElectionError as error:
+                self._failure = error
+            self._stand.wake()
+            await self._keeper.pause(0)

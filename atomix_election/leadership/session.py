@@ -1,6 +1,7 @@
 """One client's session: opened when it is first needed, kept alive by renewals, replaced when it ended."""
 
 import logging
+import math
 import os
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
@@ -125,7 +126,7 @@ class SessionKeeper:
         self._opened = anyio.Event()
         self._tried = anyio.Event()
         self._failure: ElectionError | None = None
-        self._locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
+        self._locks: defaultdict[str, anyio.Lock] = defaultdict(lambda: anyio.Lock(fast_acquire=True))
         self._operations = count(1)
         self._outbox: list[Renew] = []
         self._to_send = anyio.Event()
@@ -134,6 +135,7 @@ class SessionKeeper:
         self._refused: InvalidRequest | None = None
         self._stream_scope = anyio.CancelScope()
         self._nap = anyio.CancelScope()
+        self._nap_ends = math.inf
         self._idle = anyio.Event()
         self._was_sent = False
         self._finished = anyio.Event()
@@ -281,7 +283,9 @@ class SessionKeeper:
 
     def see(self, name: str, term: Term) -> None:
         """Take note of a term that the service told."""
-        self._do(self._campaign.term_seen(name, term))
+        actions = self._campaign.term_seen(name, term)
+        if actions:  # there are none with most terms, and nothing else changes then
+            self._do(actions)
 
     def leads(self, place: Place) -> Granted | None:
         """Return the leadership under which a candidate may act at this moment. Without I/O, by the clock."""
@@ -441,8 +445,9 @@ class SessionKeeper:
     async def _tick(self) -> None:
         while True:
             self._do(self._campaign.tick(self.clock.now()))
+            self._nap_ends = self._campaign.wake_at(self.clock.now())
             with anyio.CancelScope() as self._nap:
-                await self.clock.sleep_until(self._campaign.wake_at(self.clock.now()))
+                await self.clock.sleep_until(self._nap_ends)
 
     def _end_campaign(self, reason: LossReason) -> None:
         self._do(self._campaign.ended(reason))
@@ -474,7 +479,12 @@ class SessionKeeper:
                     )
         if self._campaign.over:
             self._stream_scope.cancel()
-        self._nap.cancel()  # what comes next may come sooner than it looked
+        self._wake_in_time()
+
+    def _wake_in_time(self) -> None:
+        """Look at the clock again if what comes next comes sooner than it looked."""
+        if self._campaign.wake_at(self.clock.now()) < self._nap_ends:
+            self._nap.cancel()
 
     def _reconnect(self) -> None:
         if self._stream is not None:

@@ -3,10 +3,11 @@
 import logging
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from itertools import count
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
 import anyio
 import betterproto2
@@ -22,12 +23,20 @@ from atomix_election.errors import (
     Unavailable,
 )
 from atomix_election.model import ElectionDescription, ElectionId, ElectionPage, Event, EventType, Term
+from atomix_election.rpc import wire
 from atomix_election.rpc._generated.atomix.election import v1
 from atomix_election.rpc._generated.atomix_election import v1 as ours_v1
 from atomix_election.rpc.call import STORE_KEY, metadata_of, namespace_metadata, session_metadata
-from atomix_election.rpc.client_call import ClientCall, Duplex
+from atomix_election.rpc.client_call import ClientCall, Decode, Duplex
 from atomix_election.rpc.client_connection import ClientConnection, Endpoint
-from atomix_election.rpc.convert import answer_of, event_of, renewal_message, term_of
+from atomix_election.rpc.convert import term_of
+from atomix_election.rpc.hot_messages import (
+    answer_of_bytes,
+    candidate_request_bytes,
+    event_of_response,
+    renewal_bytes,
+    term_of_response,
+)
 from atomix_election.rpc.http2 import Headers
 from atomix_election.rpc.inspection import description_of, page_of
 from atomix_election.rpc.methods import (
@@ -37,6 +46,7 @@ from atomix_election.rpc.methods import (
     SESSION_METHODS,
     Method,
 )
+from atomix_election.rpc.quick_client import QuickCall
 from atomix_election.service import MAX_PAGE_SIZE, PAGE_SIZE, WATCH_BUFFER, Call, Renewal
 from atomix_election.tasks import LONGEST_PAUSE_S, Background, Pauses, background_tasks
 from atomix_election.tls import ClientTls
@@ -44,6 +54,10 @@ from atomix_election.tls import ClientTls
 log = logging.getLogger(__name__)
 
 _MessageT = TypeVar("_MessageT", bound=betterproto2.Message)
+_ResponseT = TypeVar("_ResponseT")
+
+_GET_TERM = wire.encode(v1.GetTermRequest())
+_EVENTS = wire.encode(v1.EventsRequest())
 
 
 class RpcClient:
@@ -107,7 +121,7 @@ class RpcClient:
         client_call = ClientCall(self._connection, method, session_metadata(namespace, session), write=False)
         self._streams += 1
         try:
-            async with client_call.duplex(ours_v1.KeepAliveResponse) as stream:
+            async with client_call.duplex(answer_of_bytes) as stream:
                 yield _RpcKeepAlive(stream, self._connection, self._connection.authority)
         finally:
             self._streams -= 1
@@ -126,45 +140,45 @@ class RpcClient:
         self._spawner()
         metadata = session_metadata(namespace, session)
         client_call = ClientCall(self._connection, SESSION_METHODS["End"], metadata, write=True)
-        await client_call.unary(ours_v1.EndRequest(), ours_v1.EndResponse, self._call_timeout_s)
+        await client_call.unary(wire.encode(ours_v1.EndRequest()), _decoding(ours_v1.EndResponse), self._call_timeout_s)
 
     async def create(self, call: Call) -> None:
         """See ``ElectionService.create``."""
-        await self._call(call, v1.CreateRequest(config=v1.LeaderElectionConfig()), v1.CreateResponse)
+        await self._call("Create", call, v1.CreateRequest(config=v1.LeaderElectionConfig()), v1.CreateResponse)
 
     async def close(self, call: Call) -> None:
         """See ``ElectionService.close``."""
-        await self._call(call, v1.CloseRequest(), v1.CloseResponse)
+        await self._call("Close", call, v1.CloseRequest(), v1.CloseResponse)
 
     async def enter(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.enter``."""
-        return term_of((await self._call(call, v1.EnterRequest(candidate_id), v1.EnterResponse)).term)
+        return await self._term("Enter", call, candidate_request_bytes(candidate_id))
 
     async def withdraw(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.withdraw``."""
-        return term_of((await self._call(call, v1.WithdrawRequest(candidate_id), v1.WithdrawResponse)).term)
+        return await self._term("Withdraw", call, candidate_request_bytes(candidate_id))
 
     async def anoint(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.anoint``."""
-        return term_of((await self._call(call, v1.AnointRequest(candidate_id), v1.AnointResponse)).term)
+        return await self._term("Anoint", call, candidate_request_bytes(candidate_id))
 
     async def promote(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.promote``."""
-        return term_of((await self._call(call, v1.PromoteRequest(candidate_id), v1.PromoteResponse)).term)
+        return await self._term("Promote", call, candidate_request_bytes(candidate_id))
 
     async def evict(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.evict``."""
-        return term_of((await self._call(call, v1.EvictRequest(candidate_id), v1.EvictResponse)).term)
+        return await self._term("Evict", call, candidate_request_bytes(candidate_id))
 
     async def forget(self, call: Call) -> Term:
         """See ``ElectionService.forget``."""
-        method, request = ADMINISTRATION_METHODS["Forget"], ours_v1.ForgetRequest()
-        left = await self._try(method, metadata_of(call), request, ours_v1.ForgetResponse, write=True)
+        method, request = ADMINISTRATION_METHODS["Forget"], wire.encode(ours_v1.ForgetRequest())
+        left = await self._try(method, metadata_of(call), request, _decoding(ours_v1.ForgetResponse), write=True)
         return Term((), left.number, left.revision)
 
     async def get_term(self, call: Call) -> Term:
         """See ``ElectionService.get_term``."""
-        return term_of((await self._call(call, v1.GetTermRequest(), v1.GetTermResponse)).term)
+        return await self._term("GetTerm", call, _GET_TERM, write=False)
 
     @asynccontextmanager
     async def events(self, call: Call, *, buffer: int = WATCH_BUFFER) -> AsyncGenerator[AsyncIterator[Event]]:
@@ -196,38 +210,68 @@ class RpcClient:
             raise InvalidRequest(f"a page of {page_size} elections has no room: ask for at least 1")
         request = ours_v1.ListRequest(page_size=min(page_size, MAX_PAGE_SIZE), page_token=page_token)
         method = INSPECTION_METHODS["List"]
-        return page_of(await self._try(method, namespace_metadata(namespace), request, ours_v1.ListResponse))
+        return page_of(
+            await self._try(
+                method, namespace_metadata(namespace), wire.encode(request), _decoding(ours_v1.ListResponse)
+            )
+        )
 
     async def describe(self, call: Call) -> ElectionDescription:
         """See ``InspectionService.describe``."""
         method = INSPECTION_METHODS["Describe"]
-        request = ours_v1.DescribeRequest()
-        return description_of(await self._try(method, metadata_of(call), request, ours_v1.DescribeResponse))
+        request = wire.encode(ours_v1.DescribeRequest())
+        return description_of(await self._try(method, metadata_of(call), request, _decoding(ours_v1.DescribeResponse)))
 
-    async def _call(self, call: Call, request: betterproto2.Message, response: type[_MessageT]) -> _MessageT:
-        write = not isinstance(request, v1.GetTermRequest)
+    async def _term(self, name: str, call: Call, request: bytes, *, write: bool = True) -> Term:
+        """Make a call that is answered by a term: the first try without much ado, if it can be sent at once."""
+        self._spawner()
+        method = ELECTION_METHODS[name]
+        first = self._connection.begin(method, call, request, self._call_timeout_s / self._tries)
+        answer = None if first is None else await first.answer()
+        if answer is not None:
+            with suppress(InvalidRequest):  # the plain way says what follows from that
+                return term_of_response(answer, method.response)
+        kind = cast("type[v1.GetTermResponse]", method.response)  # all of these have a term, and nothing else
+        again = call.operation is not None
+        response = await self._try(
+            method, metadata_of(call), request, _decoding(kind), write=write, repeatable=again, first=first
+        )
+        return term_of(response.term)
+
+    async def _call(self, name: str, call: Call, request: betterproto2.Message, response: type[_MessageT]) -> _MessageT:
         again = call.operation is not None
         return await self._try(
-            _METHOD_OF[type(request)], metadata_of(call), request, response, write=write, repeatable=again
+            ELECTION_METHODS[name],
+            metadata_of(call),
+            wire.encode(request),
+            _decoding(response),
+            write=True,
+            repeatable=again,
         )
 
     async def _try(
         self,
         method: Method,
         metadata: Headers,
-        request: betterproto2.Message,
-        response: type[_MessageT],
+        request: bytes,
+        decode: Decode[_ResponseT],
         *,
         write: bool = False,
         repeatable: bool = False,
-    ) -> _MessageT:
-        deadline = anyio.current_time() + self._call_timeout_s
+        first: QuickCall | None = None,
+    ) -> _ResponseT:
+        began = anyio.current_time() if first is None else first.began
+        deadline = began + self._call_timeout_s
         was_sent = False
         for attempt in count():
-            self._spawner()
+            if first is None:
+                self._spawner()
             client_call = ClientCall(self._connection, method, metadata, write=write)
             try:
-                return await client_call.unary(request, response, self._time_for_a_try(deadline))
+                if first is not None:
+                    resumed, first = first, None
+                    return await client_call.resume(resumed, decode)
+                return await client_call.unary(request, decode, self._time_for_a_try(attempt, deadline))
             except (Unavailable, OutcomeUnknown, StoreError) as error:
                 if isinstance(error, StoreError) and self._tries == 1:
                     raise
@@ -243,9 +287,13 @@ class RpcClient:
             await anyio.sleep(pause_s)
         raise AssertionError("the tries end with an answer or an error")
 
-    def _time_for_a_try(self, deadline: float) -> float:
-        """Return how long one try may take: a server that hangs must leave time for the others."""
-        return min(deadline - anyio.current_time(), self._call_timeout_s / self._tries)
+    def _time_for_a_try(self, attempt: int, deadline: float) -> float:
+        """Return how long one try may take: a server that hangs must leave time for the others.
+
+        The first one always has the same time, so that calls say the same of themselves.
+        """
+        longest_s = self._call_timeout_s / self._tries
+        return min(deadline - anyio.current_time(), longest_s) if attempt else longest_s
 
     def _give_up_unless_kept(self) -> None:
         """Use another server from now on, if there is one. Where a session is kept, its renewals see to that."""
@@ -259,7 +307,7 @@ class RpcClient:
             while True:
                 client_call = ClientCall(self._connection, method, metadata_of(call), write=False)
                 try:
-                    await client_call.watch(v1.EventsRequest(), v1.EventsResponse, watch.receive)
+                    await client_call.watch(_EVENTS, event_of_response, watch.receive)
                 except (Unavailable, StoreError, Unauthenticated) as error:
                     if not watch.begun or (isinstance(error, Unauthenticated) and not client_call.credentials_changed):
                         self._end(call.election_id, watch, error)
@@ -311,9 +359,8 @@ class _Watch:
             raise self._first
         return self._first or Term()
 
-    def receive(self, message: v1.EventsResponse, headers: dict[str, str]) -> None:
+    def receive(self, event: Event, headers: dict[str, str]) -> None:
         """Take an event. A later snapshot, after a lost connection, is a change if it shows anything new."""
-        event = event_of(message)
         self.attempt = 0
         former_term, self._newest = self._newest, event.term
         if event.type is EventType.CHANGED:
@@ -336,18 +383,18 @@ class _Watch:
 class _RpcKeepAlive:
     """The client's end of a keep-alive stream."""
 
-    def __init__(self, stream: Duplex[ours_v1.KeepAliveResponse], connection: ClientConnection, target: str) -> None:
+    def __init__(self, stream: Duplex[Answer], connection: ClientConnection, target: str) -> None:
         self.target = target
         self._stream = stream
         self._connection = connection
 
     async def send(self, renewal: Renewal) -> None:
         """See ``KeepAlive.send``."""
-        await self._stream.send(renewal_message(renewal))
+        await self._stream.send(renewal_bytes(renewal))
 
     async def receive(self) -> Answer:
         """See ``KeepAlive.receive``."""
-        return answer_of(await self._stream.receive())
+        return await self._stream.receive()
 
     def give_up(self) -> None:
         """See ``KeepAlive.give_up``."""
@@ -358,7 +405,8 @@ class _RpcKeepAlive:
         self._connection.prefer_another()
 
 
-_METHOD_OF = {method.request: method for method in ELECTION_METHODS.values()}
+def _decoding(response: type[_MessageT]) -> Decode[_MessageT]:
+    return partial(wire.decode, kind=response)
 
 
 def _closed() -> Unavailable:

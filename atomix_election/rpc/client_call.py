@@ -5,12 +5,11 @@ from contextlib import asynccontextmanager
 from typing import Generic, TypeVar, cast
 
 import anyio
-import betterproto2
 from grpclib.const import Status
 from grpclib.metadata import decode_grpc_message
 from grpclib.protocol import Stream
 from grpclib.utils import Wrapper
-from h2.exceptions import ProtocolError
+from h2.exceptions import NoAvailableStreamIDError, ProtocolError
 
 from atomix_election.errors import (
     ElectionError,
@@ -20,13 +19,14 @@ from atomix_election.errors import (
     Unauthenticated,
     Unavailable,
 )
-from atomix_election.rpc import wire
-from atomix_election.rpc.call import PROTOCOL_KEY, TIMEOUT_KEY, encode_timeout
+from atomix_election.rpc.call import PROTOCOL_KEY
 from atomix_election.rpc.client_connection import ClientConnection
 from atomix_election.rpc.frames import frame, read_frame
 from atomix_election.rpc.http2 import Headers, Http2Protocol, Termination, reset
 from atomix_election.rpc.methods import Method
-from atomix_election.rpc.protocol import SPOKEN, check_agreed, is_ours
+from atomix_election.rpc.protocol import check_agreed, is_ours
+from atomix_election.rpc.quick_client import QuickCall
+from atomix_election.rpc.requests import lasting_only, request_headers
 from atomix_election.rpc.status import ERROR_NAME_KEY, Failure, Rejected, error_of
 
 MAX_RESPONSE_BYTES = 16 * 1024 * 1024
@@ -34,7 +34,10 @@ MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 
 _UNIMPLEMENTED = str(Status.UNIMPLEMENTED.value)
 _DEADLINE_EXCEEDED = str(Status.DEADLINE_EXCEEDED.value)
-_MessageT = TypeVar("_MessageT", bound=betterproto2.Message)
+_ResponseT = TypeVar("_ResponseT")
+
+Decode = Callable[[bytes], _ResponseT]
+"""Returns what the bytes of a response say, or raises InvalidRequest where they are none."""
 
 
 class ClientCall:
@@ -68,7 +71,7 @@ class ClientCall:
         except Unauthenticated:
             return False
 
-    async def unary(self, request: betterproto2.Message, response: type[_MessageT], timeout_s: float) -> _MessageT:
+    async def unary(self, request: bytes, decode: Decode[_ResponseT], timeout_s: float) -> _ResponseT:
         """Send the request and return the one response.
 
         Raises:
@@ -77,22 +80,42 @@ class ClientCall:
         scope = anyio.move_on_after(timeout_s)
         termination = Termination(scope)
         with scope:
-            return await self._exchange(request, response, timeout_s, termination)
+            return await self._exchange(request, decode, timeout_s, termination)
+        raise self._broken_off(termination, timeout_s)
+
+    async def resume(self, quick: QuickCall, decode: Decode[_ResponseT]) -> _ResponseT:
+        """Go on with a call that was sent already, and return the one response.
+
+        Raises:
+            ElectionError: as for ``unary``.
+        """
+        self.connected = self._sent = True
+        if quick.message is not None:
+            return self._decode(quick.message, decode)
+        scope = anyio.CancelScope(deadline=quick.deadline)
+        quick.termination.ends(scope)
+        self._release_stream, self._stream = quick.release, quick.stream
+        assert self._stream is not None
+        with scope:
+            return await self._receive(self._stream, decode)
+        raise self._broken_off(quick.termination, quick.timeout_s)
+
+    def _broken_off(self, termination: Termination, timeout_s: float) -> ElectionError:
         self._raise_status()
         self.timed_out = termination.reason is None
-        raise self._no_answer(termination.reason or f"no answer within {timeout_s:g} s")
+        return self._no_answer(termination.reason or f"no answer within {timeout_s:g} s")
 
     async def watch(
         self,
-        request: betterproto2.Message,
-        response: type[_MessageT],
-        receive: Callable[[_MessageT, dict[str, str]], None],
+        request: bytes,
+        decode: Decode[_ResponseT],
+        receive: Callable[[_ResponseT, dict[str, str]], None],
     ) -> None:
         """Send the request and hand on every response, until the stream ends, which is always an error.
 
         Args:
             request: the one message that is sent.
-            response: what comes back.
+            decode: see ``Decode``.
             receive: is given each of them, and the response's headers.
 
         Raises:
@@ -107,7 +130,7 @@ class ClientCall:
                 await self._send(stream, request)
                 headers = dict(await stream.recv_headers())
                 self._raise_refusal()
-                while (message := await self._read(stream, response)) is not None:
+                while (message := await self._read(stream, decode)) is not None:
                     receive(message, headers)
             finally:
                 self._release(stream)
@@ -115,7 +138,7 @@ class ClientCall:
         raise self._no_answer(termination.reason or "the server ended the stream")
 
     @asynccontextmanager
-    async def duplex(self, response: type[_MessageT]) -> AsyncGenerator["Duplex[_MessageT]"]:
+    async def duplex(self, decode: Decode[_ResponseT]) -> AsyncGenerator["Duplex[_ResponseT]"]:
         """Open a stream in both directions, for the length of the block.
 
         Raises:
@@ -127,33 +150,38 @@ class ClientCall:
             protocol = await self._connection.get()
             stream = await self._open(protocol, termination, None)
             try:
-                yield Duplex(stream, response, self._read_answer)
+                yield Duplex(stream, decode, self._read_answer)
             finally:
                 self._release(stream)
         if scope.cancelled_caught:
             self._raise_status()
             raise self._no_answer(termination.reason or "the stream was broken off")
 
-    async def _read_answer(self, stream: Stream, response: type[_MessageT]) -> _MessageT:
+    async def _read_answer(self, stream: Stream, decode: Decode[_ResponseT]) -> _ResponseT:
         await stream.recv_headers()
         self._raise_refusal()
-        message = await self._read(stream, response)
+        message = await self._read(stream, decode)
         if message is None:
             self._raise_status()
             raise self._no_answer("the server ended the stream")
         return message
 
     async def _exchange(
-        self, request: betterproto2.Message, response: type[_MessageT], timeout_s: float, termination: Termination
-    ) -> _MessageT:
+        self, request: bytes, decode: Decode[_ResponseT], timeout_s: float, termination: Termination
+    ) -> _ResponseT:
         protocol = await self._connection.get()
         stream = await self._open(protocol, termination, timeout_s)
+        return await self._receive(stream, decode, request)
+
+    async def _receive(self, stream: Stream, decode: Decode[_ResponseT], request: bytes | None = None) -> _ResponseT:
+        """Return the one response, after sending the request where that is still to do."""
         try:
-            await self._send(stream, request)
+            if request is not None:
+                await self._send(stream, request)
             await stream.recv_headers()
             self._raise_refusal()
-            message = await self._read(stream, response)
-            rest = None if message is None else await self._read(stream, response)
+            message = await self._read(stream, decode)
+            rest = None if message is None else await self._read(stream, decode)
             self._raise_status()
         finally:
             self._release(stream)
@@ -165,41 +193,44 @@ class ClientCall:
         self.connected = True
         self._credentials = self._connection.credentials
         stream = protocol.processor.connection.create_stream(wrapper=cast(Wrapper, termination))
-        headers = [
-            (":method", "POST"),
-            (":scheme", self._connection.scheme),
-            (":path", self._method.path),
-            (":authority", self._connection.authority),
-            ("te", "trailers"),
-            ("content-type", "application/grpc"),
-            *self._metadata,
-            *self._credentials,
-        ]
-        if is_ours(self._method):
-            headers.append((PROTOCOL_KEY, str(SPOKEN)))
-        if timeout_s is not None:
-            headers.append((TIMEOUT_KEY, encode_timeout(timeout_s)))
+        connection = self._connection
+        headers = request_headers(
+            self._method, connection.scheme, connection.authority, self._metadata, self._credentials, timeout_s
+        )
         try:
-            self._release_stream = await stream.send_request(headers, _processor=protocol.processor)
+            self._release_stream = await stream.send_request(
+                cast(Headers, lasting_only(headers)), _processor=protocol.processor
+            )
         except ProtocolError as error:
+            if isinstance(error, NoAvailableStreamIDError):
+                self._connection.give_up()
             raise Unavailable(f"the connection takes no more calls: {error}") from error
         self._stream = stream
         return stream
 
-    async def _send(self, stream: Stream, request: betterproto2.Message) -> None:
+    async def _send(self, stream: Stream, request: bytes) -> None:
         self._sent = True
         try:
-            await stream.send_data(frame(wire.encode(request)), end_stream=True)
+            await stream.send_data(frame(request), end_stream=True)
         except ProtocolError as error:
             self._raise_status()
             raise self._no_answer(f"the request could not be sent: {error}") from error
 
-    async def _read(self, stream: Stream, response: type[_MessageT]) -> _MessageT | None:
+    async def _read(self, stream: Stream, decode: Decode[_ResponseT]) -> _ResponseT | None:
         try:
             data = await read_frame(stream, MAX_RESPONSE_BYTES)
-            return None if data is None else wire.decode(data, response)
         except (InvalidRequest, LimitExceeded, Rejected) as error:
-            raise self._no_answer(f"the server's answer is malformed: {error}") from error
+            raise self._malformed(error) from error
+        return None if data is None else self._decode(data, decode)
+
+    def _decode(self, data: bytes, decode: Decode[_ResponseT]) -> _ResponseT:
+        try:
+            return decode(data)
+        except InvalidRequest as error:
+            raise self._malformed(error) from error
+
+    def _malformed(self, error: Exception) -> ElectionError:
+        return self._no_answer(f"the server's answer is malformed: {error}")
 
     def _release(self, stream: Stream) -> None:
         reset(stream)
@@ -239,29 +270,29 @@ class ClientCall:
         return Unavailable(f"{self._method.name}: {why}")
 
 
-class Duplex(Generic[_MessageT]):
+class Duplex(Generic[_ResponseT]):
     """A stream in both directions."""
 
     def __init__(
         self,
         stream: Stream,
-        response: type[_MessageT],
-        read: Callable[[Stream, type[_MessageT]], Awaitable[_MessageT]],
+        decode: Decode[_ResponseT],
+        read: Callable[[Stream, Decode[_ResponseT]], Awaitable[_ResponseT]],
     ) -> None:
         self._stream = stream
-        self._response = response
+        self._decode = decode
         self._read = read
 
-    async def send(self, message: betterproto2.Message) -> None:
+    async def send(self, message: bytes) -> None:
         """Send a message."""
         try:
-            await self._stream.send_data(frame(wire.encode(message)))
+            await self._stream.send_data(frame(message))
         except ProtocolError as error:
             raise Unavailable(f"the stream is closed: {error}") from error
 
-    async def receive(self) -> _MessageT:
+    async def receive(self) -> _ResponseT:
         """Return the next message."""
-        return await self._read(self._stream, self._response)
+        return await self._read(self._stream, self._decode)
 
 
 def _status(value: str) -> Status:

@@ -9,11 +9,15 @@ from typing import NamedTuple
 import anyio
 from grpclib.config import Configuration
 from grpclib.protocol import AbstractHandler, Stream
+from h2.events import Event
 
 from atomix_election.core.campaign import LONGEST_CONNECT_S
 from atomix_election.errors import InvalidRequest, Unavailable
 from atomix_election.rpc.call import token_metadata
 from atomix_election.rpc.http2 import LINGER_S, Headers, Http2Protocol, configuration
+from atomix_election.rpc.methods import Method
+from atomix_election.rpc.quick_client import Processor, QuickCall, QuickCalls
+from atomix_election.service import Call
 from atomix_election.tls import ClientTls, abort, explain
 
 CONNECT_TIMEOUT_S = LONGEST_CONNECT_S
@@ -74,15 +78,31 @@ class _Connected(AbstractHandler):
         self.closed = True
 
 
-class _ClientProtocol(Http2Protocol):
-    """A connection that tells when the server has begun to speak, which HTTP/2 has it do at once."""
+class ClientProtocol(Http2Protocol):
+    """A connection that tells when the server has begun to speak, which HTTP/2 has it do at once.
+
+    Args:
+        handler: is told when the connection is closed.
+        on_lost: called when it is gone.
+        tls: whether it speaks TLS.
+        authority: which server requests are for.
+        ping_interval_s: a silent server is pinged this often; None for never.
+    """
 
     def __init__(
-        self, handler: AbstractHandler, on_lost: Callable[[], None], *, tls: bool, ping_interval_s: float | None
+        self,
+        handler: AbstractHandler,
+        on_lost: Callable[[], None],
+        *,
+        tls: bool,
+        authority: str,
+        ping_interval_s: float | None,
     ) -> None:
         config = _config(ping_interval_s)
-        super().__init__(handler, config, max_streams=_MAX_STREAMS, on_made=lambda: None, on_lost=on_lost)
+        super().__init__(handler, config, max_streams=_MAX_STREAMS, on_made=self._begin_quick_calls, on_lost=on_lost)
+        self.quick: QuickCalls
         self._tls = tls
+        self._authority = authority
         self._begun = asyncio.Event()
         self._failure = ""
 
@@ -95,6 +115,14 @@ class _ClientProtocol(Http2Protocol):
         await self._begun.wait()
         if self._failure:
             raise ConnectionError(self._failure)
+
+    def _begin_quick_calls(self) -> None:
+        self.processor = processor = Processor(self.handler, self.http2)
+        scheme = scheme_of(tls=self._tls)
+        self.quick = QuickCalls(self.http2, processor, super()._handle, scheme=scheme, authority=self._authority)
+
+    def _handle(self, events: list[Event]) -> None:
+        super()._handle(self.quick.take(events))
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -110,6 +138,11 @@ class _ClientProtocol(Http2Protocol):
             self._failure = _WANTS_CERTIFICATE if self._tls else _WANTS_TLS
             self._begun.set()
         super().connection_lost(exc)
+
+
+def scheme_of(*, tls: bool) -> str:
+    """Return the URL scheme of requests."""
+    return "https" if tls else "http"
 
 
 class ClientConnection:
@@ -137,14 +170,14 @@ class ClientConnection:
         self._token = token
         self._lock = anyio.Lock()
         self._process = os.getpid()
-        self._protocol: Http2Protocol | None = None
+        self._protocol: ClientProtocol | None = None
         self._handler = _Connected()
         self._lost = asyncio.Event()
 
     @property
     def scheme(self) -> str:
         """The URL scheme of requests."""
-        return "https" if self._tls else "http"
+        return scheme_of(tls=self._tls is not None)
 
     @property
     def authority(self) -> str:
@@ -160,7 +193,18 @@ class ClientConnection:
         """
         return [] if self._token is None else token_metadata(self._token())
 
-    async def get(self) -> Http2Protocol:
+    def begin(self, method: Method, call: Call, message: bytes, timeout_s: float) -> QuickCall | None:
+        """Send a call, if that can be done without waiting; see ``QuickCalls.begin``.
+
+        Raises:
+            Unauthenticated: the token cannot be read.
+        """
+        if self._protocol is None or self._handler.closed:
+            return None
+        token = None if self._token is None else self._token()
+        return self._protocol.quick.begin(method, call, token, message, timeout_s)
+
+    async def get(self) -> ClientProtocol:
         """Return the connection, after making one if need be.
 
         Raises:
@@ -219,13 +263,17 @@ class ClientConnection:
             return f"{error}: is it running?"
         return explain(error, self._name_of(endpoint))
 
-    async def _connect(self, endpoint: Endpoint) -> Http2Protocol:
+    async def _connect(self, endpoint: Endpoint) -> ClientProtocol:
         handler = _Connected()
         lost = asyncio.Event()
         with anyio.fail_after(self.connect_timeout_s):
             transport, protocol = await asyncio.get_running_loop().create_connection(
-                lambda: _ClientProtocol(
-                    handler, lost.set, tls=self._tls is not None, ping_interval_s=self._ping_interval_s
+                lambda: ClientProtocol(
+                    handler,
+                    lost.set,
+                    tls=self._tls is not None,
+                    authority=str(endpoint),
+                    ping_interval_s=self._ping_interval_s,
                 ),
                 endpoint.host,
                 endpoint.port,

@@ -8,7 +8,7 @@ for: then the rest is known.
 
 from collections.abc import Iterable
 
-from hpack import Decoder, HeaderTuple, NeverIndexedHeaderTuple
+from hpack import Decoder, Encoder, HeaderTuple, NeverIndexedHeaderTuple
 from hpack.table import HeaderTable
 
 MAX_KNOWN_BLOCKS = 4096
@@ -23,6 +23,21 @@ OPERATION = OPERATION_KEY.encode()
 _NEVER_INDEXED = b"\x10"
 OPERATION_FIELD = _NEVER_INDEXED + bytes([len(OPERATION)]) + OPERATION
 """What comes before the length of the number, which is in plain digits: a literal that is never indexed."""
+
+
+def lasting_block(headers: Iterable[tuple[str, str]]) -> bytes:
+    """Return a block that means the same at any time and on any connection: it neither uses nor changes a table.
+
+    So it can be made once and sent again and again; and there is no end to how many there can be, as of the entries of
+    a table.
+    """
+    return Encoder().encode([NeverIndexedHeaderTuple(name, value) for name, value in headers], huffman=False)
+
+
+def operation_field(operation: int) -> bytes:
+    """Return what is added to such a block for the number of an operation, in the form that is looked for here."""
+    digits = b"%d" % operation
+    return OPERATION_FIELD + bytes([len(digits)]) + digits
 
 
 class KnownBlocks:

@@ -271,6 +271,28 @@ class Http2Connection(Connection):
         self.headers_send_process()
         return True
 
+    def request(self, block: bytes, message: bytes, windows: tuple[int, int], *, at_once: bool) -> int | None:
+        """Send a whole request on a new stream and return that; None if the peer does not take it now.
+
+        Args:
+            block: its headers, which touch no table.
+            message: all that it has to say, with its prefix.
+            windows: see ``internals.request``.
+            at_once: whether nothing is to be sent together with it.
+        """
+        if not self.write_ready.is_set() or not internals.can_request(self.h2, block, message):
+            return None
+        self.flush()
+        stream_id, frames = internals.request(self.h2, block, message, windows)
+        self._gathered.write(frames)
+        if at_once:
+            self._gathered.flush()
+        return stream_id
+
+    def stream_of(self, stream_id: int, wrapper: "Termination") -> Stream:
+        """Return grpclib's view of a stream that is open already."""
+        return Stream(self, self.h2, self._gathered, stream_id=stream_id, wrapper=cast(Any, wrapper))
+
     @property
     def is_inherited(self) -> bool:
         """Whether this is a forked child of the process that connected: the socket is the parent's."""
@@ -614,14 +636,21 @@ def _says_nothing(event: Event) -> bool:
 class Termination:
     """What grpclib calls when a stream ends before its time: it cancels the scope of the call, and says why."""
 
-    def __init__(self, scope: anyio.CancelScope) -> None:
+    def __init__(self, scope: anyio.CancelScope | None = None) -> None:
         self.reason: str | None = None
         self._scope = scope
 
     def cancel(self, error: Exception) -> None:
         """Called by grpclib, which names it so."""
         self.reason = str(error)
-        self._scope.cancel()
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def ends(self, scope: anyio.CancelScope) -> None:
+        """The call goes on in a scope, which is cancelled if the stream has ended meanwhile."""
+        self._scope = scope
+        if self.reason is not None:
+            scope.cancel()
 
 
 def reset(stream: Stream) -> None:

@@ -46,7 +46,7 @@ async def two_watches(client: RpcClient) -> None:
 def open_streams(client: RpcClient) -> int:
     """Return how many calls the client still keeps track of on its connection."""
     protocol = client._connection._protocol
-    return len(getattr(protocol.processor, "streams", ())) if protocol is not None else 0
+    return len(protocol.processor.streams) + len(protocol.quick) if protocol is not None else 0
 
 
 async def steps(count: int) -> None:
@@ -115,7 +115,7 @@ async def test_a_cancelled_scope_at_any_step(served: Served, attempt: Attempt) -
         assert asyncio.all_tasks() == before
         if not scope.cancelled_caught and step > 3:
             break
-    assert caught > 1
+    assert caught
 
 
 @pytest.mark.parametrize("attempt", [read, write, watch])
