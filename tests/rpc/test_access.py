@@ -23,7 +23,7 @@ from atomix_election.core.election import Election
 from atomix_election.model import ElectionId
 from atomix_election.rpc.client import RpcClient
 from atomix_election.rpc.gate import Gate
-from atomix_election.rpc.methods import HEALTH_METHODS
+from atomix_election.rpc.standard_methods import HEALTH_METHODS
 from atomix_election.service import Call, Renewal
 from atomix_election.stores.base import Record
 from atomix_election.stores.memory import MemoryStore
