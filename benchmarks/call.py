@@ -1,0 +1,95 @@
+"""Calls over gRPC on a memory store, against empty calls of grpclib and betterproto2: ``python -m benchmarks.call``.
+
+A server process and a client process of each. Both are measured with their own clients, and with one that costs next to
+nothing, which shows what the server alone can do.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import NamedTuple
+
+from benchmarks.call_load import AT_ONCE
+from benchmarks.load import MICROSECONDS
+from benchmarks.processes import Program, election_server, worker
+from benchmarks.report import Report, at_least, at_most, run
+
+_NAMES = {"enter": "Enter", "get_term": "GetTerm", "stock": "empty stock call"}
+_RATES = {"enter": "Enter and Withdraw", "get_term": "GetTerm", "stock": "empty stock call"}
+
+
+class Rate(NamedTuple):
+    """Calls a second, and what processor time each cost the server, in microseconds."""
+
+    per_s: float
+    cost_us: float
+
+
+class Side(NamedTuple):
+    """A server and its clients."""
+
+    server: Program
+    client: Program
+    raw: Program
+
+    def latency_us(self, what: str, seconds: float) -> float:
+        """Return how long one call takes."""
+        return self.client.ask("latency", what, seconds)
+
+    def rate(self, program: Program, what: str, at_once: int, seconds: float) -> Rate:
+        """Return how many calls there are a second."""
+        before_s = self.server.processor_s
+        per_s = program.ask("rate", what, at_once, seconds)
+        return Rate(per_s, (self.server.processor_s - before_s) * MICROSECONDS / (per_s * seconds))
+
+
+def sides(stack: ExitStack) -> tuple[Side, Side]:
+    """Start a server of ours and a stock one, with their clients."""
+    server, target = election_server(stack, "memory://")
+    stock = stack.enter_context(Program("benchmarks.stock"))
+    port = stock.line()
+    load = partial(worker, stack, "benchmarks.call_load")
+    return (
+        Side(server, load("ours", target), load("raw", target)),
+        Side(stock, load("stock", port), load("raw-stock", port)),
+    )
+
+
+def measure(report: Report) -> None:
+    """Report all of it."""
+    seconds = report.effort.seconds
+    with ExitStack() as stack:
+        ours, stock = sides(stack)
+        side_of = {"enter": ours, "get_term": ours, "stock": stock}
+        latencies = report.rounds({what: partial(side.latency_us, what, seconds) for what, side in side_of.items()})
+        for what, values in latencies.items():
+            report.row(f"{_NAMES[what]}, one at a time", values, "us")
+        for what in ("enter", "get_term"):
+            title = f"{_NAMES[what]}, one at a time, against an empty stock call"
+            report.ratio(title, latencies[what], latencies["stock"], at_most(1.1), is_steady=True)
+        for clients, program_of in _CLIENTS.items():
+            rates = report.rounds(
+                {what: partial(side.rate, program_of(side), what, AT_ONCE, seconds) for what, side in side_of.items()}
+            )
+            _report_rates(report, clients, rates)
+
+
+_CLIENTS: dict[str, Callable[[Side], Program]] = {
+    f"{AT_ONCE} at once": lambda side: side.client,
+    f"{AT_ONCE} at once, raw clients": lambda side: side.raw,
+}
+
+
+def _report_rates(report: Report, clients: str, rates: dict[str, list[Rate]]) -> None:
+    for what, values in rates.items():
+        report.row(f"{_RATES[what]}, {clients}", [each.per_s for each in values], "calls/s")
+        costs = [each.cost_us for each in values]
+        report.row(f"{_RATES[what]}, {clients}: processor time of the server", costs, "us a call")
+    floor = [each.per_s for each in rates["stock"]]
+    for what in ("enter", "get_term"):
+        title = f"{_RATES[what]}, {clients}, against empty stock calls"
+        report.ratio(title, [each.per_s for each in rates[what]], floor, at_least(2), is_steady=True)
+
+
+if __name__ == "__main__":
+    run("call", __doc__, measure)

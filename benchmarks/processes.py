@@ -1,0 +1,145 @@
+"""Processes of a benchmark: servers, and clients that do what they are told, a line at a time."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import Timer
+from typing import Any, Self
+
+import anyio
+from anyio.to_thread import run_sync
+
+ROOT = Path(__file__).parents[1]
+READY = "ready"
+KIB = 1024
+LONGEST_WAIT_S = 180.0
+"""How long a process may take to say anything; it is killed then."""
+
+
+class Program:
+    """A module of Python in a process of its own. A context manager, which kills it.
+
+    Args:
+        module: what is run.
+        arguments: of its command line.
+    """
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        self._name = module
+        self._process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", module, *arguments],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self._process.__exit__(None, None, None)
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    @property
+    def memory_bytes(self) -> int:
+        """What it has in memory."""
+        return memory_bytes(self.pid)
+
+    @property
+    def processor_s(self) -> float:
+        """What it has used of processors."""
+        return processor_s(self.pid)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
+    def line(self) -> str:
+        """Return the next line that it prints.
+
+        Raises:
+            RuntimeError: it has ended, or said nothing for too long.
+        """
+        assert self._process.stdout is not None
+        watchdog = Timer(LONGEST_WAIT_S, self.kill)
+        watchdog.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            watchdog.cancel()
+        if not line:
+            raise RuntimeError(f"{self._name} has ended with status {self._process.wait()}, and said no more")
+        return line.strip()
+
+    def tell(self, *words: Any) -> None:
+        """Have it do something, see ``obey``."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(words) + "\n")
+        self._process.stdin.flush()
+
+    def ask(self, *words: Any) -> Any:
+        """Have it do something, and return the result."""
+        self.tell(*words)
+        return json.loads(self.line())
+
+
+def worker(stack: ExitStack, module: str, *arguments: str) -> Program:
+    """Start a process that obeys, and return it when it is ready."""
+    program = stack.enter_context(Program(module, *arguments))
+    assert program.line() == READY
+    return program
+
+
+def election_server(stack: ExitStack, store: str, *options: str) -> tuple[Program, str]:
+    """Start a server of ours as an operator would, and return it and its target.
+
+    It logs errors only, and etcd warnings: a line for each change of a leader is for people.
+    """
+    listening = ["serve", "--listen", "127.0.0.1:0", "--store", store, "--log-level", "error"]
+    program = stack.enter_context(Program("atomix_election", *listening, *options))
+    return program, program.line().removeprefix("listening on ")
+
+
+async def obey(jobs: Mapping[str, Callable[..., Awaitable[Any]]]) -> None:
+    """Say that one is ready; then do what each line of the input names, and print the result, until the input ends."""
+    print(READY, flush=True)
+    while line := await run_sync(sys.stdin.readline, abandon_on_cancel=True):
+        what, *arguments = json.loads(line)
+        print(json.dumps(await jobs[what](*arguments)), flush=True)
+
+
+def memory_bytes(pid: int) -> int:
+    """Return what a process has in memory."""
+    (line,) = [each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if each.startswith("VmRSS")]
+    return int(line.split()[1]) * KIB
+
+
+def processor_s(pid: int) -> float:
+    """Return what a process has used of processors, with all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def scratch() -> Generator[Path]:
+    """Give a directory on the disk of this checkout, as the usual one for temporary files may be in memory."""
+    place = ROOT / "build"
+    place.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=place) as directory:
+        yield Path(directory)
+
+
+async def settle(seconds: float = 0.2) -> None:
+    """Let what was begun come to rest."""
+    await anyio.sleep(seconds)
