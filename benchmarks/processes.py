@@ -27,15 +27,17 @@ class Program:
     Args:
         module: what is run.
         arguments: of its command line.
+        is_silent: whether what it logs is thrown away.
     """
 
-    def __init__(self, module: str, *arguments: str) -> None:
+    def __init__(self, module: str, *arguments: str, is_silent: bool = False) -> None:
         self._name = module
         self._process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if is_silent else None,
             text=True,
         )
 
@@ -101,13 +103,19 @@ def worker(stack: ExitStack, module: str, *arguments: str) -> Program:
     return program
 
 
-def election_server(stack: ExitStack, store: str, *options: str) -> tuple[Program, str]:
+def election_server(stack: ExitStack, store: str, *options: str, logs: bool = False) -> tuple[Program, str]:
     """Start a server of ours as an operator would, and return it and its target.
 
-    It logs errors only, and etcd warnings: a line for each change of a leader is for people.
+    Args:
+        stack: what ends it.
+        store: where its elections are.
+        options: more of the command line.
+        logs: whether it writes a line for each change of a leader, as it does unless told otherwise; else errors only,
+            as etcd warnings only.
     """
-    listening = ["serve", "--listen", "127.0.0.1:0", "--store", store, "--log-level", "error"]
-    program = stack.enter_context(Program("atomix_election", *listening, *options))
+    command = ["serve", "--listen", "127.0.0.1:0", "--store", store, *options]
+    command += ["--log-level", "info" if logs else "error"]
+    program = stack.enter_context(Program("atomix_election", *command, is_silent=logs))
     return program, program.line().removeprefix("listening on ")
 
 
