@@ -8,9 +8,9 @@ CLIENT TARGET`` obeys ``rate AT_ONCE SECONDS``: cycles of Campaign and Resign a 
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import anyio
 import grpc
@@ -24,6 +24,8 @@ from benchmarks.processes import obey
 CAMPAIGN = "/v3electionpb.Election/Campaign"
 RESIGN = "/v3electionpb.Election/Resign"
 GRANT = "/etcdserverpb.Lease/LeaseGrant"
+RANGE = "/etcdserverpb.KV/Range"
+PATHS = (CAMPAIGN, RESIGN, GRANT, RANGE)
 
 LEASE_S = 600
 """Longer than any benchmark, so that none is renewed."""
@@ -97,11 +99,33 @@ def resign_request(campaign_response: bytes) -> bytes:
     return text(1, fields(campaign_response)[2])
 
 
+def count_request(election: str) -> bytes:
+    """Return a RangeRequest for the number of candidates; etcd's service has a key for each below the name."""
+    return text(1, f"{election}/".encode()) + text(2, f"{election}0".encode()) + number(9, 1)
+
+
+def count_of(response: bytes) -> int:
+    """Return the number in a RangeResponse."""
+    return fields(response).get(4, 0)
+
+
+class Answer(NamedTuple):
+    """The answer to a call, and when the call was sent and answered, by the clock that all processes share."""
+
+    response: bytes
+    sent_s: float
+    answered_s: float
+
+
 class EtcdElections(Protocol):
-    """A client, with a lease of its own."""
+    """A client."""
 
     async def rate(self, at_once: int, seconds: float) -> float:
         """Campaign and resign over and over in so many elections, and return how many cycles a second there were."""
+        ...
+
+    async def call(self, path: str, request: bytes) -> Answer:
+        """Make one call."""
         ...
 
 
@@ -109,29 +133,37 @@ class _Blocking:
     """Grpcio's blocking client; where several calls are made at once, its futures, so that no thread waits for one."""
 
     def __init__(self, channel: grpc.Channel) -> None:
-        self._campaign = channel.unary_unary(CAMPAIGN)
-        self._resign = channel.unary_unary(RESIGN)
-        self._lease = lease_of(channel.unary_unary(GRANT)(lease_request(LEASE_S)))
+        self._methods = {path: channel.unary_unary(path) for path in PATHS}
+
+    async def call(self, path: str, request: bytes) -> Answer:
+        return await run_sync(self._call, path, request)
 
     async def rate(self, at_once: int, seconds: float) -> float:
-        return await run_sync(self._alone if at_once == 1 else self._together, at_once, seconds)
+        lease = lease_of(self._methods[GRANT](lease_request(LEASE_S)))
+        return await run_sync(self._alone if at_once == 1 else self._together, lease, at_once, seconds)
 
-    def _alone(self, _: int, seconds: float) -> float:
-        request, done, began = campaign_request("etcd-0", self._lease), 0, time.monotonic()
+    def _call(self, path: str, request: bytes) -> Answer:
+        sent_s = time.monotonic()
+        return Answer(self._methods[path](request), sent_s, time.monotonic())
+
+    def _alone(self, lease: int, _: int, seconds: float) -> float:
+        campaign, resign = self._methods[CAMPAIGN], self._methods[RESIGN]
+        request, done, began = campaign_request("etcd-0", lease), 0, time.monotonic()
         while time.monotonic() - began < seconds:
-            self._resign(resign_request(self._campaign(request)))
+            resign(resign_request(campaign(request)))
             done += 1
         return done / (time.monotonic() - began)
 
-    def _together(self, at_once: int, seconds: float) -> float:
+    def _together(self, lease: int, at_once: int, seconds: float) -> float:
         done, began, running, over = 0, time.monotonic(), at_once, threading.Event()
         lock = threading.Lock()
 
         def campaign(request: bytes) -> None:
-            self._campaign.future(request).add_done_callback(lambda won: resign(request, won))
+            self._methods[CAMPAIGN].future(request).add_done_callback(lambda won: resign(request, won))
 
         def resign(request: bytes, won: Any) -> None:
-            self._resign.future(resign_request(won.result())).add_done_callback(lambda left: end(request, left))
+            resigning = self._methods[RESIGN].future(resign_request(won.result()))
+            resigning.add_done_callback(lambda left: end(request, left))
 
         def end(request: bytes, left: Any) -> None:
             nonlocal done, running
@@ -146,7 +178,7 @@ class _Blocking:
                 over.set()
 
         for each in range(at_once):
-            campaign(campaign_request(f"etcd-{each}", self._lease))
+            campaign(campaign_request(f"etcd-{each}", lease))
         over.wait()
         return done / (time.monotonic() - began)
 
@@ -154,16 +186,20 @@ class _Blocking:
 class _Asynchronous:
     """Any client that can be awaited."""
 
-    def __init__(self, campaign: Callable[[bytes], Any], resign: Callable[[bytes], Any], lease: int) -> None:
-        self._campaign = campaign
-        self._resign = resign
-        self._lease = lease
+    def __init__(self, methods: Mapping[str, Callable[[bytes], Any]]) -> None:
+        self._methods = methods
+
+    async def call(self, path: str, request: bytes) -> Answer:
+        sent_s = time.monotonic()
+        return Answer(await self._methods[path](request), sent_s, time.monotonic())
 
     async def rate(self, at_once: int, seconds: float) -> float:
-        requests = [campaign_request(f"etcd-{each}", self._lease) for each in range(at_once)]
+        campaign, resign = self._methods[CAMPAIGN], self._methods[RESIGN]
+        lease = lease_of(await self._methods[GRANT](lease_request(LEASE_S)))
+        requests = [campaign_request(f"etcd-{each}", lease) for each in range(at_once)]
 
         async def cycle(request: bytes) -> None:
-            await self._resign(resign_request(await self._campaign(request)))
+            await resign(resign_request(await campaign(request)))
 
         return await repeat(seconds, [lambda each=each: cycle(each) for each in requests])
 
@@ -182,16 +218,15 @@ class _Bytes(bytes):
 @asynccontextmanager
 async def blocking(target: str) -> AsyncGenerator[EtcdElections]:
     """Give grpcio's blocking client."""
-    with grpc.insecure_channel(target) as channel:
+    with grpc.insecure_channel(target, OWN_CONNECTION) as channel:
         yield _Blocking(channel)
 
 
 @asynccontextmanager
 async def asynchronous(target: str) -> AsyncGenerator[EtcdElections]:
     """Give grpcio's asyncio client."""
-    async with grpc.aio.insecure_channel(target) as channel:
-        lease = lease_of(await channel.unary_unary(GRANT)(lease_request(LEASE_S)))
-        yield _Asynchronous(channel.unary_unary(CAMPAIGN), channel.unary_unary(RESIGN), lease)
+    async with grpc.aio.insecure_channel(target, OWN_CONNECTION) as channel:
+        yield _Asynchronous({path: channel.unary_unary(path) for path in PATHS})
 
 
 @asynccontextmanager
@@ -204,8 +239,7 @@ async def pure(target: str) -> AsyncGenerator[EtcdElections]:
             call = UnaryUnaryMethod[Any, Any](channel, path, _Bytes, _Bytes)
             return lambda request: call(_Bytes(request))
 
-        lease = lease_of(await method(GRANT)(lease_request(LEASE_S)))
-        yield _Asynchronous(method(CAMPAIGN), method(RESIGN), lease)
+        yield _Asynchronous({path: method(path) for path in PATHS})
 
 
 CLIENTS = {"grpcio": blocking, "grpcio's asyncio": asynchronous, "grpclib": pure}
