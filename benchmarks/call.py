@@ -10,19 +10,11 @@ from functools import partial
 from typing import NamedTuple
 
 from benchmarks.call_load import AT_ONCE
-from benchmarks.load import MICROSECONDS
-from benchmarks.processes import Program, election_server, worker
-from benchmarks.report import Report, at_least, at_most, run
+from benchmarks.processes import Program, Rate, election_server, worker
+from benchmarks.report import LESS, Report, at_least, at_most, run
 
 _NAMES = {"enter": "Enter", "get_term": "GetTerm", "stock": "empty stock call"}
 _RATES = {"enter": "Enter and Withdraw", "get_term": "GetTerm", "stock": "empty stock call"}
-
-
-class Rate(NamedTuple):
-    """Calls a second, and what processor time each cost the server, in microseconds."""
-
-    per_s: float
-    cost_us: float
 
 
 class Side(NamedTuple):
@@ -35,12 +27,6 @@ class Side(NamedTuple):
     def latency_us(self, what: str, seconds: float) -> float:
         """Return how long one call takes."""
         return self.client.ask("latency", what, seconds)
-
-    def rate(self, program: Program, what: str, at_once: int, seconds: float) -> Rate:
-        """Return how many calls there are a second."""
-        before_s = self.server.processor_s
-        per_s = program.ask("rate", what, at_once, seconds)
-        return Rate(per_s, (self.server.processor_s - before_s) * MICROSECONDS / (per_s * seconds))
 
 
 def sides(stack: ExitStack) -> tuple[Side, Side]:
@@ -69,7 +55,10 @@ def measure(report: Report) -> None:
             report.ratio(title, latencies[what], latencies["stock"], at_most(1.1), is_steady=True)
         for clients, program_of in _CLIENTS.items():
             rates = report.rounds(
-                {what: partial(side.rate, program_of(side), what, AT_ONCE, seconds) for what, side in side_of.items()}
+                {
+                    what: partial(program_of(side).rate, side.server, "rate", what, AT_ONCE, seconds)
+                    for what, side in side_of.items()
+                }
             )
             _report_rates(report, clients, rates)
 
@@ -81,14 +70,15 @@ _CLIENTS: dict[str, Callable[[Side], Program]] = {
 
 
 def _report_rates(report: Report, clients: str, rates: dict[str, list[Rate]]) -> None:
-    for what, values in rates.items():
-        report.row(f"{_RATES[what]}, {clients}", [each.per_s for each in values], "calls/s")
-        costs = [each.cost_us for each in values]
-        report.row(f"{_RATES[what]}, {clients}: processor time of the server", costs, "us a call")
-    floor = [each.per_s for each in rates["stock"]]
+    per_s, cost_us = ({what: [each[part] for each in rates[what]] for what in rates} for part in range(2))
+    for what in rates:
+        report.row(f"{_RATES[what]}, {clients}", per_s[what], "calls/s")
+        report.row(f"{_RATES[what]}, {clients}: processor time of the server", cost_us[what], "us a call")
     for what in ("enter", "get_term"):
         title = f"{_RATES[what]}, {clients}, against empty stock calls"
-        report.ratio(title, [each.per_s for each in rates[what]], floor, at_least(2), is_steady=True)
+        report.ratio(title, per_s[what], per_s["stock"], at_least(2))
+        title = f"{_RATES[what]}, {clients}: processor time of the server, against that of empty stock calls"
+        report.ratio(title, cost_us[what], cost_us["stock"], LESS, is_steady=True)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,32 @@
 """Processes of a benchmark: servers, and clients that do what they are told, a line at a time."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Timer
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
-import anyio
 from anyio.to_thread import run_sync
+
+from benchmarks.load import MICROSECONDS
 
 ROOT = Path(__file__).parents[1]
 READY = "ready"
 KIB = 1024
 LONGEST_WAIT_S = 180.0
 """How long a process may take to say anything; it is killed then."""
+
+
+class Rate(NamedTuple):
+    """How often a second something was done, and what processor time each took, in microseconds."""
+
+    per_s: float
+    cost_us: float
 
 
 class Program:
@@ -95,6 +103,17 @@ class Program:
         self.tell(*words)
         return json.loads(self.line())
 
+    def rate(self, server: "Program", *words: Any) -> Rate:
+        """Have it do something over and over, and return how often that was.
+
+        Args:
+            server: whose processor time is meant.
+            words: see ``ask``; the last one is for how many seconds.
+        """
+        before_s = server.processor_s
+        per_s: float = self.ask(*words)
+        return Rate(per_s, (server.processor_s - before_s) * MICROSECONDS / (per_s * words[-1]))
+
 
 def worker(stack: ExitStack, module: str, *arguments: str) -> Program:
     """Start a process that obeys, and return it when it is ready."""
@@ -134,9 +153,11 @@ def memory_bytes(pid: int) -> int:
 
 
 def processor_s(pid: int) -> float:
-    """Return what a process has used of processors, with all its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Return what a process has used of processors, with all its threads, those that have ended included.
+
+    The clock is that of clock_getcpuclockid(3), which Python does not have; ``/proc`` counts in hundredths of a second.
+    """
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 @contextmanager
@@ -146,8 +167,3 @@ def scratch() -> Generator[Path]:
     place.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=place) as directory:
         yield Path(directory)
-
-
-async def settle(seconds: float = 0.2) -> None:
-    """Let what was begun come to rest."""
-    await anyio.sleep(seconds)

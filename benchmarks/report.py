@@ -50,19 +50,21 @@ class Goal:
     """What a ratio is to be.
 
     Args:
-        bound: the goal itself belongs to what reaches it.
+        bound: the goal itself belongs to what reaches it; None where there is none.
         at_least: whether more is better.
     """
 
-    bound: float
+    bound: float | None
     at_least: bool
 
     def __str__(self) -> str:
-        return f"{'>=' if self.at_least else '<='} {self.bound:g}"
+        return "" if self.bound is None else f"{'>=' if self.at_least else '<='} {self.bound:g}"
 
-    def is_reached(self, ratio: float) -> bool:
-        """Return whether a ratio is good enough."""
-        return ratio >= self.bound if self.at_least else ratio <= self.bound
+    def verdict(self, ratio: float) -> str:
+        """Return whether a ratio is good enough, for the table."""
+        if self.bound is None:
+            return ""
+        return "yes" if (ratio >= self.bound if self.at_least else ratio <= self.bound) else "**no**"
 
 
 def at_least(bound: float) -> Goal:
@@ -75,6 +77,12 @@ def at_most(bound: float) -> Goal:
     return Goal(bound, at_least=False)
 
 
+MORE = Goal(None, at_least=True)
+"""No goal, but more is better."""
+LESS = Goal(None, at_least=False)
+"""No goal, but less is better."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One figure of a benchmark.
@@ -85,7 +93,7 @@ class Row:
         median: of all rounds; and
         least: the lowest of them; and
         most: the highest.
-        goal: of a ratio.
+        goal: of a ratio, or which direction is good.
         is_steady: whether it comes out alike whenever it is measured, so that ``make bench-check`` compares it.
         curve: the plot that it is a point of; "" for none.
         at: where on that plot.
@@ -114,9 +122,7 @@ class Row:
 
     def as_table(self) -> str:
         """Return its line of the table."""
-        goal, reached = "", ""
-        if self.goal is not None:
-            goal, reached = str(self.goal), "yes" if self.goal.is_reached(self.median) else "**no**"
+        goal, reached = ("", "") if self.goal is None else (str(self.goal), self.goal.verdict(self.median))
         spread = f"{number(self.least)} to {number(self.most)}"
         return f"| {self.what} | {number(self.median)} | {spread} | {self.unit} | {goal} | {reached} |"
 
@@ -154,7 +160,7 @@ class Report:
         self.rows.append(Row(what, unit, median(values), min(values), max(values), **more))
         print(self.rows[-1].as_table(), flush=True)
 
-    def ratio(self, what: str, ours: Sequence[float], theirs: Sequence[float], goal: Goal | None, **more: Any) -> None:
+    def ratio(self, what: str, ours: Sequence[float], theirs: Sequence[float], goal: Goal, **more: Any) -> None:
         """Report the ratio of each pair of rounds.
 
         Args:
