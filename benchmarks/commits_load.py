@@ -2,6 +2,7 @@
 
     engine ELECTIONS CALLERS SECONDS    commands a second that callers have committed, spread over so many elections
     rows A_COMMIT SECONDS               rows a second that SQLite alone has committed
+    wake_ups SECONDS                    wake-ups of a future a second, for its processor time
 
 DIRECTORY is where the files are.
 """
@@ -16,6 +17,7 @@ import anyio
 
 from atomix_election import connect
 from atomix_election.service import Call
+from benchmarks.inprocess_load import wake_up
 from benchmarks.load import repeat
 from benchmarks.processes import obey
 
@@ -74,7 +76,10 @@ async def main(directory: str) -> None:
             async def rows(a_commit: int, seconds: float) -> float:
                 return commit_rows(connection, a_commit, seconds)
 
-            await obey({"engine": engine, "rows": rows})
+            async def wake_ups(seconds: float) -> float:
+                return await repeat(seconds, [wake_up])
+
+            await obey({"engine": engine, "rows": rows, "wake_ups": wake_ups})
 
 
 if __name__ == "__main__":

@@ -10,37 +10,58 @@ from functools import partial
 from benchmarks import etcd
 from benchmarks.call_load import AT_ONCE
 from benchmarks.etcd_election import CLIENTS
-from benchmarks.processes import Program, election_server, scratch, worker
-from benchmarks.report import Report, at_least, run
+from benchmarks.processes import Program, Rate, election_server, parts, scratch, worker
+from benchmarks.report import LESS, Report, at_least, run
 
 _GOALS = {1: at_least(1.2), AT_ONCE: at_least(1)}
+_TITLES = {
+    "ours": "enter and withdraw, {}",
+    "logged": "enter and withdraw, {}, server logs each leader",
+    "raw": "enter and withdraw, {}, raw client",
+    "etcd": "etcd's campaign and resign, {}",
+}
 
 
 def measure(report: Report) -> None:
     """Report all of it."""
+    seconds = report.effort.seconds
     with ExitStack() as stack:
         directory = stack.enter_context(scratch())
-        _, target = election_server(stack, f"sqlite:///{directory}/elections.db")
-        _, logging = election_server(stack, f"sqlite:///{directory}/logged.db", logs=True)
-        ours, logged = (worker(stack, "benchmarks.call_load", "ours", each) for each in (target, logging))
-        raw = worker(stack, "benchmarks.call_load", "raw", target)
-        theirs = _etcd_clients(report, stack)
+        ours = Side(stack, f"sqlite:///{directory}/elections.db")
+        logged = Side(stack, f"sqlite:///{directory}/logged.db", logs=True)
+        raw = worker(stack, "benchmarks.call_load", "raw", ours.target)
+        theirs = _etcd(report, stack)
         for at_once in (1, AT_ONCE):
             sides = {
-                "ours": partial(cycles, ours, at_once, report.effort.seconds),
-                "logged": partial(cycles, logged, at_once, report.effort.seconds),
-                "raw": partial(cycles, raw, at_once, report.effort.seconds),
+                "ours": partial(ours.cycles, ours.clients, at_once, seconds),
+                "logged": partial(logged.cycles, logged.clients, at_once, seconds),
+                "raw": partial(ours.cycles, raw, at_once, seconds),
             }
-            if theirs:
-                name = fastest(theirs, at_once, report.effort.seconds)
+            if theirs is not None:
+                member_pid, clients = theirs
+                name = fastest(clients, at_once, seconds)
                 report.notes[f"client of etcd, {at_once} at a time"] = name
-                sides["etcd"] = partial(theirs[name].ask, "rate", at_once, report.effort.seconds)
+                sides["etcd"] = partial(clients[name].rate, member_pid, "rate", at_once, seconds)
             _report(report, at_once, report.rounds(sides))
 
 
-def cycles(program: Program, at_once: int, seconds: float) -> float:
-    """Return how often a second a client of ours enters and withdraws."""
-    return program.ask("rate", "enter", at_once, seconds) / 2
+class Side:
+    """A server of ours and its clients.
+
+    Args:
+        stack: what ends them.
+        store: of the server.
+        logs: see ``election_server``.
+    """
+
+    def __init__(self, stack: ExitStack, store: str, *, logs: bool = False) -> None:
+        self._server, self.target = election_server(stack, store, logs=logs)
+        self.clients = worker(stack, "benchmarks.call_load", "ours", self.target)
+
+    def cycles(self, clients: Program, at_once: int, seconds: float) -> Rate:
+        """Return how often a second clients enter and withdraw."""
+        calls = clients.rate(self._server.pid, "rate", "enter", at_once, seconds)
+        return Rate(calls.per_s / 2, calls.cost_us * 2)
 
 
 def fastest(clients: dict[str, Program], at_once: int, seconds: float) -> str:
@@ -49,25 +70,30 @@ def fastest(clients: dict[str, Program], at_once: int, seconds: float) -> str:
     return max(rates, key=lambda name: rates[name])
 
 
-def _etcd_clients(report: Report, stack: ExitStack) -> dict[str, Program]:
+def _etcd(report: Report, stack: ExitStack) -> tuple[int, dict[str, Program]] | None:
+    """Return the process of a member, and its clients."""
     missing = etcd.why_not()
     if missing:
         report.skip(missing)
-        return {}
-    cluster = stack.enter_context(etcd.cluster_of(1))
+        return None
+    (member,) = stack.enter_context(etcd.cluster_of(1)).members
     report.notes["etcd"] = etcd.version()
-    return {name: worker(stack, "benchmarks.etcd_election", name, str(cluster.endpoints[0])) for name in CLIENTS}
+    clients = {name: worker(stack, "benchmarks.etcd_election", name, str(member.endpoint)) for name in CLIENTS}
+    return member.pid, clients
 
 
-def _report(report: Report, at_once: int, rates: dict[str, list[float]]) -> None:
+def _report(report: Report, at_once: int, rates: dict[str, list[Rate]]) -> None:
     how = "one at a time" if at_once == 1 else f"{at_once} elections at once"
-    report.row(f"enter and withdraw, {how}", rates["ours"], "cycles/s")
-    report.row(f"enter and withdraw, {how}, server logs each leader", rates["logged"], "cycles/s")
-    report.row(f"enter and withdraw, {how}, raw client", rates["raw"], "cycles/s")
+    per_s, cost_us = parts(rates)
+    for what, title in _TITLES.items():
+        if what in rates:
+            report.row(title.format(how), per_s[what], "cycles/s")
+            report.row(f"{title.format(how)}: processor time of the server", cost_us[what], "us a cycle")
     if "etcd" in rates:
-        report.row(f"etcd's campaign and resign, {how}", rates["etcd"], "cycles/s")
         title = f"enter and withdraw, {how}, against etcd"
-        report.ratio(title, rates["ours"], rates["etcd"], _GOALS[at_once], is_steady=True)
+        report.ratio(title, per_s["ours"], per_s["etcd"], _GOALS[at_once])
+        title = f"enter and withdraw, {how}: processor time of the server, against etcd's"
+        report.ratio(title, cost_us["ours"], cost_us["etcd"], LESS, is_steady=True)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Timer
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 from anyio.to_thread import run_sync
 
@@ -22,11 +22,20 @@ LONGEST_WAIT_S = 180.0
 """How long a process may take to say anything; it is killed then."""
 
 
+_KeyT = TypeVar("_KeyT")
+
+
 class Rate(NamedTuple):
     """How often a second something was done, and what processor time each took, in microseconds."""
 
     per_s: float
     cost_us: float
+
+
+def parts(rates: Mapping[_KeyT, Sequence[Rate]]) -> tuple[dict[_KeyT, list[float]], dict[_KeyT, list[float]]]:
+    """Return how often a second, and at what cost, of each side."""
+    per_s = {side: [each.per_s for each in rates[side]] for side in rates}
+    return per_s, {side: [each.cost_us for each in rates[side]] for side in rates}
 
 
 class Program:
@@ -103,16 +112,16 @@ class Program:
         self.tell(*words)
         return json.loads(self.line())
 
-    def rate(self, server: "Program", *words: Any) -> Rate:
+    def rate(self, server_pid: int, *words: Any) -> Rate:
         """Have it do something over and over, and return how often that was.
 
         Args:
-            server: whose processor time is meant.
+            server_pid: the process whose processor time is meant.
             words: see ``ask``; the last one is for how many seconds.
         """
-        before_s = server.processor_s
+        before_s = processor_s(server_pid)
         per_s: float = self.ask(*words)
-        return Rate(per_s, (server.processor_s - before_s) * MICROSECONDS / (per_s * words[-1]))
+        return Rate(per_s, (processor_s(server_pid) - before_s) * MICROSECONDS / (per_s * words[-1]))
 
 
 def worker(stack: ExitStack, module: str, *arguments: str) -> Program:

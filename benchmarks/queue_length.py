@@ -7,7 +7,7 @@ more than in proportion to the bytes of the term. One enters and withdraws behin
 from contextlib import ExitStack
 from functools import partial
 
-from benchmarks.processes import Rate, election_server, scratch, worker
+from benchmarks.processes import Rate, election_server, parts, scratch, worker
 from benchmarks.report import FULL, LESS, Report, at_most, run
 
 FEW, MANY = 10, 999
@@ -29,13 +29,13 @@ def measure(report: Report) -> None:
                 caller.ask("fill", length)
             reply_bytes = {length: caller.ask("reply_bytes", length) for length in lengths}
             seconds = report.effort.seconds / 3
-            sides = {str(length): partial(caller.rate, server, "change", length, seconds) for length in lengths}
+            sides = {str(length): partial(caller.rate, server.pid, "change", length, seconds) for length in lengths}
             rates = report.rounds(sides)
         _report(report, store, {length: rates[str(length)] for length in lengths}, reply_bytes)
 
 
 def _report(report: Report, store: str, rates: dict[int, list[Rate]], reply_bytes: dict[int, float]) -> None:
-    cost_us = {length: [each.cost_us for each in rates[length]] for length in rates}
+    _, cost_us = parts(rates)
     for length, values in cost_us.items():
         title = f"a change, {store}, {length:,} in the queue: processor time of the server"
         report.row(title, values, "us", curve=f"queue/{store}", at=length)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 from benchmarks.call_load import AT_ONCE
-from benchmarks.processes import Program, Rate, scratch, worker
+from benchmarks.processes import Program, Rate, parts, scratch, worker
 from benchmarks.report import FULL, Report, at_least, at_most, run
 
 NUMBERS = (1, 1000, 100_000)
@@ -38,7 +38,7 @@ def measure(report: Report) -> None:
 
 
 def _ask(side: Side, call: str, report: Report) -> Rate:
-    return side.raw.rate(side.server, "rate", call, AT_ONCE, report.effort.seconds / 2)
+    return side.raw.rate(side.server.pid, "rate", call, AT_ONCE, report.effort.seconds / 2)
 
 
 def start(stack: ExitStack, store: str, numbers: tuple[int, ...]) -> dict[int, Side]:
@@ -53,7 +53,7 @@ def start(stack: ExitStack, store: str, numbers: tuple[int, ...]) -> dict[int, S
 
 
 def _report(report: Report, what: str, rates: dict[int, list[Rate]]) -> None:
-    per_s, cost_us = ({number: [each[part] for each in rates[number]] for number in rates} for part in range(2))
+    per_s, cost_us = parts(rates)
     for number in rates:
         where = f"{what}, {number:,} election{'s' * (number > 1)}"
         report.row(where, per_s[number], "calls/s")

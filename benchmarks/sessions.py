@@ -7,7 +7,7 @@ with one stream. Their clients cost next to nothing.
 from contextlib import ExitStack
 from functools import partial
 
-from benchmarks.processes import KIB, Program, Rate, election_server, worker
+from benchmarks.processes import KIB, Program, Rate, election_server, parts, worker
 from benchmarks.report import FULL, LESS, MORE, Report, at_least, at_most, run
 
 RENEWED = 200
@@ -45,14 +45,16 @@ def measure(report: Report) -> None:
             for _, clients in pair.values():
                 clients.ask("open", number)
             seconds = report.effort.seconds if number == renewed else report.effort.seconds / 4
-            asking = {kind: partial(clients.rate, server, "renew", seconds) for kind, (server, clients) in pair.items()}
+            asking = {
+                kind: partial(clients.rate, server.pid, "renew", seconds) for kind, (server, clients) in pair.items()
+            }
             _report_renewals(report, number, report.rounds(asking), is_goal=number == renewed)
     _measure_memory(report)
 
 
 def _report_renewals(report: Report, number: int, rates: dict[str, list[Rate]], *, is_goal: bool) -> None:
     what = f"{number} session{'s' * (number > 1)}"
-    per_s, cost_us = ({kind: [each[part] for each in rates[kind]] for kind in rates} for part in range(2))
+    per_s, cost_us = parts(rates)
     report.row(f"renewals of {what}", per_s["ours"], "a second", curve="sessions/ours", at=number)
     streams = f"{number} stock stream{'s' * (number > 1)}"
     report.row(f"empty messages on {streams}", per_s["stock"], "a second", curve="sessions/stock", at=number)
