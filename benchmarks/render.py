@@ -64,8 +64,13 @@ def render(page: str, results: Sequence[Result]) -> str:
     Raises:
         KeyError: the page shows a benchmark that was not measured.
     """
-    shown = figures(results)
-    return _FIGURES.sub(lambda found: f"{found[1]}{shown[found[2]]}{found[3]}", page)
+    what = figures(results)
+    return _FIGURES.sub(lambda found: f"{found[1]}{what[found[2]]}{found[3]}", page)
+
+
+def shown(page: str) -> list[str]:
+    """Return the names of the figures that a page shows."""
+    return [found[2] for found in _FIGURES.finditer(page)]
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ class Effort:
         return max(least, round(number * self.size))
 
 
-FULL = Effort("full", 3.0, 5, 1.0)
+FULL = Effort("full", 2.5, 5, 1.0)
 SHORT = Effort("short", 0.5, 5, 0.2)
 """Long enough for ratios to be compared with those of another short run."""
 TINY = Effort("tiny", 0.05, 1, 0.01)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from benchmarks.processes import KIB, Program, Rate, election_server, parts, worker
-from benchmarks.report import FULL, LESS, MORE, Report, at_least, at_most, run
+from benchmarks.report import FULL, LESS, MORE, TINY, Report, at_least, at_most, run
 
 RENEWED = 200
 """Sessions whose renewals are counted."""
@@ -66,13 +66,14 @@ def _report_renewals(report: Report, number: int, rates: dict[str, list[Rate]], 
 
 def _measure_memory(report: Report) -> None:
     idle = report.effort.of(IDLE, least=5)
+    warm = WARM if report.effort is not TINY else 1
     kib: dict[str, list[float]] = {"ours": [], "stock": []}
     for _ in range(min(MEASURED, report.effort.rounds)):
         with ExitStack() as stack:
             for kind, (server, clients) in start(stack).items():
-                clients.ask("open", WARM)
+                clients.ask("open", warm)
                 before = server.memory_bytes
-                clients.ask("open", WARM + idle)
+                clients.ask("open", warm + idle)
                 kib[kind].append((server.memory_bytes - before) / KIB / idle)
     report.row("memory of an idle session, its connection and its stream", kib["ours"], "KiB")
     report.row("memory of a stock connection with one stream", kib["stock"], "KiB")
