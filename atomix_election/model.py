@@ -1,6 +1,5 @@
 """The values that everything else speaks in: frozen, without I/O, and checked where ids come in."""
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -207,6 +206,8 @@ class ElectionDescription:
 
 def session_digest(namespace: str, session_id: str) -> str:
     """Return what may be shown and logged of a session instead of its id: of the same id always the same."""
+    import hashlib  # who looks at no session does not pay for it
+
     return hashlib.sha256(f"{namespace}\0{session_id}".encode()).hexdigest()[:_DIGEST_DIGITS]
 
 
