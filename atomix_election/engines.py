@@ -20,9 +20,10 @@ from atomix_election.addresses import (
     unknown_target,
 )
 from atomix_election.clock import Clock
-from atomix_election.engine import ElectionLimits, Engine, SessionLimits, SharedEngine
+from atomix_election.engine import Connection, ElectionLimits, Engine, SessionLimits, SharedEngine
 from atomix_election.engine.limits import NO_LIMITS
 from atomix_election.errors import InvalidRequest
+from atomix_election.model import DEFAULT_SESSION_TTL_S
 from atomix_election.observer import Observer
 from atomix_election.sharing import OpenStore, shared_engine
 from atomix_election.stores.base import SharedStore, Store
@@ -86,6 +87,28 @@ async def open_engine(
             engine = make_engine(store)
             async with engine.running():
                 yield engine
+
+
+@asynccontextmanager
+async def open_connection(
+    target: str, session_ttl_s: float, clock: Clock, *, tls: ClientTls | None = None, token: Token | None = None
+) -> AsyncGenerator[Connection]:
+    """Connect to the engine of a store, which runs in this process at least as long as the block.
+
+    Args:
+        target: see ``open_engine``, also for what is raised.
+        session_ttl_s: time-to-live that the client asks for, in seconds; the least that is granted, up to the default.
+        clock: what time it is.
+        tls: certificates for an ``etcds://`` target; by default those of the system.
+        token: ``USER:PASSWORD`` for etcd, or the file that it is in.
+    """
+    limits = SessionLimits(min(session_ttl_s, DEFAULT_SESSION_TTL_S))
+    async with open_engine(target, limits, clock, tls=tls, token=token) as engine:
+        connection = Connection(engine)
+        try:
+            yield connection
+        finally:
+            connection.disconnect()
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from atomix_election.addresses import (
     split_target,
 )
 from atomix_election.clock import Clock
-from atomix_election.model import DEFAULT_SESSION_TTL_S, ElectionId
+from atomix_election.model import ElectionId
 from atomix_election.service import Service
 from atomix_election.tls import ClientTls
 from atomix_election.tokens import Token, token_source
@@ -56,7 +56,9 @@ async def open_service(
         async with remote as service:
             yield service
     else:
-        async with _open_in_process(target, session_ttl_s, clock, tls, token) as service:
+        from atomix_election.engines import open_connection  # who has a server does not pay for engine and store
+
+        async with open_connection(target, session_ttl_s, clock, tls=tls, token=token) as service:
             yield service
 
 
@@ -84,19 +86,3 @@ async def _open_remote(
     service.session_granted(session_ttl_s)  # as long as it is not known better
     async with service:
         yield service
-
-
-@asynccontextmanager
-async def _open_in_process(
-    target: str, session_ttl_s: float, clock: Clock, tls: ClientTls | None, token: Token | None
-) -> AsyncGenerator[Service]:
-    from atomix_election.engine import Connection, SessionLimits  # and who has a server not for these
-    from atomix_election.engines import open_engine
-
-    limits = SessionLimits(min(session_ttl_s, DEFAULT_SESSION_TTL_S))
-    async with open_engine(target, limits, clock, tls=tls, token=token) as engine:
-        connection = Connection(engine)
-        try:
-            yield connection
-        finally:
-            connection.disconnect()

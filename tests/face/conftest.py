@@ -6,7 +6,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from atomix_election import ElectionServer, targets
+from atomix_election import ElectionServer, engines
 from atomix_election.engine import SessionLimits
 from atomix_election.stores import etcd as etcd_store
 from atomix_election.stores.etcd_mirror import Mirror
@@ -48,7 +48,7 @@ def anyio_backend(face: str) -> str:
 @pytest.fixture(autouse=True)
 def short_time_to_live(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let sessions that connections keep open be as short as this suite needs them, in memory too."""
-    monkeypatch.setattr(targets, "SessionLimits", lambda least_s: SessionLimits(min(least_s, TTL_S), TTL_S))
+    monkeypatch.setattr(engines, "SessionLimits", lambda least_s: SessionLimits(min(least_s, TTL_S), TTL_S))
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from atomix_election import ElectionServer, InvalidRequest, LeaderElection, Term, Unavailable, connect, targets
+from atomix_election import ElectionServer, InvalidRequest, LeaderElection, Term, Unavailable, connect, engines
 from atomix_election.engine import Connection
 from atomix_election.service import Call
 from tests.face.party import until
@@ -121,7 +121,7 @@ async def test_leaving_is_bounded_however_many_elections(
 ) -> None:
     """A server that does not answer holds the end of a block up for LEAVE_TIMEOUT_S, not for that much per election."""
     monkeypatch.setattr("atomix_election.leadership.session.LEAVE_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(targets, "Connection", _Mute)
+    monkeypatch.setattr(engines, "Connection", _Mute)
     async with connect() as client:
         for number in range(10):
             await client.election(f"e{number}", candidate_id="a").enter()

@@ -6,7 +6,7 @@ import threading
 import anyio
 import pytest
 
-from atomix_election import ElectionServer, InvalidRequest, LeaderElection, Term, connect, targets
+from atomix_election import ElectionServer, InvalidRequest, LeaderElection, Term, connect, engines
 from atomix_election.engine import SessionLimits
 from atomix_election.service import Call
 from tests.face.party import open_bare, until
@@ -104,7 +104,7 @@ async def test_who_gives_up_connecting_has_not_used_it(target: str, anyio_backen
 async def test_who_comes_while_the_last_one_leaves_is_served(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """At whatever moment of the other's leaving a client comes: it works, and sessions still expire."""
     ttl_s = 0.1
-    monkeypatch.setattr(targets, "SessionLimits", lambda _: SessionLimits(ttl_s, ttl_s))
+    monkeypatch.setattr(engines, "SessionLimits", lambda _: SessionLimits(ttl_s, ttl_s))
 
     async def stay(name: str, leave: anyio.Event) -> None:
         async with connect(name, session_ttl=ttl_s):
