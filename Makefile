@@ -13,7 +13,7 @@ unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
 # All installations go into one environment, so that they cannot run side by side.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test check simulate soak bench bench-cluster proto clean
+.PHONY: help demo demo-cluster test check simulate soak bench bench-check bench-record bench-cluster proto clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s  %s\n", $$1, $$2 }' Makefile
@@ -39,7 +39,15 @@ simulate: $(VENV)/installed-test ## search for interleavings that break a rule; 
 soak: $(VENV)/installed-test ## break things under load for MINUTES=m, and check what clients were told; STORE=etcd: a cluster
 	@$(RUN) -m tests.$(if $(filter etcd,$(STORE)),cluster,crash).soak $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
-bench: bench-cluster ## all that is measured
+bench: $(VENV)/installed-bench ## measure everything, and bring docs/performance.md up to date; takes 25 minutes
+	@$(RUN) -m benchmarks $(ARGS)
+	@$(RUN) -m benchmarks.render
+
+bench-check: $(VENV)/installed-test ## see that nothing has become slower than recorded; takes four minutes
+	@$(RUN) -m benchmarks.check $(ARGS)
+
+bench-record: $(VENV)/installed-test ## record what bench-check compares with; takes twelve minutes
+	@$(RUN) -m benchmarks.check --record
 
 bench-cluster: $(VENV)/installed-test ## measure servers on etcd: load, memory, takeovers; takes six minutes
 	@$(RUN) -m benchmarks.cluster $(ARGS)
@@ -73,9 +81,13 @@ $(VENV)/installed-test: $(VENV)/created pyproject.toml
 	$(call install,.[test])
 	@touch $(VENV)/installed $@
 
+$(VENV)/installed-bench: $(VENV)/created pyproject.toml
+	$(call install,.[test,bench])
+	@touch $(VENV)/installed $(VENV)/installed-test $@
+
 $(VENV)/installed-check: $(VENV)/created pyproject.toml
 	$(call install,.[check])
-	@touch $(VENV)/installed $(VENV)/installed-test $@
+	@touch $(VENV)/installed $(VENV)/installed-test $(VENV)/installed-bench $@
 
 # The first suitable Python makes the environment; without one, say what was seen.
 $(VENV)/created:

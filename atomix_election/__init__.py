@@ -7,10 +7,9 @@ A lease cannot stop a paused process that believes it leads from writing afterwa
 token (``Term.number``), checked by the resource that it writes to.
 """
 
-from atomix_election.client import Client as Client
-from atomix_election.client import LeaderElection as LeaderElection
-from atomix_election.client import connect as connect
-from atomix_election.engine import ElectionLimits as ElectionLimits
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from atomix_election.errors import CandidateTaken as CandidateTaken
 from atomix_election.errors import ElectionError as ElectionError
 from atomix_election.errors import InvalidRequest as InvalidRequest
@@ -27,7 +26,6 @@ from atomix_election.errors import StaleToken as StaleToken
 from atomix_election.errors import StoreError as StoreError
 from atomix_election.errors import Unauthenticated as Unauthenticated
 from atomix_election.errors import Unavailable as Unavailable
-from atomix_election.leadership import Leadership as Leadership
 from atomix_election.model import CandidateDescription as CandidateDescription
 from atomix_election.model import DisplacedDescription as DisplacedDescription
 from atomix_election.model import ElectionDescription as ElectionDescription
@@ -37,10 +35,17 @@ from atomix_election.model import EventType as EventType
 from atomix_election.model import SessionDescription as SessionDescription
 from atomix_election.model import SessionKind as SessionKind
 from atomix_election.model import Term as Term
-from atomix_election.rpc.limits import ConnectionLimits as ConnectionLimits
-from atomix_election.server import ElectionServer as ElectionServer
-from atomix_election.tls import ClientTls as ClientTls
-from atomix_election.tls import ServerTls as ServerTls
+
+if TYPE_CHECKING:
+    from atomix_election.client import Client as Client
+    from atomix_election.client import LeaderElection as LeaderElection
+    from atomix_election.client import connect as connect
+    from atomix_election.engine import ElectionLimits as ElectionLimits
+    from atomix_election.leadership import Leadership as Leadership
+    from atomix_election.rpc.limits import ConnectionLimits as ConnectionLimits
+    from atomix_election.server import ElectionServer as ElectionServer
+    from atomix_election.tls import ClientTls as ClientTls
+    from atomix_election.tls import ServerTls as ServerTls
 
 __all__ = [
     "CandidateDescription",
@@ -78,3 +83,34 @@ __all__ = [
     "Unavailable",
     "connect",
 ]
+
+_MODULE_OF = {
+    "Client": "client",
+    "ClientTls": "tls",
+    "ConnectionLimits": "rpc.limits",
+    "ElectionLimits": "engine",
+    "ElectionServer": "server",
+    "LeaderElection": "client",
+    "Leadership": "leadership",
+    "ServerTls": "tls",
+    "connect": "client",
+}
+"""Where the names are that only type checkers import above. A module is imported when one of its names is used for the
+first time, as a client needs no server, and no engine when its elections are on one."""
+
+
+def _find(name: str) -> object:
+    """Return what is called so, and keep it (PEP 562)."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+if not TYPE_CHECKING:
+    __getattr__ = _find  # hidden from type checkers, which would then take any name for one of the package

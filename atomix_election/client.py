@@ -11,6 +11,7 @@ from itertools import count
 from types import TracebackType
 from typing import Self, TypeVar
 
+from atomix_election.addresses import check_target
 from atomix_election.clock import Clock, SystemClock
 from atomix_election.core.campaign import Granted, Timing
 from atomix_election.core.candidacy import Place
@@ -29,7 +30,7 @@ from atomix_election.model import (
 )
 from atomix_election.service import PAGE_SIZE, WATCH_BUFFER, Call, ElectionService, InspectionService
 from atomix_election.signals import cancelled_by_sigterm
-from atomix_election.targets import check_target, open_service
+from atomix_election.targets import open_service
 from atomix_election.tasks import Background, background_tasks
 from atomix_election.tls import ClientTls
 from atomix_election.tokens import Token

@@ -1,9 +1,9 @@
 """The values that everything else speaks in: frozen, without I/O, and checked where ids come in."""
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
 from atomix_election.errors import InvalidRequest
@@ -19,6 +19,8 @@ MAX_ID_BYTES = 256
 """Longest name of an election, namespace, session or candidate, in bytes of UTF-8."""
 
 _DIGEST_DIGITS = 16
+_REMEMBERED_IDS = 4096
+"""Ids that were found to be well-formed and are not looked at again."""
 
 
 class ElectionId(NamedTuple):
@@ -207,9 +209,12 @@ class ElectionDescription:
 
 def session_digest(namespace: str, session_id: str) -> str:
     """Return what may be shown and logged of a session instead of its id: of the same id always the same."""
+    import hashlib  # who looks at no session does not pay for it
+
     return hashlib.sha256(f"{namespace}\0{session_id}".encode()).hexdigest()[:_DIGEST_DIGITS]
 
 
+@lru_cache(_REMEMBERED_IDS)
 def check_candidate_id(candidate_id: str) -> str:
     """Return the id of a candidate if it is well-formed.
 
@@ -219,6 +224,7 @@ def check_candidate_id(candidate_id: str) -> str:
     return _check_id("candidate id", candidate_id)
 
 
+@lru_cache(_REMEMBERED_IDS)
 def check_metadata_id(what: str, value: str) -> str:
     """Return an id that travels as gRPC metadata (election, namespace, session) if it is well-formed.
 

@@ -8,18 +8,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from atomix_election.addresses import Endpoint, require_asyncio
 from atomix_election.clock import Clock, SystemClock
 from atomix_election.core.access import Access
 from atomix_election.core.access_file import parse_access
 from atomix_election.engine import Connection, ElectionLimits, SessionLimits
+from atomix_election.engines import open_engine
 from atomix_election.errors import InvalidRequest, Unavailable
 from atomix_election.model import DEFAULT_SESSION_TTL_S, MAX_SESSION_TTL_S, MIN_SESSION_TTL_S
 from atomix_election.observer import Observer
-from atomix_election.rpc.client_connection import Endpoint
 from atomix_election.rpc.gate import Gate
 from atomix_election.rpc.limits import ConnectionLimits
 from atomix_election.rpc.server import RpcServer
-from atomix_election.targets import open_engine, require_asyncio
 from atomix_election.tls import ClientTls, File, ServerTls
 from atomix_election.tokens import Token
 

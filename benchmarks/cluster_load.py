@@ -21,10 +21,11 @@ from atomix_election import Leadership, connect
 from atomix_election.rpc.client import RpcClient
 from atomix_election.service import Call, Renewal
 from atomix_election.targets import parse_endpoints
+from benchmarks.load import repeat
+from benchmarks.processes import READY
 
 SESSIONS_A_CONNECTION = 50
 TTL_S = 60.0
-READY = "ready"
 TOGETHER = 50
 """Elections that are entered at the same time."""
 
@@ -37,24 +38,6 @@ async def clients(targets: Sequence[str]) -> AsyncGenerator[list[RpcClient]]:
             await stack.enter_async_context(RpcClient(parse_endpoints(each, each.partition("://")[2])))
             for each in targets
         ]
-
-
-async def repeat(seconds: float, jobs: Sequence[Callable[[], Awaitable[None]]]) -> float:
-    """Do each job over and over, all at once, and return how often a second they were done."""
-    done = 0
-    until = time.monotonic() + seconds
-
-    async def repeat_one(job: Callable[[], Awaitable[None]]) -> None:
-        nonlocal done
-        while time.monotonic() < until:
-            await job()
-            done += 1
-
-    began = time.monotonic()
-    async with anyio.create_task_group() as tasks:
-        for job in jobs:
-            tasks.start_soon(repeat_one, job)
-    return done / (time.monotonic() - began)
 
 
 @asynccontextmanager

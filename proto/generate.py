@@ -24,25 +24,27 @@ class Tree(NamedTuple):
     Args:
         place: where they go, inside the package.
         schemas: the directories here that they are made from.
-        options: of betterproto2's compiler.
         described: whether the FileDescriptorSet of all files and of what they import is there too, for reflection.
     """
 
     place: str
     schemas: tuple[str, ...]
-    options: str
     described: bool
 
 
 TREES = (
-    Tree(
-        "rpc/_generated", ("atomix", "atomix_election", "grpc"), "client_generation=none,server_generation=async", True
-    ),
-    Tree("etcd/_generated", ("etcd",), "client_generation=none,server_generation=none", False),
+    Tree("rpc/_generated", ("atomix", "atomix_election", "grpc"), True),
+    Tree("etcd/_generated", ("etcd",), False),
 )
+# Messages alone: the classes for clients and servers are not used, and import grpclib's server with them.
+COMPILER_OPTIONS = "client_generation=none,server_generation=none"
 # betterproto2's compiler formats its output with the ruff that it finds on the path, under the
 # configuration that governs the working directory. Both are given here.
 RUFF_CONFIGURATION = 'line-length = 100\ntarget-version = "py311"\n'
+DEFERRED = {
+    "import dateutil.parser\n": "",
+    "            dt = dateutil.parser": "            import dateutil.parser\n\n            dt = dateutil.parser",
+}
 
 
 def generate(tree: Tree, output: Path) -> None:
@@ -56,11 +58,26 @@ def generate(tree: Tree, output: Path) -> None:
     with tempfile.TemporaryDirectory() as empty:
         Path(empty, "ruff.toml").write_text(RUFF_CONFIGURATION)
         protoc = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={PROTO}"]
-        target = [f"--python_betterproto2_out={output}", f"--python_betterproto2_opt={tree.options}"]
+        target = [f"--python_betterproto2_out={output}", f"--python_betterproto2_opt={COMPILER_OPTIONS}"]
         if tree.described:
             target += ["--include_imports", f"--descriptor_set_out={output / DESCRIPTORS}"]
         path = os.pathsep.join((scripts, os.environ.get("PATH", os.defpath)))
         subprocess.run([*protoc, *target, *sources], cwd=empty, env={**os.environ, "PATH": path}, check=True)
+    defer_dateutil(output)
+
+
+def defer_dateutil(output: Path) -> None:
+    """Let dateutil be imported where a timestamp is read from JSON, and not by all who use a message.
+
+    It takes longer to import than all the messages, and only JSON needs it.
+    """
+    for path in output.rglob("google/protobuf/__init__.py"):
+        text = path.read_text()
+        for eager, deferred in DEFERRED.items():
+            if text.count(eager) != 1:
+                sys.exit(f"{path} does not have {eager!r} once: betterproto2's compiler has changed")
+            text = text.replace(eager, deferred)
+        path.write_text(text)
 
 
 def main() -> None:

@@ -9,10 +9,10 @@ from tests.etcd.cluster import binary
 
 
 def test_it_prints_a_table_and_one_line_of_json() -> None:
-    """In its short form, which measures the load only."""
+    """In its tiniest form, which measures the load only."""
     binary()
     ended = subprocess.run(
-        [sys.executable, "-m", "benchmarks.cluster", "--short"],
+        [sys.executable, "-m", "benchmarks.cluster", "--tiny"],
         cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,

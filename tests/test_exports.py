@@ -5,6 +5,8 @@ import inspect
 from importlib.resources import files
 from pathlib import Path
 
+import pytest
+
 import atomix_election
 from atomix_election import ElectionError, errors, testing
 
@@ -33,8 +35,12 @@ DESIGNED = {
 }
 
 
+# What the package imports for its own use.
+OWN = {"TYPE_CHECKING", "import_module"}
+
+
 def _public_names(module: object) -> set[str]:
-    return {name for name, value in vars(module).items() if name[0] != "_" and not inspect.ismodule(value)}
+    return {name for name in dir(module) if name[0] != "_" and not inspect.ismodule(getattr(module, name))} - OWN
 
 
 def test_what_is_imported_is_exported() -> None:
@@ -42,6 +48,26 @@ def test_what_is_imported_is_exported() -> None:
     for module in (atomix_election, testing):
         assert sorted(set(module.__all__)) == module.__all__
         assert set(module.__all__) == _public_names(module)
+
+
+def test_names_are_where_type_checkers_look_for_them() -> None:
+    """Those that are imported at their first use are what the imports for type checkers say."""
+    (block,) = (
+        node
+        for node in ast.parse(Path(atomix_election.__file__).read_text()).body
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name)
+    )
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    said = {name.name: node.module for node in imports for name in node.names}
+    assert said == {name: f"atomix_election.{module}" for name, module in atomix_election._MODULE_OF.items()}
+
+
+def test_there_are_no_other_names() -> None:
+    """And the error is the usual one, which ``hasattr`` and ``from atomix_election import`` expect."""
+    with pytest.raises(AttributeError, match="module 'atomix_election' has no attribute 'LeaderElections'"):
+        _ = atomix_election.LeaderElections  # type: ignore[attr-defined]
+    with pytest.raises(ImportError, match="LeaderElections"):
+        exec("from atomix_election import LeaderElections")
 
 
 def test_what_the_design_names_is_there() -> None:
@@ -73,7 +99,7 @@ def test_names_are_exported_explicitly() -> None:
     for module in (atomix_election, testing):
         tree = ast.parse(Path(module.__file__ or "").read_text())
         for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("atomix_election."):
                 assert all(name.asname == name.name for name in node.names)
 
 

@@ -15,9 +15,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from atomix_election import CandidateTaken, ElectionServer, Unavailable, connect, metrics
+from atomix_election.addresses import Endpoint
 from atomix_election.clock import SystemClock
 from atomix_election.metrics import PrometheusObserver, serve_metrics
-from atomix_election.rpc.client_connection import Endpoint
 from atomix_election.service import Call
 from atomix_election.targets import open_service
 from tests.rpc.raw import RawConnection, about, eventually, headers_of

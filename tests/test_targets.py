@@ -1,82 +1,21 @@
-"""What a target may look like, and what is said of others."""
+"""What targets lead to, and what is said of those that lead nowhere."""
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
 import pytest
 
-from atomix_election import ClientTls, ElectionServer, InvalidRequest, LeaderElection, StoreError, connect, targets
+from atomix_election import ClientTls, ElectionServer, InvalidRequest, LeaderElection, StoreError, connect
+from atomix_election.addresses import ETCD_PORT, Endpoint, parse_endpoints, preferred_first
 from atomix_election.model import ElectionId
-from atomix_election.rpc.client_connection import Endpoint
 from atomix_election.stores.etcd_keys import DEFAULT_PREFIX
-from atomix_election.targets import DEFAULT_PORT, ETCD_PORT, parse_endpoints, preferred_first
 from tests.certificates import Authority
 from tests.etcd.cluster import free_ports
+from tests.test_addresses import BAD, ELECTIONS
 
-GOOD = {
-    "localhost:1": [("localhost", 1)],
-    "localhost": [("localhost", DEFAULT_PORT)],
-    "10.0.0.1:65535": [("10.0.0.1", 65535)],
-    "[::1]:5678": [("::1", 5678)],
-    "[::1]": [("::1", DEFAULT_PORT)],
-    "[fe80::1%2]:1": [("fe80::1%2", 1)],
-    "[fe80::1%eth0]:1": [("fe80::1%eth0", 1)],
-    "[::ffff:10.0.0.1]:1": [("::ffff:10.0.0.1", 1)],
-    "a:1,b:2,c": [("a", 1), ("b", 2), ("c", DEFAULT_PORT)],
-    "a:1,[::2]:3": [("a", 1), ("::2", 3)],
-    "a.example:1/": [("a.example", 1)],
-    "xn--bcher-kva.example:80": [("xn--bcher-kva.example", 80)],
-}
-BAD = [
-    "",
-    ",",
-    "a:1,",
-    ",a:1",
-    "a:1,,b:2",
-    ":1",
-    "a:",
-    "a:0",
-    "a:65536",
-    "a:-1",
-    "a:+1",
-    "a:1.5",
-    "a:port",
-    "a:\N{ARABIC-INDIC DIGIT ONE}",
-    "a:1:2",
-    "::1:5678",
-    "::1",
-    "[::1",
-    "::1]:1",
-    "[]:1",
-    "a b:1",
-    " a:1",
-    "a:1 ",
-    "a:1\n",
-    "a\0b:1",
-    "user@a:1",
-    "a:1/path",
-    "a:1?query",
-    "a:1#part",
-]
 UNKNOWN = ["", "a", "a:1", "memory", "memory:", "memory:/", "://", "http://a:1", "GRPC://a:1", "etcd//a", "grpc:/a:1"]
-
-
-@pytest.mark.parametrize("text", GOOD)
-def test_endpoints_are_read(text: str) -> None:
-    """Hosts, IPv6 addresses in brackets, ports or the default, several of them in their order."""
-    assert parse_endpoints(f"grpc://{text}", text) == [Endpoint(*each) for each in GOOD[text]]
-
-
-@pytest.mark.parametrize("text", BAD)
-def test_malformed_endpoints_are_refused(text: str) -> None:
-    """The message begins with what the user wrote."""
-    target = f"grpc://{text}"
-    with pytest.raises(InvalidRequest) as refused:
-        parse_endpoints(target, text)
-    assert str(refused.value).startswith(f"target {target!r}")
 
 
 @pytest.mark.anyio
@@ -87,11 +26,6 @@ async def test_connecting_to_malformed_endpoints_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest):
         async with connect(f"grpc://{text}"):
             pass
-
-
-def test_port_0_is_for_those_who_listen() -> None:
-    """A client cannot connect to any free port."""
-    assert parse_endpoints("a:0", "a:0", lowest_port=0) == [Endpoint("a", 0)]
 
 
 @pytest.mark.anyio
@@ -143,22 +77,6 @@ def test_what_does_not_go_together_is_refused() -> None:
         LeaderElection("e", tls=ClientTls())
     with pytest.raises(InvalidRequest, match="takes no token"):
         LeaderElection("e", token="t")
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.parametrize("target", ["grpc://a:1", "http://a", "nothing"])
-async def test_a_server_cannot_be_a_store(target: str) -> None:
-    """Elections run on a store; another server is none."""
-    with pytest.raises(InvalidRequest, match="is not known"):
-        async with ElectionServer(target):
-            pass
-
-
-def test_an_endpoint_is_written_as_it_was_read() -> None:
-    """With the brackets of an IPv6 address."""
-    for text in ("localhost:1", "[::1]:5678"):
-        assert str(parse_endpoints(text, text)[0]) == text
 
 
 # Etcd.
@@ -264,48 +182,6 @@ def test_what_does_not_go_with_etcd_is_refused() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.parametrize("in_a_file", [False, True])
-@pytest.mark.parametrize("text", ["secret", ":secret", "secret:", ":", ""])
-async def test_a_token_for_etcd_is_user_and_password(text: str, in_a_file: bool, tmp_path: Path) -> None:
-    """The message says so, and shows nothing of it."""
-    token = tmp_path / "token"
-    token.write_text(text)
-    for opening in (
-        connect("etcds://127.0.0.1:1", token=token if in_a_file else text),
-        ElectionServer("etcd://127.0.0.1:1", store_token=token if in_a_file else text),
-    ):
-        with pytest.raises(InvalidRequest, match="is not USER:PASSWORD") as refused:
-            async with opening:
-                pass
-        assert "secret" not in str(refused.value)
-        assert (str(token) in str(refused.value)) == in_a_file
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_file_for_etcd_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    """And nothing of what is in it."""
-    with pytest.raises(InvalidRequest, match=r"token file .*absent cannot be read"):
-        async with connect("etcd://127.0.0.1:1", token=tmp_path / "absent"):
-            pass
-    (tmp_path / "binary").write_bytes(b"user:\xffsecret")
-    with pytest.raises(InvalidRequest, match=r"token file .*binary is not text") as refused:
-        async with connect("etcd://127.0.0.1:1", token=tmp_path / "binary"):
-            pass
-    assert refused.value.__cause__ is None
-
-
-@pytest.mark.parametrize("token", ["user:pass:word ", Path("token")])
-def test_user_and_password_are_read(token: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The password may have colons; space around what is in a file does not count."""
-    monkeypatch.chdir(tmp_path)
-    Path("token").write_text("user:pass:word\n")
-    expected = "pass:word " if isinstance(token, str) else "pass:word"
-    assert targets._user_and_password(token) == ("user", expected)
-
-
-@pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["trio"])
 @pytest.mark.parametrize("scheme", ["etcd", "etcds"])
 async def test_etcd_under_trio_is_refused(scheme: str) -> None:
@@ -333,21 +209,6 @@ async def test_etcd_that_does_not_answer_is_said() -> None:
 
 
 # Several servers.
-
-
-ELECTIONS = [f"e{number}" for number in range(12)]
-
-
-def test_each_election_has_a_server_that_comes_first() -> None:
-    """The same for all, whatever the order they were given in; the others stay in that order."""
-    endpoints = parse_endpoints("", "a:1,b:2,[::1]:3,d:4")
-    first = {name: preferred_first(endpoints, ElectionId("default", name))[0] for name in ELECTIONS}
-    assert len(set(first.values())) > 1
-    for name, preferred in first.items():
-        for given in (endpoints, endpoints[::-1], [*endpoints, *endpoints]):
-            found = preferred_first(given, ElectionId("default", name))
-            assert found == [preferred, *(each for each in given if each != preferred)]
-    assert any(preferred_first(endpoints, ElectionId("other", name))[0] != first[name] for name in ELECTIONS)
 
 
 @pytest.mark.anyio

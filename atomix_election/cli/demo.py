@@ -2,16 +2,12 @@
 
 import argparse
 
-from atomix_election.cli.options import Commands, add_command
 from atomix_election.demo.cluster import run_cluster_demo
 from atomix_election.demo.show import run_demo
 
 
-def add_to(commands: Commands) -> None:
-    """Add the command."""
-    parser = add_command(
-        commands, "demo", "Show a server and candidates at work; the leader is killed, another takes over.", _run
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
     parser.add_argument(
         "--cluster",
         action="store_true",
@@ -20,5 +16,6 @@ def add_to(commands: Commands) -> None:
     )
 
 
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Run it, and return the exit status."""
     return run_cluster_demo() if options.cluster else run_demo()

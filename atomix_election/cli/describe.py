@@ -18,18 +18,19 @@ import json
 
 import anyio
 
-from atomix_election.cli.options import Commands, add_client_options, add_command, connecting, local_time, utc_time
+from atomix_election.cli.options import add_client_options, call_of, connecting, local_time, utc_time
 from atomix_election.model import ElectionDescription, SessionDescription, SessionKind
 
 _COLUMNS = ("CANDIDATE", "ENTERED", "SESSION", "KEPT BY", "TTL", "LEFT", "PEER")
 
 
-def add_to(commands: Commands) -> None:
-    """Add the command."""
-    add_client_options(add_command(commands, "describe", "Print who stands in an election, since when, and how.", _run))
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    add_client_options(parser)
 
 
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Run it, and return the exit status."""
     description = anyio.run(_describe, options)
     if options.json:
         print(_json(options.election, options.namespace, description))
@@ -39,8 +40,9 @@ def _run(options: argparse.Namespace) -> int:
 
 
 async def _describe(options: argparse.Namespace) -> ElectionDescription:
-    async with connecting(options) as client:
-        return await client.election(options.election).describe()
+    call = call_of(options)
+    async with connecting(options) as service:
+        return await service.describe(call)
 
 
 def _print(election: str, namespace: str, description: ElectionDescription) -> None:

@@ -5,19 +5,19 @@ import sys
 
 import anyio
 
-from atomix_election.cli.options import Commands, add_client_options, add_command, connecting, term_json
+from atomix_election.cli.options import add_client_options, call_of, connecting, term_json
 from atomix_election.errors import InvalidRequest
 from atomix_election.model import Term
 
 
-def add_to(commands: Commands) -> None:
-    """Add the command."""
-    parser = add_command(commands, "forget", "Remove what is kept of an election that is no longer used.", _run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
     add_client_options(parser)
     parser.add_argument("--yes", action="store_true", help="do not ask; needed where nobody can be asked")
 
 
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Run it, and return the exit status."""
     if not options.yes:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise InvalidRequest(f"forget {options.election} needs --yes where nobody can be asked")
@@ -36,10 +36,12 @@ def _run(options: argparse.Namespace) -> int:
 
 
 async def _get_term(options: argparse.Namespace) -> Term:
-    async with connecting(options) as client:
-        return await client.election(options.election).get_term()
+    call = call_of(options)
+    async with connecting(options) as service:
+        return await service.get_term(call)
 
 
 async def _forget(options: argparse.Namespace) -> Term:
-    async with connecting(options) as client:
-        return await client.election(options.election).forget()
+    call = call_of(options)
+    async with connecting(options) as service:
+        return await service.forget(call)

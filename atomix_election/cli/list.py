@@ -16,35 +16,33 @@ from collections.abc import Iterable
 
 import anyio
 
-from atomix_election.cli.options import Commands, add_client_options, add_command, connecting, local_time, utc_time
-from atomix_election.model import ElectionSummary
-from atomix_election.service import PAGE_SIZE
+from atomix_election.cli.options import add_client_options, connecting, local_time, utc_time
+from atomix_election.model import ElectionSummary, check_metadata_id
 
 _COLUMNS = ("ELECTION", "LEADER", "CANDIDATES", "TERM", "REVISION", "SINCE")
 _Row = tuple[str, ...]
 
 
-def add_to(commands: Commands) -> None:
-    """Add the command."""
-    parser = add_command(commands, "list", "List the elections of a namespace, with who leads each.", _run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
     add_client_options(parser, election=False)
 
 
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Run it, and return the exit status."""
     anyio.run(_list, options)
     return 0
 
 
 async def _list(options: argparse.Namespace) -> None:
+    namespace = check_metadata_id("namespace", options.namespace)
     table = _Table()
-    async with connecting(options) as client:
-        page: list[ElectionSummary] = []
-        async for each in client.list_elections(page_size=PAGE_SIZE):
-            page.append(each)
-            if len(page) == PAGE_SIZE:
-                _print(page, table, as_json=options.json)
-                page.clear()
-        _print(page, table, as_json=options.json)
+    async with connecting(options) as service:
+        page = await service.list_elections(namespace)
+        _print(page.elections, table, as_json=options.json)
+        while page.next_page_token:
+            page = await service.list_elections(namespace, page_token=page.next_page_token)
+            _print(page.elections, table, as_json=options.json)
     if not options.json and not table.begun:
         print(f"namespace {options.namespace} has no elections")
 

@@ -4,21 +4,19 @@ import argparse
 
 import anyio
 
+from atomix_election.addresses import path_of_file
 from atomix_election.cli.copying import Report
-from atomix_election.cli.options import Commands, add_command, add_etcd_target, opening_etcd
-from atomix_election.targets import path_of_file
+from atomix_election.cli.etcd_options import add_etcd_target, opening_etcd
 
 
-def add_to(commands: Commands) -> None:
-    """Add the command."""
-    parser = add_command(
-        commands, "migrate", "Move the elections of an SQLite file, which nobody serves, into etcd for good.", _run
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
     parser.add_argument("source", metavar="SQLITE_STORE", help="the file: a path, or sqlite:///FILE")
     add_etcd_target(parser)
 
 
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Run it, and return the exit status."""
     source = path_of_file(options.source)
     if anyio.run(_move, source, options):
         print(f"moved the elections of {source} to {options.store}, without anybody in them; their tokens go on there")

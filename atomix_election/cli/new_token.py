@@ -3,21 +3,18 @@
 import argparse
 import os
 
-from atomix_election.cli.options import Commands, add_command
 from atomix_election.core.access import digest_of
 from atomix_election.errors import InvalidRequest
 from atomix_election.tokens import new_token
 
 
-def add_to(commands: Commands) -> None:
-    """Add the command."""
-    parser = add_command(
-        commands, "new-token", "Write a new token into a file, and print its line for the access file.", _run
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
     parser.add_argument("file", metavar="FILE", help="where to write it; must not exist, only its owner may read it")
 
 
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Run it, and return the exit status."""
     token = new_token()
     try:
         file = os.open(options.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

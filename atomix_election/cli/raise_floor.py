@@ -4,19 +4,17 @@ import argparse
 
 import anyio
 
-from atomix_election.cli.options import Commands, add_command, add_etcd_target, opening_etcd
+from atomix_election.cli.etcd_options import add_etcd_target, opening_etcd
 
 
-def add_to(commands: Commands) -> None:
-    """Add the command."""
-    parser = add_command(
-        commands, "raise-floor", "Let no new leader in a store in etcd get a lower token than this one.", _run
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
     parser.add_argument("token", metavar="TOKEN", type=int, help="the lowest token that may still be given")
     add_etcd_target(parser)
 
 
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Run it, and return the exit status."""
     floor = anyio.run(_raise, options)
     higher = " as it was raised to before" if floor > options.token else ""
     print(f"new leaders in {options.store} get tokens of {floor} or more{higher}")

@@ -4,7 +4,9 @@ import argparse
 
 import anyio
 
-from atomix_election.cli.options import Commands, add_command, add_etcd_target, ahead_until, opening_etcd, seconds
+from atomix_election.cli.etcd_options import add_etcd_target, opening_etcd
+from atomix_election.cli.restoring import ahead_until
+from atomix_election.cli.values import seconds
 from atomix_election.clock import wall_clock_s
 from atomix_election.core.floors import Floors
 from atomix_election.model import MIN_SESSION_TTL_S
@@ -13,11 +15,8 @@ DEFAULT_WAIT_S = 12.0
 """Longer than a server counts that was killed, or is only in the snapshot."""
 
 
-def add_to(commands: Commands) -> None:
-    """Add the command."""
-    parser = add_command(
-        commands, "recover", "Confirm a restore of etcd from a snapshot: nobody leads, and all tokens are new.", _run
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
     add_etcd_target(parser)
     parser.add_argument(
         "--above",
@@ -36,7 +35,8 @@ def add_to(commands: Commands) -> None:
     )
 
 
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Run it, and return the exit status."""
     store_id, floors = anyio.run(_recover, options)
     print(f"recovered {options.store}, which is store {store_id} from now on, without anybody in its elections")
     print(f"its tokens begin above {floors.number}; its servers admit nobody for one maximum time-to-live")

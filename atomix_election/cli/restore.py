@@ -2,14 +2,13 @@
 
 import argparse
 
+from atomix_election.addresses import path_of_file
 from atomix_election.cli.copying import Report
-from atomix_election.cli.options import Commands, add_command, ahead_until
-from atomix_election.targets import path_of_file
+from atomix_election.cli.restoring import ahead_until
 
 
-def add_to(commands: Commands) -> None:
-    """Add the command."""
-    parser = add_command(commands, "restore", "Make a new store of a backup, without anybody in its elections.", _run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
     parser.add_argument("backup", metavar="BACKUP", help="the backup: a path, or sqlite:///FILE")
     parser.add_argument("destination", metavar="DEST", help="where the store is to be; nothing may be there")
     parser.add_argument(
@@ -29,7 +28,8 @@ def add_to(commands: Commands) -> None:
     )
 
 
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Run it, and return the exit status."""
     from atomix_election.stores.sqlite_backup import restore  # the other commands do not need it
 
     backup, destination = path_of_file(options.backup), path_of_file(options.destination)

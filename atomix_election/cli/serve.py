@@ -11,25 +11,17 @@ from typing import Any
 import anyio
 
 from atomix_election import systemd
+from atomix_election.addresses import DEFAULT_PORT, Endpoint, parse_endpoints
+from atomix_election.cli.etcd_options import add_etcd_options, etcd_tls, etcd_token
+from atomix_election.cli.limit_options import add_limit_options, limits_of
 from atomix_election.cli.logs import FORMATS, LEVELS, configure_logging
-from atomix_election.cli.options import (
-    Commands,
-    add_command,
-    add_etcd_options,
-    add_limit_options,
-    etcd_tls,
-    etcd_token,
-    limits_of,
-    seconds,
-)
+from atomix_election.cli.values import seconds
 from atomix_election.engine import ElectionLimits
 from atomix_election.errors import InvalidRequest
 from atomix_election.model import DEFAULT_SESSION_TTL_S, MAX_SESSION_TTL_S, MIN_SESSION_TTL_S
-from atomix_election.rpc.client_connection import Endpoint
 from atomix_election.rpc.limits import ConnectionLimits
 from atomix_election.rpc.notices import Notices
 from atomix_election.server import ElectionServer
-from atomix_election.targets import DEFAULT_PORT, parse_endpoints
 from atomix_election.tasks import background_tasks
 from atomix_election.tls import ServerTls
 
@@ -38,9 +30,8 @@ _ENDING = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger(__name__)
 
 
-def add_to(commands: Commands) -> None:
-    """Add the command."""
-    parser = add_command(commands, "serve", "Serve elections over gRPC until SIGTERM or SIGINT.", _run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
     parser.add_argument(
         "--listen",
         metavar="HOST:PORT",
@@ -92,7 +83,8 @@ def _tls(options: argparse.Namespace) -> ServerTls | None:
     return None
 
 
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Run it, and return the exit status."""
     configure_logging(options.log_format, options.log_level)
     listener = systemd.inherited_socket()
     endpoint = _endpoint("--listen", options.listen)

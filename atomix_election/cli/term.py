@@ -4,16 +4,17 @@ import argparse
 
 import anyio
 
-from atomix_election.cli.options import Commands, add_client_options, add_command, connecting, term_json
+from atomix_election.cli.options import add_client_options, call_of, connecting, term_json
 from atomix_election.model import Term
 
 
-def add_to(commands: Commands) -> None:
-    """Add the command."""
-    add_client_options(add_command(commands, "term", "Print who leads an election, who waits, and the token.", _run))
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    add_client_options(parser)
 
 
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Run it, and return the exit status."""
     term = anyio.run(_get_term, options)
     if options.json:
         print(term_json(options.election, term))
@@ -27,5 +28,6 @@ def _run(options: argparse.Namespace) -> int:
 
 
 async def _get_term(options: argparse.Namespace) -> Term:
-    async with connecting(options) as client:
-        return await client.election(options.election).get_term()
+    call = call_of(options)
+    async with connecting(options) as service:
+        return await service.get_term(call)

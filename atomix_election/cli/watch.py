@@ -6,23 +6,25 @@ import time
 
 import anyio
 
-from atomix_election.cli.options import Commands, add_client_options, add_command, connecting, term_json
+from atomix_election.cli.options import add_client_options, call_of, connecting, term_json
 from atomix_election.model import Event
 
 
-def add_to(commands: Commands) -> None:
-    """Add the command."""
-    add_client_options(add_command(commands, "watch", "Print the term of an election, and each change of it.", _run))
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    add_client_options(parser)
 
 
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Run it, and return the exit status."""
     logging.basicConfig(level=logging.INFO, format="atomix-election: %(message)s")  # interruptions, to stderr
     anyio.run(_watch, options)
     return 0
 
 
 async def _watch(options: argparse.Namespace) -> None:
-    async with connecting(options) as client, client.election(options.election).events() as events:
+    call = call_of(options)
+    async with connecting(options) as service, service.events(call) as events:
         async for event in events:
             if options.json:
                 print(term_json(options.election, event.term, type=event.type.name), flush=True)

@@ -5,7 +5,6 @@ still open, and the lowest number that the next term may have, are facts of the 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -51,8 +50,7 @@ class Displaced(NamedTuple):
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Election:
+class Election(NamedTuple):
     """The whole state of one election.
 
     Args:
@@ -71,15 +69,15 @@ class Election:
     number: int = 0
     revision: int = 0
     registered: frozenset[SessionId] = frozenset()
-    operations: Mapping[SessionId, int] = field(default_factory=lambda: _NO_OPERATIONS)
+    operations: Mapping[SessionId, int] = _NO_OPERATIONS
     displaced: tuple[Displaced, ...] = ()
-    entered_at: MappingProxyType[Candidate, float] = field(default_factory=lambda: _NO_TIMES)
+    entered_at: MappingProxyType[Candidate, float] = _NO_TIMES
     began_at: float = 0.0
 
     @property
     def term(self) -> Term:
         """The election as its users see it."""
-        return Term(tuple(candidate.id for candidate in self.candidates), self.number, self.revision)
+        return Term(tuple([candidate.id for candidate in self.candidates]), self.number, self.revision)
 
     @property
     def acting(self) -> Candidate | None:
@@ -91,13 +89,24 @@ class Election:
         displaced = {each.candidate.session for each in self.displaced}
         return {each.session for each in self.candidates} | self.registered | self.operations.keys() | displaced
 
+    def has_of(self, session: SessionId) -> bool:
+        """Return whether a session has left anything here."""
+        return (
+            session in self.operations
+            or session in self.registered
+            or any(each.session == session for each in self.candidates)
+            or any(each.candidate.session == session for each in self.displaced)
+        )
+
     def find(self, candidate_id: str) -> Candidate | None:
         """Return the candidate of that id, or None."""
-        return next((each for each in self.candidates if each.id == candidate_id), None)
+        for each in self.candidates:
+            if each.id == candidate_id:
+                return each
+        return None
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(NamedTuple):
     """What became of a command.
 
     Args:
@@ -165,7 +174,8 @@ def apply(
     if type(command) in _DISPLACING:
         after = _displace(election, after, lambda session: is_open(session) and confirms(session))
     if operation is not None:
-        after = replace(after, operations=MappingProxyType({**after.operations, operation.session: operation.number}))
+        newest_of_each = MappingProxyType({**after.operations, operation.session: operation.number})
+        after = after._replace(operations=newest_of_each)
     return Transition(after)
 
 
@@ -179,8 +189,7 @@ def _count(before: Election, command: Command, after: Election, floor: int, at: 
     number, began_at = before.number, before.began_at if after.candidates else 0.0
     if after.candidates and after.candidates[:1] != before.candidates[:1]:
         number, began_at = max(number + 1, floor), at
-    return replace(
-        after,
+    return after._replace(
         number=number,
         revision=before.revision + 1,
         entered_at=_times(command, after, at),
@@ -207,7 +216,7 @@ def _displace(before: Election, after: Election, is_waited_for: Callable[[Sessio
     if not former or after.candidates[:1] == former or not is_waited_for(former[0].session):
         return after
     others = tuple(each for each in after.displaced if each.candidate.session != former[0].session)
-    return replace(after, displaced=(*others, Displaced(former[0], before.number)))
+    return after._replace(displaced=(*others, Displaced(former[0], before.number)))
 
 
 _IsOpen = Callable[[SessionId], bool]
@@ -218,7 +227,7 @@ def _create(election: Election, command: Create, is_open: _IsOpen) -> Transition
         return _refuse(election, _session_ended(command.session))
     if command.session in election.registered:
         return Transition(election)
-    return Transition(replace(election, registered=election.registered | {command.session}))
+    return Transition(election._replace(registered=election.registered | {command.session}))
 
 
 def _close(election: Election, command: Close, is_open: _IsOpen) -> Transition:
@@ -241,7 +250,7 @@ def _enter(election: Election, command: Enter, is_open: _IsOpen) -> Transition:
             )
             return _refuse(election, CandidateTaken(taken))
         election = _without(election, present)
-    return Transition(replace(election, candidates=(*election.candidates, candidate)))
+    return Transition(election._replace(candidates=(*election.candidates, candidate)))
 
 
 def _withdraw(election: Election, command: Withdraw, is_open: _IsOpen) -> Transition:
@@ -262,8 +271,7 @@ def _anoint(election: Election, command: Anoint, _: _IsOpen) -> Transition:
         return _refuse(election, _not_a_candidate(command.candidate_id))
     if present == election.candidates[0]:
         return Transition(election)
-    rest = (each for each in election.candidates if each != present)
-    return Transition(replace(election, candidates=(present, *rest)))
+    return Transition(election._replace(candidates=(present, *_all_but(election, present))))
 
 
 def _promote(election: Election, command: Promote, _: _IsOpen) -> Transition:
@@ -275,7 +283,7 @@ def _promote(election: Election, command: Promote, _: _IsOpen) -> Transition:
     if place == 0:
         return Transition(election)
     queue.insert(place - 1, queue.pop(place))
-    return Transition(replace(election, candidates=tuple(queue)))
+    return Transition(election._replace(candidates=tuple(queue)))
 
 
 def _evict(election: Election, command: Evict, _: _IsOpen) -> Transition:
@@ -289,10 +297,10 @@ def _expire_session(election: Election, command: ExpireSession, _: _IsOpen) -> T
     after = _without_session(election, command.session)
     if command.session in after.operations:
         rest = {session: number for session, number in after.operations.items() if session != command.session}
-        after = replace(after, operations=MappingProxyType(rest))
+        after = after._replace(operations=MappingProxyType(rest))
     if any(each.candidate.session == command.session for each in after.displaced):
         waited_for = tuple(each for each in after.displaced if each.candidate.session != command.session)
-        after = replace(after, displaced=waited_for)
+        after = after._replace(displaced=waited_for)
     return Transition(after)
 
 
@@ -300,7 +308,7 @@ def _stepped_down(election: Election, command: SteppedDown, _: _IsOpen) -> Trans
     waited_for = tuple(
         each for each in election.displaced if each.candidate.session != command.session or each.number > command.number
     )
-    return Transition(election if waited_for == election.displaced else replace(election, displaced=waited_for))
+    return Transition(election if waited_for == election.displaced else election._replace(displaced=waited_for))
 
 
 def _forget(election: Election, _: Forget, is_open: _IsOpen) -> Transition:
@@ -321,11 +329,12 @@ def _forget(election: Election, _: Forget, is_open: _IsOpen) -> Transition:
 def _without(election: Election, candidate: Candidate) -> Election:
     times = election.entered_at.copy()
     times.pop(candidate, None)
-    return replace(
-        election,
-        candidates=tuple(each for each in election.candidates if each != candidate),
-        entered_at=MappingProxyType(times),
-    )
+    return election._replace(candidates=_all_but(election, candidate), entered_at=MappingProxyType(times))
+
+
+def _all_but(election: Election, candidate: Candidate) -> tuple[Candidate, ...]:
+    place = election.candidates.index(candidate)
+    return election.candidates[:place] + election.candidates[place + 1 :]
 
 
 def _without_session(election: Election, session: SessionId) -> Election:
@@ -335,8 +344,7 @@ def _without_session(election: Election, session: SessionId) -> Election:
     for each in election.candidates:
         if each.session == session:
             times.pop(each, None)
-    return replace(
-        election,
+    return election._replace(
         candidates=tuple(each for each in election.candidates if each.session != session),
         registered=election.registered - {session},
         entered_at=MappingProxyType(times),

@@ -1,7 +1,7 @@
 """The commands that wait for one election: applied in order, committed together."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import anyio
@@ -250,7 +250,7 @@ class Lane:
                 if transitions and transitions[-1].forgotten:  # it is alone, see _next_batch
                     left = await self._forget(record)
                     if left is not None:
-                        return record, [replace(transitions[-1], election=left.election)]
+                        return record, [transitions[-1]._replace(election=left.election)]
                 elif election is record.election or await self._write(record, election):
                     return record, transitions
             except LimitExceeded as error:
@@ -328,9 +328,10 @@ class Lane:
             if waiting.session is not None and (transition.refusal or not isinstance(waiting.command, Create | Enter))
         }
         if doubtful:
-            present = transitions[-1].election.sessions() | {waiting.session for waiting in self._waiting}
-            for session in doubtful - present:
-                self._sessions.left_nothing(session, self._election_id)
+            newest, waiting_too = transitions[-1].election, {waiting.session for waiting in self._waiting}
+            for session in doubtful:
+                if session not in waiting_too and not newest.has_of(session):
+                    self._sessions.left_nothing(session, self._election_id)
 
     def _catch_up(self, record: Record) -> None:
         """Announce what a write did whose outcome was not known."""

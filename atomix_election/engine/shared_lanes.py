@@ -7,7 +7,6 @@ rest on has been confirmed.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 
 from atomix_election.core.commands import ExpireSession
 from atomix_election.core.election import Transition
@@ -132,7 +131,7 @@ class SharedLane(Lane):
             left = await self._timed(
                 lambda: self._shared.forget(self._election_id, expected=record.version, assuming=assumed)
             )
-            return None if left is None else [replace(after, election=left.election)]
+            return None if left is None else [after._replace(election=left.election)]
         if not record.version and not after.forgotten and after.election is not record.election:
             transitions = self._within_limits(record, transitions)
             after = transitions[-1]

@@ -1,16 +1,15 @@
 """The client's connection: to the first of its endpoints that answers, and made anew when it was lost."""
 
 import asyncio
-import ipaddress
 import os
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import anyio
 from grpclib.config import Configuration
 from grpclib.protocol import AbstractHandler, Stream
 from h2.events import Event
 
+from atomix_election.addresses import Endpoint
 from atomix_election.core.campaign import LONGEST_CONNECT_S
 from atomix_election.errors import InvalidRequest, Unavailable
 from atomix_election.rpc.call import token_metadata
@@ -42,24 +41,6 @@ _WANTS_TLS = "it closed the connection without a word of HTTP/2; if it speaks TL
 _WANTS_CERTIFICATE = (
     "it closed the connection when TLS was up; it may not accept this client's certificate, or want one of it"
 )
-
-
-class Endpoint(NamedTuple):
-    """Where a server listens."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine gets there. A name other than ``localhost`` is taken for another machine's."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host.lower() == "localhost"
 
 
 class _Connected(AbstractHandler):

@@ -1,15 +1,14 @@
-"""The methods of the services, read from the generated code, so that none is forgotten."""
+"""The methods of the services, as ``proto/`` declares them: a test compares the two, so that none is forgotten.
+
+Those of gRPC's own services, which a server has and no client of ours calls, are in ``standard_methods``.
+"""
 
 from dataclasses import dataclass
-from typing import Any, cast
 
 import betterproto2
 
 from atomix_election.rpc._generated.atomix.election import v1
 from atomix_election.rpc._generated.atomix_election import v1 as ours_v1
-from atomix_election.rpc._generated.grpc.health import v1 as health_v1
-from atomix_election.rpc._generated.grpc.reflection import v1 as reflection_v1
-from atomix_election.rpc._generated.grpc.reflection import v1alpha as reflection_v1alpha
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +36,45 @@ class Method:
         return self.path.rpartition("/")[2]
 
 
-def _read_methods(service: Any) -> dict[str, Method]:
-    mapping = cast(dict[str, Any], service.__mapping__())
-    methods = [Method(path, handler.request_type, handler.reply_type) for path, handler in mapping.items()]
-    return {method.name: method for method in methods}
+def methods_of(
+    service: str, **messages: tuple[type[betterproto2.Message], type[betterproto2.Message]]
+) -> dict[str, Method]:
+    """Return the methods of a service by their names.
+
+    Args:
+        service: its full name.
+        messages: for each method the classes of its request and of its response.
+    """
+    return {name: Method(f"/{service}/{name}", request, response) for name, (request, response) in messages.items()}
 
 
-ELECTION_METHODS = _read_methods(v1.LeaderElectionBase())
-"""Each method of ``atomix.election.v1.LeaderElection`` by its name."""
-SESSION_METHODS = _read_methods(ours_v1.SessionsBase())
+ELECTION_METHODS = methods_of(
+    "atomix.election.v1.LeaderElection",
+    Create=(v1.CreateRequest, v1.CreateResponse),
+    Close=(v1.CloseRequest, v1.CloseResponse),
+    Enter=(v1.EnterRequest, v1.EnterResponse),
+    Withdraw=(v1.WithdrawRequest, v1.WithdrawResponse),
+    Anoint=(v1.AnointRequest, v1.AnointResponse),
+    Promote=(v1.PromoteRequest, v1.PromoteResponse),
+    Evict=(v1.EvictRequest, v1.EvictResponse),
+    GetTerm=(v1.GetTermRequest, v1.GetTermResponse),
+    Events=(v1.EventsRequest, v1.EventsResponse),
+)
+"""Each method of the published service by its name."""
+SESSION_METHODS = methods_of(
+    "atomix_election.v1.Sessions",
+    KeepAlive=(ours_v1.KeepAliveRequest, ours_v1.KeepAliveResponse),
+    End=(ours_v1.EndRequest, ours_v1.EndResponse),
+)
 """Each method of ``atomix_election.v1.Sessions`` by its name."""
-INSPECTION_METHODS = _read_methods(ours_v1.InspectionBase())
+INSPECTION_METHODS = methods_of(
+    "atomix_election.v1.Inspection",
+    List=(ours_v1.ListRequest, ours_v1.ListResponse),
+    Describe=(ours_v1.DescribeRequest, ours_v1.DescribeResponse),
+)
 """Each method of ``atomix_election.v1.Inspection`` by its name."""
-ADMINISTRATION_METHODS = _read_methods(ours_v1.AdministrationBase())
+ADMINISTRATION_METHODS = methods_of(
+    "atomix_election.v1.Administration",
+    Forget=(ours_v1.ForgetRequest, ours_v1.ForgetResponse),
+)
 """Each method of ``atomix_election.v1.Administration`` by its name."""
-HEALTH_METHODS = _read_methods(health_v1.HealthBase())
-"""Each method of ``grpc.health.v1.Health`` by its name."""
-REFLECTION_METHOD = _read_methods(reflection_v1.ServerReflectionBase())["ServerReflectionInfo"]
-"""The one method of ``grpc.reflection.v1.ServerReflection``, and
-that of its predecessor ``v1alpha``, which many tools still use."""
-REFLECTION_ALPHA_METHOD = _read_methods(reflection_v1alpha.ServerReflectionBase())["ServerReflectionInfo"]

@@ -11,9 +11,9 @@ from typing import TypeVar
 import anyio
 
 from atomix_election import ClientTls
+from atomix_election.addresses import parse_endpoints
 from atomix_election.rpc.client import RpcClient
 from atomix_election.service import Call, ElectionService
-from atomix_election.targets import parse_endpoints
 
 PROMPT_S = 5.0
 """Ending takes a fraction of a second; a bound for slow machines."""

@@ -20,9 +20,9 @@ from atomix_election.cli import main
 from atomix_election.clock import SystemClock, wall_clock_s
 from atomix_election.core.floors import RESTORE_JUMP, reached_by
 from atomix_election.engine import SessionLimits
+from atomix_election.engines import open_engine, open_etcd
 from atomix_election.errors import StoreError
 from atomix_election.etcd import Put
-from atomix_election.targets import open_engine, open_etcd
 from tests.certificates import Authority
 from tests.cli.processes import Running, enter, run
 from tests.etcd.cluster import Cluster, Tls, binary

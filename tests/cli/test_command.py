@@ -1,10 +1,13 @@
 """The command as a whole."""
 
+import gc
 import re
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
+from pkgutil import iter_modules
 
 import pytest
 
@@ -45,3 +48,29 @@ def test_the_exit_status_reaches_the_shell() -> None:
     result = run("term", "e", "--target", "nowhere")
     assert result.returncode == 2
     assert result.stderr.startswith("atomix-election: target 'nowhere' is not known; known are memory://")
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_each_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every one that is listed is there, and says first what the list says."""
+    with pytest.raises(SystemExit) as exit_:
+        cli.main([command, "--help"])
+    assert exit_.value.code == 0
+    usage, what, *_ = capsys.readouterr().out.split("\n\n")
+    assert usage.startswith(f"usage: atomix-election {command} ")
+    assert " ".join(what.split()) == cli.COMMANDS[command]
+
+
+def test_every_command_is_listed() -> None:
+    """A module with arguments to add is a command."""
+    modules = [import_module(f"{cli.__name__}.{each.name}") for each in iter_modules(cli.__path__)]
+    found = {each.__name__.rpartition(".")[2].replace("_", "-") for each in modules if hasattr(each, "add_arguments")}
+    assert found == set(cli.COMMANDS)
+
+
+def test_the_collector_of_a_caller_is_left_alone() -> None:
+    """Who calls ``main`` with arguments has a process of their own."""
+    before = gc.get_freeze_count()
+    assert cli.main(["term", "e", "--target", "nowhere"]) == 2
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == before

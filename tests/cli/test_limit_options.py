@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from atomix_election import ConnectionLimits, ElectionLimits, LimitExceeded
-from atomix_election.cli.options import limit_option
+from atomix_election.cli.limit_options import limit_option
 from atomix_election.model import MAX_ID_BYTES
 from atomix_election.service import Call, ElectionService
 from tests.cli.processes import Running, run, with_service

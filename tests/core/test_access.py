@@ -20,12 +20,10 @@ from atomix_election.errors import PermissionDenied, Unauthenticated
 from atomix_election.rpc.methods import (
     ADMINISTRATION_METHODS,
     ELECTION_METHODS,
-    HEALTH_METHODS,
     INSPECTION_METHODS,
-    REFLECTION_ALPHA_METHOD,
-    REFLECTION_METHOD,
     SESSION_METHODS,
 )
+from atomix_election.rpc.standard_methods import HEALTH_METHODS, REFLECTION_ALPHA_METHOD, REFLECTION_METHOD
 
 ELECTION = "/atomix.election.v1.LeaderElection/"
 SESSIONS = "/atomix_election.v1.Sessions/"

@@ -4,7 +4,6 @@ Each result is compared with that of the bare command, which ``test_every_state`
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import combinations, permutations, product
 from types import MappingProxyType
 
@@ -170,7 +169,7 @@ def test_a_newer_displacement_of_a_session_replaces_the_older_one() -> None:
     earlier = tuple(Displaced(Candidate("e", session), 1 + place) for place, session in enumerate(SESSIONS))
     replaced = 0
     for case in cases():
-        case.election = replace(case.election, displaced=earlier)
+        case.election = case.election._replace(displaced=earlier)
         after = case.apply(confirming=frozenset(SESSIONS)).election
         expected = list(earlier)
         if isinstance(case.command, commands.ExpireSession):

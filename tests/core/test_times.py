@@ -1,6 +1,5 @@
 """Times that are kept for people: when each candidate entered, and when the term began."""
 
-from dataclasses import replace
 from types import MappingProxyType
 
 from hypothesis import given, settings
@@ -79,4 +78,4 @@ def test_times_follow_their_candidates_and_decide_nothing(history: list[tuple[Co
         began = at if timed.number != before.number else before.began_at
         assert timed.began_at == (began if timed.candidates else 0)
         without = {"entered_at": MappingProxyType({}), "began_at": 0.0}
-        assert replace(timed, **without) == replace(timeless, **without)
+        assert timed._replace(**without) == timeless._replace(**without)

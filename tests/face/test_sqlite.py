@@ -19,7 +19,7 @@ from atomix_election import (
     connect,
     sharing,
 )
-from atomix_election.targets import check_target
+from atomix_election.addresses import check_target
 
 pytestmark = pytest.mark.anyio
 

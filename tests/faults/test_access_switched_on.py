@@ -9,9 +9,9 @@ import anyio
 import pytest
 
 from atomix_election import Leadership, LossReason, NotSessionOwner, PermissionDenied, connect
+from atomix_election.addresses import parse_endpoints
 from atomix_election.rpc.client import RpcClient
 from atomix_election.service import Call, Renewal
-from atomix_election.targets import parse_endpoints
 from tests.certificates import write_access
 from tests.cli.processes import Running
 from tests.ports import free_port

@@ -14,10 +14,10 @@ import pytest
 
 from atomix_election import ElectionServer, LeaderElection, LeadershipLost, connect
 from atomix_election.engine import Engine
+from atomix_election.engines import _memories
 from atomix_election.model import Term
 from atomix_election.sharing import _shared
 from atomix_election.stores.memory import MemoryStore
-from atomix_election.targets import _memories
 
 pytestmark = pytest.mark.anyio
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from atomix_election.addresses import Endpoint
 from atomix_election.observer import NoObserver
-from atomix_election.rpc.client_connection import Endpoint
 from atomix_election.rpc.limits import ConnectionLimits
 from atomix_election.rpc.server import RpcServer
 from atomix_election.server import ElectionServer

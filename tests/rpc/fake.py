@@ -8,7 +8,7 @@ import h2.config
 import h2.connection
 import h2.events
 
-from atomix_election.rpc.client_connection import Endpoint
+from atomix_election.addresses import Endpoint
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = [("grpc-status", "0")]

@@ -18,16 +18,16 @@ from atomix_election import (
     Unauthenticated,
     connect,
 )
+from atomix_election.addresses import parse_endpoints
 from atomix_election.core.access import NOBODY, ROLE_OF_METHOD, Role, digest_of, is_open
 from atomix_election.core.election import Election
 from atomix_election.model import ElectionId
 from atomix_election.rpc.client import RpcClient
 from atomix_election.rpc.gate import Gate
-from atomix_election.rpc.methods import HEALTH_METHODS
+from atomix_election.rpc.standard_methods import HEALTH_METHODS
 from atomix_election.service import Call, Renewal
 from atomix_election.stores.base import Record
 from atomix_election.stores.memory import MemoryStore
-from atomix_election.targets import parse_endpoints
 from tests.certificates import Authority, write_access
 from tests.rpc.conftest import Rejections
 from tests.rpc.raw import RawConnection, about, headers_of, message

@@ -9,11 +9,11 @@ from collections.abc import Awaitable
 import anyio
 import pytest
 
+from atomix_election.addresses import Endpoint
 from atomix_election.client import connect
 from atomix_election.errors import ElectionError, OutcomeUnknown, Unavailable
 from atomix_election.model import EventType
 from atomix_election.rpc.client import RpcClient
-from atomix_election.rpc.client_connection import Endpoint
 from atomix_election.rpc.http2 import Http2Protocol
 from tests.rpc import fake
 from tests.rpc.attempts import CALL, SOON_S, TIMEOUT_S, outcomes, watch

@@ -22,10 +22,10 @@ from atomix_election import (
     Unavailable,
     connect,
 )
+from atomix_election.addresses import parse_endpoints
 from atomix_election.rpc import client_connection
 from atomix_election.rpc.client import RpcClient
 from atomix_election.service import Renewal
-from atomix_election.targets import parse_endpoints
 from tests.certificates import Authority
 from tests.rpc.fake import listening, silent
 

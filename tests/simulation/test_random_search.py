@@ -92,14 +92,14 @@ def _enters_at_the_front(patch: pytest.MonkeyPatch) -> None:
         if len(after.election.candidates) <= len(before.candidates):
             return after
         last = after.election.candidates[-1]
-        return Transition(election.replace(after.election, candidates=(last, *before.candidates)))
+        return Transition(after.election._replace(candidates=(last, *before.candidates)))
 
     patch.setattr(election, "_RULES", {**election._RULES, election.Enter: in_front})
 
 
 def _number_stays(patch: pytest.MonkeyPatch) -> None:
     def count(before: Election, _: object, after: Election, *_more: object) -> Election:
-        return after if after == before else election.replace(after, number=1, revision=before.revision + 1)
+        return after if after == before else after._replace(number=1, revision=before.revision + 1)
 
     patch.setattr(election, "_count", count)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -399,6 +398,6 @@ async def test_a_page_begins_after_a_name_that_need_not_be_there(store: Store) -
 async def test_times_are_kept(store: Store) -> None:
     """They are part of an election."""
     times = MappingProxyType(dict.fromkeys(ELECTION.candidates, 17.25))
-    await store.write(E1, replace(ELECTION, entered_at=times, began_at=4.5), expected=0)
+    await store.write(E1, ELECTION._replace(entered_at=times, began_at=4.5), expected=0)
     read = (await store.read(E1)).election
     assert (read.entered_at, read.began_at) == (times, 4.5)

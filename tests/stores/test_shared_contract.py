@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from itertools import count
 from types import MappingProxyType
 
@@ -304,7 +303,7 @@ async def test_what_was_decided_before_a_forget_is_not_written(stores: tuple[Sha
     record = await _apply(other, E1, Evict("a"))
     assert await other.forget(E1, expected=record.version)
     assert await one.write(E1, decided, expected=0, terms=[decided.term]) is None
-    batch = replace(decided, number=record.election.number, revision=2)  # no lower than the floor, after two commands
+    batch = decided._replace(number=record.election.number, revision=2)  # no lower than the floor, after two commands
     assert await one.write(E1, batch, expected=0, terms=[decided.term, batch.term]) is None
     assert (await other.read(E1)).version == 0
 

@@ -11,8 +11,9 @@ from atomix_election.model import Event, Term
 from atomix_election.rpc import wire
 from atomix_election.rpc._generated.atomix.election import v1
 from atomix_election.rpc.call import STORE_KEY, ServerCall, call_of
-from atomix_election.rpc.convert import event_message, term_message
+from atomix_election.rpc.convert import term_message
 from atomix_election.rpc.frames import frame
+from atomix_election.rpc.hot_messages import candidate_id_of, event_bytes, term_response_bytes
 from atomix_election.rpc.methods import ELECTION_METHODS, Method
 from atomix_election.rpc.services.base import QuickAnswer, ServedConnection, ServedMethod
 from atomix_election.service import Call, ElectionService, Pending
@@ -73,7 +74,7 @@ class EncodedOnce:
     def message(self, event: Event) -> bytes:
         """Return the message of an event with its prefix."""
         if event is not self._event:
-            self._event, self._message = event, frame(wire.encode(event_message(event)))
+            self._event, self._message = event, frame(event_bytes(event))
         return self._message
 
 
@@ -93,11 +94,11 @@ _UNARY: dict[str, _Answer] = {
 }
 
 
-def _command(command: type[CandidateCommand], request: Any, response: Any) -> QuickAnswer:
+def _command(command: type[CandidateCommand], request: type[betterproto2.Message]) -> QuickAnswer:
     def begin(service: ServedConnection, call: Call, data: bytes) -> Pending | None:
-        return service.submit_now(call, command, wire.decode(data, request).candidate_id)
+        return service.submit_now(call, command, candidate_id_of(data, request))
 
-    return QuickAnswer(begin, lambda term: wire.encode(response(term=term_message(term))))
+    return QuickAnswer(begin, term_response_bytes)
 
 
 def _read_term(service: ServedConnection, call: Call, data: bytes) -> Term | None:
@@ -106,12 +107,12 @@ def _read_term(service: ServedConnection, call: Call, data: bytes) -> Term | Non
 
 
 _QUICK: dict[str, QuickAnswer] = {
-    "Enter": _command(Enter, v1.EnterRequest, v1.EnterResponse),
-    "Withdraw": _command(Withdraw, v1.WithdrawRequest, v1.WithdrawResponse),
-    "Anoint": _command(Anoint, v1.AnointRequest, v1.AnointResponse),
-    "Promote": _command(Promote, v1.PromoteRequest, v1.PromoteResponse),
-    "Evict": _command(Evict, v1.EvictRequest, v1.EvictResponse),
-    "GetTerm": QuickAnswer(_read_term, lambda term: wire.encode(v1.GetTermResponse(term=term_message(term)))),
+    "Enter": _command(Enter, v1.EnterRequest),
+    "Withdraw": _command(Withdraw, v1.WithdrawRequest),
+    "Anoint": _command(Anoint, v1.AnointRequest),
+    "Promote": _command(Promote, v1.PromoteRequest),
+    "Evict": _command(Evict, v1.EvictRequest),
+    "GetTerm": QuickAnswer(_read_term, term_response_bytes),
 }
 
 

@@ -8,8 +8,8 @@ from grpclib.const import Status
 
 from atomix_election.rpc._generated.grpc.health import v1
 from atomix_election.rpc.call import ServerCall
-from atomix_election.rpc.methods import HEALTH_METHODS
 from atomix_election.rpc.services.base import ServedConnection, ServedMethod
+from atomix_election.rpc.standard_methods import HEALTH_METHODS
 from atomix_election.rpc.status import Failure, Rejected, shutting_down
 
 _OVERALL = ""

@@ -14,8 +14,9 @@ from grpclib.const import Status
 from atomix_election.rpc import wire
 from atomix_election.rpc._generated.grpc.reflection import v1, v1alpha
 from atomix_election.rpc.call import ServerCall
-from atomix_election.rpc.methods import REFLECTION_ALPHA_METHOD, REFLECTION_METHOD, Method
+from atomix_election.rpc.methods import Method
 from atomix_election.rpc.services.base import ServedConnection, ServedMethod
+from atomix_election.rpc.standard_methods import REFLECTION_ALPHA_METHOD, REFLECTION_METHOD
 
 # Numbers of fields in google/protobuf/descriptor.proto.
 _FILE = 1

@@ -7,11 +7,11 @@ from functools import partial
 import anyio
 
 from atomix_election.core.campaign import Answer
-from atomix_election.rpc import wire
 from atomix_election.rpc._generated.atomix_election import v1
 from atomix_election.rpc.call import ServerCall, session_of
 from atomix_election.rpc.convert import answer_message, renewal_of
 from atomix_election.rpc.frames import frame
+from atomix_election.rpc.hot_messages import answer_bytes, renewal_of_bytes
 from atomix_election.rpc.methods import SESSION_METHODS
 from atomix_election.rpc.services.base import ServedConnection, ServedMethod
 from atomix_election.service import ImmediateKeepAlive
@@ -47,7 +47,7 @@ class _Renewals:
 
     def take_now(self, data: bytes) -> bool:
         """Take one without the task, and return whether that is possible."""
-        answer = self._stream.renew_now(renewal_of(wire.decode(data, v1.KeepAliveRequest)))
+        answer = self._stream.renew_now(renewal_of_bytes(data))
         if answer is None:
             return False
         if not self.send_now(answer):
@@ -56,7 +56,7 @@ class _Renewals:
 
     def send_now(self, answer: Answer) -> bool:
         """Send an answer, and return whether that is possible at once."""
-        return self._call.send_now(frame(wire.encode(answer_message(answer))))
+        return self._call.send_now(frame(answer_bytes(answer)))
 
     async def end(self, task: asyncio.Task[None]) -> None:
         """Stop, and raise what was wrong, if anything was."""

@@ -4,7 +4,6 @@
 # This file has been @generated
 
 __all__ = (
-    "AdministrationBase",
     "Candidate",
     "DescribeRequest",
     "DescribeResponse",
@@ -13,7 +12,6 @@ __all__ = (
     "EndResponse",
     "ForgetRequest",
     "ForgetResponse",
-    "InspectionBase",
     "KeepAliveRequest",
     "KeepAliveResponse",
     "Leadership",
@@ -22,23 +20,15 @@ __all__ = (
     "Revoked",
     "Session",
     "SessionKind",
-    "SessionsBase",
     "Summary",
 )
 
 import datetime
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import betterproto2
-import grpclib
-from betterproto2 import grpclib as betterproto2_grpclib
 
 from ...message_pool import default_message_pool
-
-if TYPE_CHECKING:
-    import grpclib.server
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
@@ -358,145 +348,3 @@ default_message_pool.register_message("atomix_election.v1", "Summary", Summary)
 from ...atomix.election import v1 as __atomix__election__v1__
 from ...atomix.time import v1 as __atomix__time__v1__
 from ...google import protobuf as __google__protobuf__
-
-
-class AdministrationBase(betterproto2_grpclib.ServiceBase):
-    """
-    Metadata as for the published service: application-id names the namespace, primitive-id the election. No session is
-    needed.
-    """
-
-    async def forget(self, message: "ForgetRequest") -> "ForgetResponse":
-        """
-        Removes what is kept of an election that nobody uses. INVALID_ARGUMENT as long as it has candidates, open sessions
-        have created it or written to it, or a leader from whom the lead was taken is waited for. One that nobody ever
-        entered, or that was forgotten before, is no error.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def __rpc_forget(
-        self, stream: "grpclib.server.Stream[ForgetRequest, ForgetResponse]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.forget(request)
-        await stream.send_message(response)
-
-    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
-        return {
-            "/atomix_election.v1.Administration/Forget": grpclib.const.Handler(
-                self.__rpc_forget,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                ForgetRequest,
-                ForgetResponse,
-            ),
-        }
-
-
-class InspectionBase(betterproto2_grpclib.ServiceBase):
-    """
-    Metadata as for the published service: application-id names the namespace and, for Describe, primitive-id the
-    election. No session is needed. Times are those of the server's wall clock, for people: nothing is decided by them.
-    """
-
-    async def list(self, message: "ListRequest") -> "ListResponse":
-        """
-        Lists the elections of a namespace that were ever entered, in order of their names, a page at a time.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def describe(self, message: "DescribeRequest") -> "DescribeResponse":
-        """
-        Describes one election. One that nobody ever entered has term 0 and no candidates.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def __rpc_list(self, stream: "grpclib.server.Stream[ListRequest, ListResponse]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.list(request)
-        await stream.send_message(response)
-
-    async def __rpc_describe(
-        self, stream: "grpclib.server.Stream[DescribeRequest, DescribeResponse]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.describe(request)
-        await stream.send_message(response)
-
-    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
-        return {
-            "/atomix_election.v1.Inspection/List": grpclib.const.Handler(
-                self.__rpc_list,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                ListRequest,
-                ListResponse,
-            ),
-            "/atomix_election.v1.Inspection/Describe": grpclib.const.Handler(
-                self.__rpc_describe,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                DescribeRequest,
-                DescribeResponse,
-            ),
-        }
-
-
-class SessionsBase(betterproto2_grpclib.ServiceBase):
-    """
-    Sessions of clients that know their own deadline. Metadata as for the published service: application-id names the
-    namespace, session-id the session; there is no primitive-id, as a session covers all elections of its client.
-    """
-
-    async def keep_alive(
-        self, messages: "AsyncIterator[KeepAliveRequest]"
-    ) -> "AsyncIterator[KeepAliveResponse]":
-        """
-        Opens a session, or takes up one that is open, and keeps it alive. One stream per client. Every renewal is
-        answered; further answers with the number of the last renewal come whenever what they say has changed.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-        yield KeepAliveResponse()
-
-    async def end(self, message: "EndRequest") -> "EndResponse":
-        """
-        Ends a session at once: its candidates leave all elections. One that is not open is no error.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def __rpc_keep_alive(
-        self, stream: "grpclib.server.Stream[KeepAliveRequest, KeepAliveResponse]"
-    ) -> None:
-        request = stream.__aiter__()
-        await self._call_rpc_handler_server_stream(
-            self.keep_alive,
-            stream,
-            request,
-        )
-
-    async def __rpc_end(self, stream: "grpclib.server.Stream[EndRequest, EndResponse]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.end(request)
-        await stream.send_message(response)
-
-    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
-        return {
-            "/atomix_election.v1.Sessions/KeepAlive": grpclib.const.Handler(
-                self.__rpc_keep_alive,
-                grpclib.const.Cardinality.STREAM_STREAM,
-                KeepAliveRequest,
-                KeepAliveResponse,
-            ),
-            "/atomix_election.v1.Sessions/End": grpclib.const.Handler(
-                self.__rpc_end,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                EndRequest,
-                EndResponse,
-            ),
-        }

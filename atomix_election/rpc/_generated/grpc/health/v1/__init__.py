@@ -4,7 +4,6 @@
 # This file has been @generated
 
 __all__ = (
-    "HealthBase",
     "HealthCheckRequest",
     "HealthCheckResponse",
     "HealthCheckResponseServingStatus",
@@ -12,18 +11,11 @@ __all__ = (
     "HealthListResponse",
 )
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import betterproto2
-import grpclib
-from betterproto2 import grpclib as betterproto2_grpclib
 
 from ....message_pool import default_message_pool
-
-if TYPE_CHECKING:
-    import grpclib.server
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
@@ -78,76 +70,3 @@ class HealthListResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("grpc.health.v1", "HealthListResponse", HealthListResponse)
-
-
-class HealthBase(betterproto2_grpclib.ServiceBase):
-    async def check(self, message: "HealthCheckRequest") -> "HealthCheckResponse":
-        """
-        Says whether a service takes calls; an empty name asks for the server. NOT_FOUND for a name that it does not have.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def list(self, message: "HealthListRequest") -> "HealthListResponse":
-        """
-        Says the same for all services at once.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def watch(self, message: "HealthCheckRequest") -> "AsyncIterator[HealthCheckResponse]":
-        """
-        Says it now and whenever it changes. A name that the server does not have is answered SERVICE_UNKNOWN.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-        yield HealthCheckResponse()
-
-    async def __rpc_check(
-        self, stream: "grpclib.server.Stream[HealthCheckRequest, HealthCheckResponse]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.check(request)
-        await stream.send_message(response)
-
-    async def __rpc_list(
-        self, stream: "grpclib.server.Stream[HealthListRequest, HealthListResponse]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.list(request)
-        await stream.send_message(response)
-
-    async def __rpc_watch(
-        self, stream: "grpclib.server.Stream[HealthCheckRequest, HealthCheckResponse]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        await self._call_rpc_handler_server_stream(
-            self.watch,
-            stream,
-            request,
-        )
-
-    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
-        return {
-            "/grpc.health.v1.Health/Check": grpclib.const.Handler(
-                self.__rpc_check,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                HealthCheckRequest,
-                HealthCheckResponse,
-            ),
-            "/grpc.health.v1.Health/List": grpclib.const.Handler(
-                self.__rpc_list,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                HealthListRequest,
-                HealthListResponse,
-            ),
-            "/grpc.health.v1.Health/Watch": grpclib.const.Handler(
-                self.__rpc_watch,
-                grpclib.const.Cardinality.UNARY_STREAM,
-                HealthCheckRequest,
-                HealthCheckResponse,
-            ),
-        }
