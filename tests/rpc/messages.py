@@ -8,11 +8,11 @@ import betterproto2
 from hypothesis import strategies as st
 
 from atomix_election.errors import InvalidRequest
-from atomix_election.rpc import methods
+from atomix_election.rpc import standard_methods
 from atomix_election.rpc._generated.message_pool import default_message_pool
 from atomix_election.rpc.schema import Field, fields_of
 
-assert methods.REFLECTION_METHOD  # the services register all classes with the pool
+assert standard_methods.REFLECTION_METHOD  # all services together register all classes with the pool
 KINDS: dict[str, type[betterproto2.Message]] = {
     url.rpartition("/")[2]: kind for url, kind in sorted(default_message_pool.url_to_type.items())
 }
