@@ -5,7 +5,7 @@ from itertools import pairwise
 import anyio
 import pytest
 
-from atomix_election import Leadership, LeadershipLost, LossReason
+from atomix_election import ElectionError, Leadership, LeadershipLost, LossReason, PermissionDenied, Term, Unavailable
 from atomix_election.tasks import FIRST_PAUSE_S
 from atomix_election.testing import SleepingClock, VirtualClock
 from tests.leadership.held import Always
@@ -90,6 +90,49 @@ async def test_the_term_is_that_of_the_token() -> None:
         assert block.leadership.token == 2
         assert block.leadership.term == await world.term()
         tasks.cancel_scope.cancel()
+
+
+async def test_a_term_that_its_event_tells_is_not_read() -> None:
+    """It comes together with the leadership: the block begins without a call that it would have to wait for."""
+    async with a_world() as world, world.replica("a") as first, world.replica("b") as second, a_group() as tasks:
+        await first.election.enter()
+        block = Block()
+        tasks.start_soon(block.lead, second)
+        await queue(world, "a", "b")
+        second.service.reads.shut()
+        await first.election.withdraw()
+        await anyio.sleep(SOON_S)
+        assert block.leadership is not None
+        assert block.leadership.term == await world.term()
+        second.service.reads.open()
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_term_whose_event_is_late_is_read() -> None:
+    """What refuses that ends the wait, unless it is worth another try."""
+    async with a_world() as world, world.replica("a") as first, world.replica("b") as second, a_group() as tasks:
+        await first.election.enter()
+        refusals: list[ElectionError] = [PermissionDenied("not yours"), Unavailable("not now")]
+
+        async def read(_: object) -> Term:
+            raise refusals.pop()
+
+        second.service.get_term = read  # type: ignore[method-assign, assignment]
+
+        async def lead() -> None:
+            with pytest.raises(PermissionDenied, match="not yours"):
+                async with second.election.lead():
+                    pytest.fail("it leads under a term that it does not know")
+            refused.set()
+
+        refused = anyio.Event()
+        tasks.start_soon(lead)
+        await queue(world, "a", "b")
+        second.service.watched.shut()
+        await first.election.withdraw()
+        with anyio.fail_after(SOON_S):
+            await refused.wait()
+        await queue(world)
 
 
 async def test_a_displacement_is_heard_from_the_watch() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from atomix_election import LeaderElection, Leadership, LeadershipLost, LossReason, NotACandidate
 from atomix_election.tasks import FIRST_PAUSE_S
+from atomix_election.testing import VirtualClock
 from tests.leadership.held import Always
 from tests.leadership.world import LATE_S, TTL_S, Replica, a_group, a_world
 
@@ -68,6 +69,30 @@ async def test_writes_of_other_elections_do_not_wait() -> None:
             await other.withdraw()
         assert not (await world.term()).candidates
         tasks.cancel_scope.cancel()
+
+
+class CountingClock(VirtualClock):
+    """Notes how often it is waited for."""
+
+    def __init__(self) -> None:
+        self.waits = 0
+
+    async def sleep_until(self, when: float) -> None:
+        """See ``Clock.sleep_until``."""
+        self.waits += 1
+        await super().sleep_until(when)
+
+
+async def test_writes_and_terms_wake_no_timer() -> None:
+    """What they tell makes nothing due sooner."""
+    clock = CountingClock()
+    async with a_world() as world, world.replica("a", clock=clock) as first:
+        await first.election.enter()
+        await anyio.sleep(SOON_S)
+        before = clock.waits
+        for _ in range(20):
+            await first.election.enter()
+        assert clock.waits - before <= 1
 
 
 async def test_a_write_that_finds_the_session_ended_ends_the_leadership() -> None:

@@ -58,7 +58,11 @@ async def outcome(
         assert begun == [quick]
         assert not len(protocol.quick)
         assert not protocol.processor.streams
-        assert protocol.connection.is_closing() or not protocol._h2.open_outbound_streams
+        if not protocol.connection.is_closing():
+            assert not protocol._h2.open_outbound_streams
+            window = protocol._h2._inbound_flow_control_window_manager
+            taken = window.max_window_size - window.current_window_size
+            assert taken == window._bytes_processed + protocol.quick._unacknowledged_bytes
     return result
 
 
