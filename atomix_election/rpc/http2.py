@@ -63,6 +63,8 @@ UNREAD_BYTES = 256 * 1024
 """With so much waiting, to which calls do not add, a connection is closed: its client asks on and reads nothing."""
 GATHERED_BYTES = 16 * 1024
 """What is gathered at most before it is written, though others may have something to write in the same turn."""
+MAX_SHARED_BYTES = 64
+"""Names and values of headers up to this size are kept once for all calls that have them at a time."""
 MIN_STREAMS = 32
 """With fewer streams it is not looked for those that have ended."""
 HEADER_TABLE_BYTES = 4 * 1024
@@ -622,9 +624,13 @@ def text(headers: RawHeaders) -> Headers:
     return [(_text_of(name), _text_of(value)) for name, value in headers]
 
 
-@functools.lru_cache(maxsize=1024)
 def _text_of(value: bytes) -> str:
-    """Most are the same in all calls: each call that goes on has the same object."""
+    return value.decode("latin-1") if len(value) > MAX_SHARED_BYTES else _shared_text_of(value)
+
+
+@functools.lru_cache(maxsize=1024)
+def _shared_text_of(value: bytes) -> str:
+    """Most are the same in all calls: all that go on at a time have the same object."""
     return value.decode("latin-1")
 
 
