@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from contextvars import Context, copy_context
+from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
@@ -20,12 +22,15 @@ class Background:
 
     def __init__(self, tasks: TaskGroup) -> None:
         self._tasks = tasks
+        self._context = _context_for_anyio()
         self._scopes: set[anyio.CancelScope] = set()
         self._over = False
 
     def start_soon(self, job: Callable[[*_Args], Coroutine[Any, Any, None]], *args: *_Args) -> None:
-        """Start a task. If it fails, the block is cancelled, and the error comes out of it in a group."""
-        self._tasks.start_soon(self._run, job, args)
+        """Start a task; no task is needed for that. If it fails, the block is cancelled, and the error comes out of it
+        in a group.
+        """
+        self._context.copy().run(self._tasks.start_soon, self._run, job, args)
 
     def cancel_block(self) -> None:
         """Cancel the block, and with it the tasks."""
@@ -69,14 +74,46 @@ async def background_tasks() -> AsyncGenerator[Background]:
         raise error
 
 
-def without_waiting(job: Coroutine[Any, Any, _ResultT]) -> _ResultT:
-    """Run a job to its end here and now. It must be one that never waits for anything, and so needs no task."""
-    try:
-        job.send(None)
-    except StopIteration as ended:
-        return ended.value
-    job.close()
-    raise AssertionError("this job waits for something, which it was said never to do")
+def _context_for_anyio() -> Context:
+    """Return the context of this task, made so that anyio knows the event loop where there is no task as well.
+
+    It asks sniffio, where that is installed, and else takes it for asyncio.
+    """
+    context = copy_context()
+    with suppress(ImportError):
+        from sniffio import current_async_library, current_async_library_cvar
+
+        context.run(current_async_library_cvar.set, current_async_library())
+    return context
+
+
+class Callbacks:
+    """Has functions called by the event loop that it is made in, asyncio's or Trio's, without a task.
+
+    A function must not wait, and must not raise: nobody is there to hear of it.
+    """
+
+    def __init__(self) -> None:
+        try:
+            event_loop = asyncio.get_running_loop()
+        except RuntimeError:
+            from trio.lowlevel import current_trio_token  # the other one that anyio knows
+
+            self._soon: Callable[..., object] = current_trio_token().run_sync_soon
+            self._soon_from_thread = self._soon
+        else:
+            context = _context_for_anyio()
+            self._soon = partial(event_loop.call_soon, context=context)
+            self._soon_from_thread = partial(event_loop.call_soon_threadsafe, context=context)
+
+    def soon(self, call: Callable[[*_Args], object], *args: *_Args) -> None:
+        """Have a function called after what is ready to run now."""
+        self._soon(call, *args)
+
+    def soon_from_thread(self, call: Callable[[*_Args], object], *args: *_Args) -> None:
+        """The same from another thread. Nothing happens if the event loop has ended: nobody is left to be told."""
+        with suppress(RuntimeError):
+            self._soon_from_thread(call, *args)
 
 
 async def shielded(awaitable: Awaitable[_ResultT]) -> _ResultT:

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import threading
 
 import anyio
+import anyio.lowlevel
 import pytest
 
-from atomix_election.tasks import background_tasks, see_through, without_waiting
+from atomix_election.tasks import Callbacks, background_tasks, see_through
 
 pytestmark = pytest.mark.anyio
 
@@ -163,24 +165,53 @@ async def test_asyncios_cancellation_does_not_reach_what_is_seen_through() -> No
     assert done.is_set()
 
 
-async def test_a_job_that_never_waits_needs_no_task() -> None:
-    """Its result and its errors come out at once; one that waits all the same is refused, and ended."""
-    ended: list[str] = []
+async def test_functions_are_called_without_a_task() -> None:
+    """After what is ready to run, in order; from another thread too."""
+    callbacks, called, all_called = Callbacks(), list[object](), anyio.Event()
+    callbacks.soon(called.append, 1)
+    callbacks.soon(called.append, 2)
+    assert not called
 
-    async def job(error: Exception | None = None) -> str:
-        if error is not None:
-            raise error
-        return "done"
+    def from_thread() -> None:
+        callbacks.soon_from_thread(lambda: called.append(threading.get_ident()))
+        callbacks.soon_from_thread(all_called.set)
 
-    async def wait() -> None:
-        try:
-            await anyio.sleep_forever()
-        finally:
-            ended.append("wait")
+    thread = threading.Thread(target=from_thread)
+    thread.start()
+    with anyio.fail_after(5):
+        await all_called.wait()
+    thread.join()
+    assert called == [1, 2, threading.get_ident()]
 
-    assert without_waiting(job()) == "done"
-    with pytest.raises(Mishap):
-        without_waiting(job(Mishap()))
-    with pytest.raises(AssertionError, match="waits"):
-        without_waiting(wait())
-    assert ended == ["wait"]
+
+async def _start_in_a_callback() -> None:
+    ended = anyio.Event()
+
+    async def work() -> None:
+        await anyio.lowlevel.checkpoint()
+        ended.set()
+
+    async with background_tasks() as tasks:
+        event_loop = asyncio.get_running_loop()
+        event_loop.call_later(0, tasks.start_soon, work)
+        with anyio.fail_after(5):
+            await ended.wait()
+        times: list[float] = []
+        Callbacks().soon(lambda: times.append(anyio.current_time()))
+        await asyncio.sleep(0)
+        assert times
+
+
+def test_tasks_can_be_started_where_there_is_no_task() -> None:
+    """As in a callback of a transport, in an event loop that anyio did not start."""
+    asyncio.run(_start_in_a_callback())
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_thread_may_outlive_the_event_loop(backend: str) -> None:
+    """What it would tell is told to nobody."""
+
+    async def make() -> Callbacks:
+        return Callbacks()
+
+    anyio.run(make, backend=backend).soon_from_thread(pytest.fail)

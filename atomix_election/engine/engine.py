@@ -133,6 +133,7 @@ class Engine:
             self._store,
             self.sessions,
             self._committed,
+            self._go_on,
             self.report,
             self._clock,
             self._wall_clock,
@@ -153,7 +154,7 @@ class Engine:
         return await self.answered(self.submit_now(election_id, command, operation))
 
     def submit_now(self, election_id: ElectionId, command: Command, operation: Operation | None = None) -> Waiting:
-        """Hand over a command: the store that never waits has committed it on return, unless others are before it.
+        """Hand over a command. Where the store never waits it is committed on return, unless others are before it.
 
         Raises:
             LimitExceeded: too many commands wait for that election.
@@ -162,11 +163,7 @@ class Engine:
         lane = self._lane(election_id)
         waiting = lane.add(command, operation)
         if lane.claim():
-            if self._store.never_waits:
-                lane.work_now()
-                self._drop_if_idle(election_id, lane)
-            else:
-                self._spawner().start_soon(self._work, election_id, lane)
+            self._go_on(lane)
         return waiting
 
     async def answered(self, waiting: Waiting) -> Term:
@@ -228,7 +225,7 @@ class Engine:
         finally:
             self._watchers -= 1
             self.report.watching(-1)
-            self._drop_if_idle(election_id, lane)
+            self._drop_if_idle(lane)
 
     async def forget(self, election_id: ElectionId) -> Term:
         """Remove an election that nobody uses, and return the term that is read of it from now on.
@@ -298,17 +295,25 @@ class Engine:
     def _new_lane(self, election_id: ElectionId) -> Lane:
         return Lane(election_id, self._lane_parts)
 
-    async def _work(self, election_id: ElectionId, lane: Lane) -> None:
+    def _go_on(self, lane: Lane) -> None:
+        """Let a lane work that has something to do, in a task only where it cannot do without."""
+        if self._lanes.get(lane.election_id) is lane:  # else the engine has ended meanwhile, or began anew
+            if lane.advance():
+                self._drop_if_idle(lane)
+            else:
+                self._spawner().start_soon(self._work, lane)
+
+    async def _work(self, lane: Lane) -> None:
         try:
             await lane.work()
         finally:
             if self._lent and lane.claim():  # this user leaves, and others have commands waiting
-                self._lent[-1].start_soon(self._work, election_id, lane)
-            self._drop_if_idle(election_id, lane)
+                self._lent[-1].start_soon(self._work, lane)
+            self._drop_if_idle(lane)
 
-    def _drop_if_idle(self, election_id: ElectionId, lane: Lane) -> None:
-        if lane.idle and self._lanes.get(election_id) is lane:
-            del self._lanes[election_id]
+    def _drop_if_idle(self, lane: Lane) -> None:
+        if lane.idle and self._lanes.get(lane.election_id) is lane:
+            del self._lanes[lane.election_id]
 
     async def _restore_all(self) -> None:
         """Take up what the store has, or nothing of it: somebody else may wait to try it again."""

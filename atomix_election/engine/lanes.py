@@ -17,8 +17,7 @@ from atomix_election.engine.report import Report
 from atomix_election.engine.sessions import Sessions
 from atomix_election.errors import ElectionError, LimitExceeded, OutcomeUnknown, StoreError, Unavailable
 from atomix_election.model import ElectionId, Event, EventType, SessionId, Term
-from atomix_election.stores.base import Record, Store
-from atomix_election.tasks import without_waiting
+from atomix_election.stores.base import Record, Store, Written
 
 MAX_WAITING_COMMANDS = 10_000
 """Commands that may wait for one election; the next one is refused."""
@@ -89,6 +88,7 @@ class LaneParts:
         store: where elections are kept.
         sessions: those that are open.
         on_committed: is told of each change, with the state before and after it.
+        go_on: is told when a lane that was written without a task can go on: see ``Lane.advance``.
         report: is told what was answered.
         clock: what time it is.
         wall_clock_s: what time it is for people.
@@ -99,6 +99,7 @@ class LaneParts:
     store: Store
     sessions: Sessions
     on_committed: Callable[[ElectionId, Election, Election], None]
+    go_on: Callable[["Lane"], None]
     report: Report
     clock: Clock
     wall_clock_s: Callable[[], float]
@@ -107,21 +108,24 @@ class LaneParts:
 
 
 class Lane:
-    """One election at work. It exists as long as somebody waits for it or watches it."""
+    """One election at work. It exists as long as somebody waits for it or watches it.
+
+    What waits is committed in one of two ways: by ``advance``, without a task, where the store knows the newest state
+    and takes writes at once; else by ``work``, in a task. One of them is at it at a time.
+    """
 
     def __init__(self, election_id: ElectionId, parts: LaneParts) -> None:
+        self.election_id = election_id
         self.watchers = Broadcast()
-        self._election_id = election_id
+        self._parts = parts
         self._store = parts.store
         self._sessions = parts.sessions
-        self._on_committed = parts.on_committed
-        self._count = parts.count
-        self._max_candidates = parts.max_candidates
         self._report = parts.report
         self._clock = parts.clock
-        self._wall_clock_s = parts.wall_clock_s
         self._waiting: list[Waiting] = []
         self._working = False
+        self._is_writing = False
+        """Whether a write is under way that ``advance`` has begun."""
         self._last_known: Record | None = None
         """What was stored before a write whose outcome is not known: watchers and sessions have seen this one."""
         self._shown: Term | None = None
@@ -139,7 +143,7 @@ class Lane:
         """
         if len(self._waiting) >= MAX_WAITING_COMMANDS:
             error = LimitExceeded(
-                f"{MAX_WAITING_COMMANDS} commands are waiting for {self._election_id}: try again later",
+                f"{MAX_WAITING_COMMANDS} commands are waiting for {self.election_id}: try again later",
                 limit="max_waiting_commands",
             )
             self._report.refused(command, error)
@@ -155,13 +159,32 @@ class Lane:
         return self._shown
 
     def claim(self) -> bool:
-        """Return whether the caller has to see to it that ``work`` runs."""
+        """Return whether the caller has to see to it that ``advance`` or ``work`` runs."""
         claimed = bool(self._waiting or self._last_known is not None) and not self._working
         self._working = self._working or claimed
         return claimed
 
+    def advance(self) -> bool:
+        """Apply and commit what waits as far as that goes without a task.
+
+        Returns:
+            Whether that is all: nothing waits any more, or a write is under way, after whose end ``go_on`` is told.
+            Else ``work`` has to be run.
+        """
+        try:
+            while not self._is_writing and (self._waiting or self._last_known is not None):
+                record = self._store.read_now(self.election_id) if self._last_known is None else None
+                if record is None or isinstance(self._waiting[0].command, Forget):
+                    return False
+                self._begin(record, self._next_batch())
+        except BaseException:
+            self._working = False
+            raise
+        self._working = self._is_writing
+        return True
+
     async def work(self) -> None:
-        """Apply and commit what waits, until nothing waits any more. It can be cancelled between two commits."""
+        """Do the same in a task, until nothing waits any more. It can be cancelled between two commits."""
         try:
             while self._waiting or self._last_known is not None:
                 batch = self._next_batch()
@@ -173,22 +196,17 @@ class Lane:
         finally:
             self._working = False
 
-    def work_now(self) -> None:
-        """Do the same on the spot, where the store never waits: whoever comes meanwhile is served too."""
-        try:
-            while self._waiting:
-                without_waiting(self._commit(self._next_batch()))
-        finally:
-            self._working = False
-
     def _next_batch(self) -> list[Waiting]:
         """Take what is committed together: all that wait, up to a Forget, which is committed alone.
 
         A Forget removes what is stored and keeps its number; what came before it has to be stored by then.
         """
-        places = (place for place, each in enumerate(self._waiting) if isinstance(each.command, Forget))
-        size = max(next(places, len(self._waiting)), 1)
-        batch, self._waiting = self._waiting[:size], self._waiting[size:]
+        batch, self._waiting = self._waiting, []
+        for place, each in enumerate(batch):
+            if isinstance(each.command, Forget):
+                size = max(place, 1)
+                batch, self._waiting = batch[:size], batch[size:]
+                break
         return batch
 
     def fail(self, error: Unavailable) -> None:
@@ -198,36 +216,76 @@ class Lane:
             waiting.answer(Unavailable(str(error)))
         self.watchers.fail(error)
 
+    def _begin(self, record: Record, batch: list[Waiting]) -> None:
+        """Apply a batch to the newest state, and begin to write what comes of it."""
+        transitions = self._apply_all(record, batch, self._sessions)
+        election = transitions[-1].election
+        try:
+            if election is record.election:
+                self._answer_all(batch, record, transitions)
+                return
+            self._count_new(record)
+        except LimitExceeded as error:
+            self._answer_all(batch, record, without_effect(record, transitions, error))
+            return
+        began, is_here = self._clock.now(), True
+
+        def done(written: Written) -> None:
+            self._is_writing = False
+            if written is True:
+                self._committed(began)
+                self._answer_all(batch, record, transitions)
+            elif written is False:
+                self._waiting[:0] = batch
+            else:
+                self._not_written(record, written)
+                self._refuse_all(batch, written)
+            if not is_here:
+                self._parts.go_on(self)
+
+        self._is_writing = True
+        self._store.write_now(self.election_id, election, expected=record.version, done=done)
+        is_here = False
+
     async def _commit(self, batch: list[Waiting]) -> None:
         try:
             record, transitions = await self._store_all(batch)
         except (StoreError, OutcomeUnknown) as error:
-            for waiting in batch:
-                self._report.refused(waiting.command, error)
-                waiting.answer(type(error)(str(error)))
+            self._refuse_all(batch, error)
             return
         except BaseException:
-            for waiting in batch:
-                waiting.answer(OutcomeUnknown("the engine ended while the command was being committed"))
+            _give_up(batch)
             raise
         self._waiting[:0] = batch[len(transitions) :]
-        batch = batch[: len(transitions)]
-        self._announce(record, transitions)
-        self._forget_who_left_nothing(batch, transitions)
-        before = record.election
-        for waiting, transition in zip(batch, transitions, strict=True):
-            after = transition.election
-            outcome = transition.refusal or ended_meanwhile(waiting.command, self._sessions.is_open) or after.term
-            waiting.answer(outcome)
-            self._report.answered(self._election_id, waiting.command, before, after, outcome)
-            before = after
+        self._answer_all(batch[: len(transitions)], record, transitions)
+
+    def _refuse_all(self, batch: list[Waiting], error: StoreError | OutcomeUnknown) -> None:
+        for waiting in batch:
+            self._report.refused(waiting.command, error)
+            waiting.answer(type(error)(str(error)))
+
+    def _answer_all(self, batch: list[Waiting], record: Record, transitions: list[Transition]) -> None:
+        """Show what was committed, and tell each caller what became of its command."""
+        try:
+            self._announce(record, transitions)
+            self._forget_who_left_nothing(batch, transitions)
+            before = record.election
+            for waiting, transition in zip(batch, transitions, strict=True):
+                after = transition.election
+                outcome = transition.refusal or ended_meanwhile(waiting.command, self._sessions.is_open) or after.term
+                waiting.answer(outcome)
+                self._report.answered(self.election_id, waiting.command, before, after, outcome)
+                before = after
+        except BaseException:
+            _give_up(batch)
+            raise
 
     def _announce(self, record: Record, transitions: list[Transition]) -> None:
         """Show what was committed to those who watch, and to the sessions that it concerns."""
         before = record.election
         if not transitions or transitions[-1].election is before:
             return
-        self._on_committed(self._election_id, before, transitions[-1].election)
+        self._parts.on_committed(self.election_id, before, transitions[-1].election)
         if not record.version:
             self._report.created()
         if len(self.watchers):
@@ -237,15 +295,10 @@ class Lane:
     async def _store_all(self, batch: list[Waiting]) -> tuple[Record, list[Transition]]:
         """Return what was stored before the batch, and the transition of each command; they are committed by then."""
         while True:
-            record = await self._store.read(self._election_id)
+            record = await self._store.read(self.election_id)
             self._catch_up(record)
-            transitions: list[Transition] = []
-            election = record.election
-            at = self._wall_clock_s()
-            for waiting in batch:
-                transition = self._apply_one(election, waiting, self._sessions, record.floor, at)
-                election = transition.election
-                transitions.append(transition)
+            transitions = self._apply_all(record, batch, self._sessions)
+            election = transitions[-1].election if transitions else record.election
             try:
                 if transitions and transitions[-1].forgotten:  # it is alone, see _next_batch
                     left = await self._forget(record)
@@ -255,6 +308,16 @@ class Lane:
                     return record, transitions
             except LimitExceeded as error:
                 return record, without_effect(record, transitions, error)
+
+    def _apply_all(self, record: Record, batch: list[Waiting], facts: SessionFacts) -> list[Transition]:
+        """Return what becomes of commands one after the other."""
+        transitions: list[Transition] = []
+        election, at = record.election, self._parts.wall_clock_s()
+        for waiting in batch:
+            transition = self._apply_one(election, waiting, facts, record.floor, at)
+            election = transition.election
+            transitions.append(transition)
+        return transitions
 
     def _apply_one(
         self, election: Election, waiting: Waiting, facts: SessionFacts, floor: int, at: float
@@ -268,7 +331,7 @@ class Lane:
             floor=floor,
             operation=waiting.operation,
             at=at,
-            max_candidates=self._max_candidates,
+            max_candidates=self._parts.max_candidates,
         )
 
     async def _write(self, record: Record, election: Election) -> bool:
@@ -277,21 +340,28 @@ class Lane:
         Raises:
             LimitExceeded: it would be the first one of one election too many.
         """
-        if not record.version:
-            self._count.add(self._election_id.namespace)
+        self._count_new(record)
         began = self._clock.now()
         try:
-            written = await self._store.write(self._election_id, election, expected=record.version)
-        except OutcomeUnknown:
-            self._last_known = record
-            raise
-        except StoreError:
-            if not record.version:
-                self._count.remove(self._election_id.namespace)
+            written = await self._store.write(self.election_id, election, expected=record.version)
+        except (StoreError, OutcomeUnknown) as error:
+            self._not_written(record, error)
             raise
         if written is not None:
             self._committed(began)
         return written is not None
+
+    def _count_new(self, record: Record) -> None:
+        """Count an election that is about to be written for the first time."""
+        if not record.version:
+            self._parts.count.add(self.election_id.namespace)
+
+    def _not_written(self, record: Record, error: StoreError | OutcomeUnknown) -> None:
+        """A write has failed, or may have: then it has to be found out."""
+        if isinstance(error, OutcomeUnknown):
+            self._last_known = record
+        elif not record.version:
+            self._parts.count.remove(self.election_id.namespace)
 
     def _committed(self, began: float) -> None:
         self._report.observer.committed("election", self._clock.now() - began)
@@ -305,7 +375,7 @@ class Lane:
             return record
         began = self._clock.now()
         try:
-            left = await self._store.forget(self._election_id, expected=record.version)
+            left = await self._store.forget(self.election_id, expected=record.version)
         except OutcomeUnknown:
             self._last_known = record
             raise
@@ -316,7 +386,7 @@ class Lane:
 
     def _gone(self) -> None:
         """There is one election less."""
-        self._count.remove(self._election_id.namespace)
+        self._parts.count.remove(self.election_id.namespace)
         self._report.forgotten()
 
     def _forget_who_left_nothing(self, batch: list[Waiting], transitions: list[Transition]) -> None:
@@ -331,7 +401,7 @@ class Lane:
             newest, waiting_too = transitions[-1].election, {waiting.session for waiting in self._waiting}
             for session in doubtful:
                 if session not in waiting_too and not newest.has_of(session):
-                    self._sessions.left_nothing(session, self._election_id)
+                    self._sessions.left_nothing(session, self.election_id)
 
     def _catch_up(self, record: Record) -> None:
         """Announce what a write did whose outcome was not known."""
@@ -340,17 +410,23 @@ class Lane:
             return
         if record.version == last_known.version:
             if not record.version:
-                self._count.remove(self._election_id.namespace)
+                self._parts.count.remove(self.election_id.namespace)
             return
         before, after = last_known.election, record.election
-        self._on_committed(self._election_id, before, after)
+        self._parts.on_committed(self.election_id, before, after)
         if not last_known.version:
             self._report.created()
         if not record.version:
             self._gone()
-        self._report.found_out(self._election_id, before, after)
+        self._report.found_out(self.election_id, before, after)
         if after.revision != before.revision:
             self.watchers.publish(Event(EventType.CHANGED, after.term))
+
+
+def _give_up(batch: list[Waiting]) -> None:
+    for waiting in batch:
+        if waiting.outcome is None:
+            waiting.answer(OutcomeUnknown("the engine ended while the command was being committed"))
 
 
 def terms_of(record: Record, transitions: list[Transition]) -> list[Term]:

@@ -89,7 +89,7 @@ class SharedLane(Lane):
         """See ``show``."""
 
     async def _store_all(self, batch: list[Waiting]) -> tuple[Record, list[Transition]]:
-        record, open_ = self._shared.latest(self._election_id), NOTHING_ASSUMED
+        record, open_ = self._shared.latest(self.election_id), NOTHING_ASSUMED
         for lost in range(MAX_LOST_WRITES):
             facts = Facts(self._shared_sessions, open_)
             transitions = self._apply(record, batch, facts)
@@ -99,17 +99,17 @@ class SharedLane(Lane):
                 return record, taken
             if lost:
                 await self._clock.sleep_until(self._clock.now() + self._pauses.after(lost - 1))
-            view = await self._shared.look(self._election_id, list(facts.assumed))
+            view = await self._shared.look(self.election_id, list(facts.assumed))
             record, open_ = view.record, view.open
         raise StoreError(
-            f"{self._election_id} was changed by other servers each of {MAX_LOST_WRITES} times that this one tried to: "
+            f"{self.election_id} was changed by other servers each of {MAX_LOST_WRITES} times that this one tried to: "
             "try again later"
         )
 
     def _apply(self, record: Record, batch: list[Waiting], facts: Facts) -> list[Transition]:
         """Return the transitions of as many commands as one write can carry."""
         transitions: list[Transition] = []
-        election, at = record.election, self._wall_clock_s()
+        election, at = record.election, self._parts.wall_clock_s()
         for waiting in batch:
             if len(facts.assumed) >= MAX_SESSIONS_ASKED:
                 break
@@ -129,19 +129,19 @@ class SharedLane(Lane):
         after = transitions[-1]
         if after.forgotten and record.version:
             left = await self._timed(
-                lambda: self._shared.forget(self._election_id, expected=record.version, assuming=assumed)
+                lambda: self._shared.forget(self.election_id, expected=record.version, assuming=assumed)
             )
             return None if left is None else [after._replace(election=left.election)]
         if not record.version and not after.forgotten and after.election is not record.election:
             transitions = self._within_limits(record, transitions)
             after = transitions[-1]
         if after.forgotten or after.election is record.election:
-            confirmed = await self._shared.confirm(self._election_id, expected=record.version, assuming=assumed)
+            confirmed = await self._shared.confirm(self.election_id, expected=record.version, assuming=assumed)
             return transitions if confirmed else None
         terms = terms_of(record, transitions)
         written = await self._timed(
             lambda: self._shared.write(
-                self._election_id, after.election, expected=record.version, assuming=assumed, terms=terms
+                self.election_id, after.election, expected=record.version, assuming=assumed, terms=terms
             )
         )
         return None if written is None else transitions
@@ -149,7 +149,7 @@ class SharedLane(Lane):
     def _within_limits(self, record: Record, transitions: list[Transition]) -> list[Transition]:
         """Refuse what would be the first state of one election too many."""
         try:
-            self._count.check(self._election_id.namespace)
+            self._parts.count.check(self.election_id.namespace)
         except LimitExceeded as error:
             return without_effect(record, transitions, error)
         return transitions

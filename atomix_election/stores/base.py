@@ -1,11 +1,12 @@
 """What a store must do, whatever it is made of."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
 from atomix_election.core.election import Election
+from atomix_election.errors import OutcomeUnknown, StoreError
 from atomix_election.model import ElectionId, SessionId, Term
 
 NOTHING_ASSUMED: Mapping[SessionId, bool] = MappingProxyType({})
@@ -27,6 +28,10 @@ class Record:
     election: Election
     version: int
     floor: int = field(default=0, compare=False)
+
+
+Written = bool | StoreError | OutcomeUnknown
+"""What became of a write: True; False if somebody else has changed the election; or what it failed with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +76,11 @@ class Store(Protocol):
         """Remember that this time has passed."""
         ...
 
-    @property
-    def never_waits(self) -> bool:
-        """Whether no method of this store ever waits for anything: it can then be used without a task."""
-        ...
-
     def read_now(self, election_id: ElectionId) -> Record | None:
-        """Return the newest state of an election if it is certainly known here without a wait; else None."""
+        """Return the newest state of an election where that is certainly known here without a wait, else None.
+
+        A store that has no ``write_now`` returns None.
+        """
         ...
 
     async def read(self, election_id: ElectionId) -> Record:
@@ -89,6 +92,19 @@ class Store(Protocol):
 
         Returns:
             What is stored now, or None if somebody else has changed the election: read again.
+        """
+        ...
+
+    def write_now(
+        self, election_id: ElectionId, election: Election, *, expected: int, done: Callable[[Written], None]
+    ) -> None:
+        """Begin to do what ``write`` does, for a caller without a task. It is done, whatever becomes of the caller.
+
+        Args:
+            election_id: whose state.
+            election: the new state.
+            expected: the version that it takes the place of.
+            done: called once in the event loop, maybe before this returns. It must not raise.
         """
         ...
 

@@ -24,7 +24,7 @@ from atomix_election.etcd import (
 )
 from atomix_election.etcd.interface import Etcd
 from atomix_election.model import ElectionId, SessionId, Term
-from atomix_election.stores.base import NOTHING_ASSUMED, Record, StoredSession, View
+from atomix_election.stores.base import NOTHING_ASSUMED, Record, StoredSession, View, Written
 from atomix_election.stores.etcd_access import READ_S, Access
 from atomix_election.stores.etcd_feed import Changes, Progress
 from atomix_election.stores.etcd_keys import (
@@ -98,13 +98,14 @@ class EtcdStore:
         else:
             await _read_hold(self._access, self._mirror)
 
-    @property
-    def never_waits(self) -> bool:
-        """See ``Store.never_waits``."""
-        return False
-
     def read_now(self, election_id: ElectionId) -> Record | None:
         """See ``Store.read_now``. Others may have changed it."""
+
+    def write_now(
+        self, election_id: ElectionId, election: Election, *, expected: int, done: Callable[[Written], None]
+    ) -> None:
+        """See ``Store.write_now``."""
+        raise AssertionError("nothing is written without a task to a store that others may have changed")
 
     async def read(self, election_id: ElectionId) -> Record:
         """See ``Store.read``."""

@@ -3,12 +3,12 @@
 import secrets
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from atomix_election.core.election import Election
 from atomix_election.core.floors import Floors
 from atomix_election.model import ElectionId, SessionId
-from atomix_election.stores.base import Record, StoredSession
+from atomix_election.stores.base import Record, StoredSession, Written
 
 
 class MemoryStore:
@@ -36,11 +36,6 @@ class MemoryStore:
     async def end_hold(self) -> None:
         """See ``Store.end_hold``."""
 
-    @property
-    def never_waits(self) -> bool:
-        """See ``Store.never_waits``."""
-        return True
-
     def read_now(self, election_id: ElectionId) -> Record | None:
         """See ``Store.read_now``."""
         return self._newest(election_id)
@@ -51,13 +46,13 @@ class MemoryStore:
 
     async def write(self, election_id: ElectionId, election: Election, *, expected: int) -> Record | None:
         """See ``Store.write``."""
-        if self._newest(election_id).version != expected:
-            return None
-        if election_id not in self._records:
-            self._names[election_id.namespace].add(election_id.name)
-        self._versions += 1
-        record = self._records[election_id] = Record(election, self._versions)
-        return record
+        return self._write(election_id, election, expected)
+
+    def write_now(
+        self, election_id: ElectionId, election: Election, *, expected: int, done: Callable[[Written], None]
+    ) -> None:
+        """See ``Store.write_now``. It is done on return."""
+        done(self._write(election_id, election, expected) is not None)
 
     async def forget(self, election_id: ElectionId, *, expected: int) -> Record | None:
         """See ``Store.forget``."""
@@ -98,6 +93,16 @@ class MemoryStore:
     async def sessions(self) -> list[StoredSession]:
         """See ``Store.sessions``."""
         return list(self._sessions.values())
+
+    def _write(self, election_id: ElectionId, election: Election, expected: int) -> Record | None:
+        present = self._records.get(election_id)
+        if expected != (present.version if present else 0):
+            return None
+        if present is None:
+            self._names[election_id.namespace].add(election_id.name)
+        self._versions += 1
+        record = self._records[election_id] = Record(election, self._versions)
+        return record
 
     def _newest(self, election_id: ElectionId) -> Record:
         record = self._records.get(election_id)

@@ -1,18 +1,21 @@
 """A store in an SQLite file: what was acknowledged is on the disk."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import anyio
-import anyio.to_thread
-from anyio.lowlevel import checkpoint
 
 from atomix_election.core.election import Election
 from atomix_election.errors import ElectionError, OutcomeUnknown, StoreError
 from atomix_election.model import ElectionId, SessionId
-from atomix_election.stores.base import Record, StoredSession
+from atomix_election.stores.base import Record, StoredSession, Written
 from atomix_election.stores.codec import encode_election
 from atomix_election.stores.sqlite_file import Change, InDoubt, Read, SqliteFile
 from atomix_election.stores.sqlite_rows import (
@@ -27,7 +30,7 @@ from atomix_election.stores.sqlite_rows import (
     WriteElection,
     read_sessions,
 )
-from atomix_election.tasks import see_through
+from atomix_election.tasks import Callbacks, see_through
 
 MAX_BATCH = 1000
 """Reads and changes that are carried out in one go."""
@@ -43,28 +46,78 @@ SETTLE_PAUSE_S = 0.1
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True, slots=True)
+class Result(Generic[_T]):
+    """What a call came to.
+
+    Args:
+        value: what it returned, or
+        error: what it raised.
+    """
+
+    value: _T | None
+    error: BaseException | None = None
+
+    def get(self) -> _T:
+        """Return the value, or raise the error."""
+        if self.error is not None:
+            raise self.error
+        return cast("_T", self.value)
+
+
+def result_of(call: Callable[[], _T]) -> Result[_T]:
+    """Make a call."""
+    try:
+        return Result(call())
+    except BaseException as error:  # noqa: BLE001 - whoever waits raises it
+        return Result(None, error)
+
+
 class Executor(Protocol):
     """How a store runs what blocks. It need not expect two calls at a time."""
 
-    async def __call__(self, call: Callable[[], _T], /) -> _T:
-        """Return what the call returns."""
+    def start(self, call: Callable[[], _T], done: Callable[[Result[_T]], None]) -> None:
+        """Run something, and then have ``done`` called in the event loop, maybe before this returns."""
+        ...
+
+    def close(self) -> None:
+        """No more calls come, and none is under way."""
         ...
 
 
 class WorkerThread:
-    """Runs what blocks in a worker thread, so that the event loop goes on."""
+    """Runs what blocks in a thread of its own, so that the event loop goes on. Made in the event loop."""
 
     def __init__(self) -> None:
-        self._limiter = anyio.CapacityLimiter(1)
+        self._callbacks = Callbacks()
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = Thread(target=self._run, name="atomix_election-store", daemon=True)
+        self._thread.start()
 
-    async def __call__(self, call: Callable[[], _T], /) -> _T:
-        """See ``Executor``."""
-        return await anyio.to_thread.run_sync(call, limiter=self._limiter)
+    def start(self, call: Callable[[], _T], done: Callable[[Result[_T]], None]) -> None:
+        """See ``Executor.start``."""
+        self._calls.put(lambda: self._callbacks.soon_from_thread(done, result_of(call)))
+
+    def close(self) -> None:
+        """See ``Executor.close``."""
+        self._calls.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+            del call  # and with it what it holds, before the next one comes
 
 
-async def inline(call: Callable[[], _T], /) -> _T:
-    """Run what blocks on the spot: for virtual time, which would jump while a thread works."""
-    return call()
+class Inline:
+    """Runs what blocks on the spot: for virtual time, which would jump while a thread works."""
+
+    def start(self, call: Callable[[], _T], done: Callable[[Result[_T]], None]) -> None:
+        """See ``Executor.start``."""
+        done(result_of(call))
+
+    def close(self) -> None:
+        """See ``Executor.close``."""
 
 
 @asynccontextmanager
@@ -73,44 +126,61 @@ async def open_sqlite_store(path: str, *, execute: Executor | None = None) -> As
 
     Args:
         path: where it is.
-        execute: how to run what blocks; by default in a worker thread.
+        execute: how to run what blocks; by default in a thread of its own.
 
     Raises:
         StoreError: the file is in use, damaged, of a newer release or of another application, or cannot be written.
     """
-    execute = execute or WorkerThread()
+    executor = execute or WorkerThread()
     opened: list[SqliteStore] = []
 
     async def open_it() -> None:
-        opened.append(SqliteStore(await execute(lambda: SqliteFile(path)), execute))
+        opened.append(SqliteStore(await _run(executor, lambda: SqliteFile(path)), executor))
 
     try:
         await see_through(open_it)
         yield opened[0]
     finally:
-        if opened:
-            await see_through(opened[0].close)
+        try:
+            if opened:
+                await see_through(opened[0].close)
+        finally:
+            executor.close()
+
+
+async def _run(executor: Executor, call: Callable[[], _T]) -> _T:
+    """Run something that blocks, and wait for it."""
+    results: list[Result[_T]] = []
+    ended = anyio.Event()
+
+    def done(result: Result[_T]) -> None:
+        results.append(result)
+        ended.set()
+
+    executor.start(call, done)
+    await ended.wait()
+    return results[0].get()
 
 
 class SqliteStore:
     """Elections and sessions in a file. Whoever waits while a transaction is written shares the next one.
 
-    There is no task for that: one of those who wait carries out the batch of all, and then passes that on.
+    There is no task for that: the end of a transaction begins the next one.
 
     Args:
         file: what it owns until ``close``.
-        execute: how to run what blocks.
+        executor: how to run what blocks.
     """
 
-    def __init__(self, file: SqliteFile, execute: Executor) -> None:
+    def __init__(self, file: SqliteFile, executor: Executor) -> None:
         self._file = file
-        self._execute = execute
+        self._executor = executor
+        self._callbacks = Callbacks()
         self._cache: dict[ElectionId, Record] = {}
         self._waiting: list[_Waiting] = []
-        self._next: _Waiting | None = None
+        self._busy = False
         self._undo: list[Change] = []
         self._idle = anyio.Event()
-        self._idle.set()
 
     @property
     def id(self) -> str:
@@ -129,14 +199,10 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Let others own the file, after the changes that are under way."""
-        while not self._idle.is_set():
+        while self._busy:
+            self._idle = anyio.Event()
             await self._idle.wait()
-        await self._execute(self._file.close)
-
-    @property
-    def never_waits(self) -> bool:
-        """See ``Store.never_waits``."""
-        return False
+        await _run(self._executor, self._file.close)
 
     def read_now(self, election_id: ElectionId) -> Record | None:
         """See ``Store.read_now``. It is known here, unless the election was not used for long."""
@@ -153,6 +219,13 @@ class SqliteStore:
         """See ``Store.write``."""
         version = await self._change(WriteElection(election_id, election, encode_election(election), expected))
         return None if version is None else Record(election, version)
+
+    def write_now(
+        self, election_id: ElectionId, election: Election, *, expected: int, done: Callable[[Written], None]
+    ) -> None:
+        """See ``Store.write_now``."""
+        change = WriteElection(election_id, election, encode_election(election), expected)
+        self._add(_Waiting(lambda waiting: done(waiting.written()), change=change))
 
     async def forget(self, election_id: ElectionId, *, expected: int) -> Record | None:
         """See ``Store.forget``."""
@@ -194,40 +267,39 @@ class SqliteStore:
         return await self._read(read_sessions)
 
     async def _read(self, read: Read) -> Any:
-        return await self._carried_out(_Waiting(read=read))
+        known = anyio.Event()
+        return await self._carried_out(_Waiting(lambda _: known.set(), read=read), known)
 
     async def _change(self, change: Change) -> int | None:
-        return await self._carried_out(_Waiting(change=change))
+        known = anyio.Event()
+        return await self._carried_out(_Waiting(lambda _: known.set(), change=change), known)
 
-    async def _carried_out(self, waiting: "_Waiting") -> Any:
+    async def _carried_out(self, waiting: "_Waiting", known: anyio.Event) -> Any:
         """Have something carried out together with what others want.
 
         Raises:
             StoreError: it was not carried out.
             OutcomeUnknown: it may have been.
         """
-        self._waiting.append(waiting)
+        self._add(waiting)
         try:
-            if self._idle.is_set():
-                self._idle = anyio.Event()
-                self._next = waiting
-            else:
-                await waiting.called.wait()
-            if waiting is self._next:
-                self._next = None
-                await see_through(self._carry_out)
+            await known.wait()
         except BaseException:
             self._give_up(waiting)
             raise
         return waiting.result()
+
+    def _add(self, waiting: "_Waiting") -> None:
+        self._waiting.append(waiting)
+        if not self._busy:
+            self._busy = True
+            self._callbacks.soon(self._gather, 1, len(self._waiting))
 
     def _give_up(self, waiting: "_Waiting") -> None:
         """Its caller was cancelled."""
         waiting.abandoned = True
         if waiting in self._waiting:
             self._waiting.remove(waiting)
-        if waiting is self._next:
-            self._pass_on()
         self._take_back(waiting)
 
     def _take_back(self, waiting: "_Waiting") -> None:
@@ -237,61 +309,77 @@ class SqliteStore:
             if undo is not None:
                 self._undo.append(undo)
 
-    def _pass_on(self) -> None:
-        """Let the first of those who wait carry out the next batch."""
-        if self._waiting:
-            self._next = self._waiting[0]
-            self._next.called.set()
+    def _gather(self, step: int, before: int) -> None:
+        """Let those join who are about to, as after a batch whose callers all go on at the same time."""
+        if step < MAX_GATHERING_STEPS and len(self._waiting) > before:
+            self._callbacks.soon(self._gather, step + 1, len(self._waiting))
+            return
+        batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+        if batch:
+            self._begin(batch)
         else:
-            self._next = None
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Begin with those who have come meanwhile."""
+        if self._waiting:
+            self._callbacks.soon(self._gather, 1, len(self._waiting))
+        else:
+            self._busy = False
             self._idle.set()
 
-    async def _carry_out(self) -> None:
-        """Carry out what waits, and then let somebody else go on."""
-        batch: list[_Waiting] = []
-        try:
-            await self._gather()
-            batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-            await self._carry_out_batch(batch)
-        finally:
-            for each in batch:
-                each.called.set()
-                self._take_back(each)
-            self._pass_on()
-
-    async def _gather(self) -> None:
-        """Let those join who are about to, as after a batch whose callers all go on at the same time."""
-        for _ in range(MAX_GATHERING_STEPS):
-            before = len(self._waiting)
-            await checkpoint()
-            if len(self._waiting) == before:
-                return
-
-    async def _carry_out_batch(self, batch: "list[_Waiting]") -> None:
-        reads = [(each, each.read) for each in batch if each.read is not None]
-        changes = [(each, each.change) for each in batch if each.change is not None]
+    def _begin(self, batch: "list[_Waiting]") -> None:
+        """Carry out what waited, and then go on."""
+        reads = [each.read for each in batch if each.read is not None]
+        changes = [each.change for each in batch if each.change is not None]
         undo = list(self._undo) if changes else []
-        results, numbers = await self._execute(
-            partial(_carry_out, self._file, [read for _, read in reads], [*undo, *(change for _, change in changes)])
-        )
-        for (waiting, read), result in zip(reads, results, strict=True):
-            waiting.value = result
-            if isinstance(read, ReadElection) and isinstance(result, Record):
-                self._keep(read.election_id, result)
-        if isinstance(numbers, InDoubt):
-            for _, change in changes:
-                # Nobody may be told what may not be so any more.
+
+        def done(result: Result[_Outcomes]) -> None:
+            try:
+                self._known(batch, len(undo), result.get())
+            finally:
+                self._tell(batch)
+
+        self._executor.start(partial(_carry_out, self._file, reads, [*undo, *changes]), done)
+
+    def _tell(self, batch: "Iterable[_Waiting]") -> None:
+        """Tell all who waited, and go on."""
+        left = deque(batch)
+        try:
+            while left:
+                waiting = left.popleft()
+                self._take_back(waiting)
+                waiting.tell(waiting)
+        except BaseException:  # which should not be; the others are told all the same
+            self._callbacks.soon(self._tell, left)
+            raise
+        self._go_on()
+
+    def _known(self, batch: "list[_Waiting]", undone: int, outcomes: "_Outcomes") -> None:
+        """Take note of what a batch came to."""
+        results = iter(outcomes.reads)
+        changes: list[tuple[_Waiting, Change]] = []
+        for each in batch:
+            if each.change is not None:
+                changes.append((each, each.change))
+                continue
+            each.value = next(results)
+            if isinstance(each.read, ReadElection) and isinstance(each.value, Record):
+                self._keep(each.read.election_id, each.value)
+        if isinstance(outcomes.changes, ElectionError):
+            self._failed(changes, outcomes.changes)
+        else:
+            del self._undo[:undone]
+            self._took_place(changes, outcomes.changes[undone:])
+
+    def _failed(self, changes: "list[tuple[_Waiting, Change]]", error: ElectionError) -> None:
+        for waiting, change in changes:
+            waiting.value = error
+            if isinstance(error, OutcomeUnknown):  # nobody may be told what may not be so any more
                 if isinstance(change, WriteElection):
                     self._cache.pop(change.election_id, None)
                 elif isinstance(change, ForgetElection):
                     self._drop(change.election_id)
-            numbers = await self._settle(numbers)
-        if isinstance(numbers, ElectionError):
-            for waiting, _ in changes:
-                waiting.value = numbers
-            return
-        del self._undo[: len(undo)]
-        self._took_place(changes, numbers[len(undo) :])
 
     def _took_place(self, changes: "list[tuple[_Waiting, Change]]", numbers: list[int | None]) -> None:
         """Tell those who wanted the changes, and know what is in the file now."""
@@ -301,17 +389,6 @@ class SqliteStore:
                 self._keep(change.election_id, Record(change.election, number))
             if isinstance(change, ForgetElection) and number is not None:
                 self._drop(change.election_id)
-
-    async def _settle(self, doubt: InDoubt) -> list[int | None] | ElectionError:
-        """Find out what became of a transaction."""
-        for _ in range(MAX_SETTLE_TRIES):
-            try:
-                took_place = await self._execute(partial(self._file.settle, abandoned=False))
-            except StoreError:
-                await anyio.sleep(SETTLE_PAUSE_S)
-            else:
-                return doubt.numbers if took_place else StoreError(str(doubt))
-        return OutcomeUnknown(f"{doubt}: whether it was written cannot be found out now; read the term later to see")
 
     def _drop(self, forgotten: ElectionId) -> None:
         """An election was forgotten: those of its namespace that have no record may begin higher from now on."""
@@ -328,16 +405,24 @@ class SqliteStore:
 
 
 class _Waiting:
-    """A read or a change, and what became of it."""
+    """A read or a change, and what became of it.
 
-    __slots__ = ("abandoned", "called", "change", "read", "value")
+    Args:
+        tell: is called with it once that is known.
+        read: what is read, or
+        change: what is changed.
+    """
 
-    def __init__(self, *, read: Read | None = None, change: Change | None = None) -> None:
+    __slots__ = ("abandoned", "change", "read", "tell", "value")
+
+    def __init__(
+        self, tell: "Callable[[_Waiting], None]", *, read: Read | None = None, change: Change | None = None
+    ) -> None:
+        self.tell = tell
         self.read = read
         self.change = change
-        self.called = anyio.Event()
         self.abandoned = False
-        self.value: Any = OutcomeUnknown("the store failed while this was carried out: read the term to find out")
+        self.value: Any = _FAILED
 
     def result(self) -> Any:
         """Return what became of it, or raise the error that did."""
@@ -345,17 +430,42 @@ class _Waiting:
             raise type(self.value)(str(self.value)) from self.value
         return self.value
 
+    def written(self) -> Written:
+        """Return what became of a write."""
+        return self.value if isinstance(self.value, StoreError | OutcomeUnknown) else self.value is not None
 
-def _carry_out(
-    file: SqliteFile, reads: Sequence[Read], changes: Sequence[Change]
-) -> tuple[list[Any], list[int | None] | StoreError | InDoubt]:
+
+_FAILED = OutcomeUnknown("the store failed while this was carried out: read the term to find out")
+
+
+class _Outcomes(NamedTuple):
+    """What a batch came to: each read a value or its error, and all changes the number of each, or one error."""
+
+    reads: list[Any]
+    changes: list[int | None] | ElectionError
+
+
+def _carry_out(file: SqliteFile, reads: Sequence[Read], changes: Sequence[Change]) -> _Outcomes:
     """Do what blocks, and return errors as values: those of reads and of changes do not concern each other."""
-    results: list[Any] = []
     try:
         results = file.read(reads) if reads else []
     except StoreError as error:
         results = [error] * len(reads)
     try:
-        return results, file.change(changes) if changes else []
-    except (StoreError, InDoubt) as error:
-        return results, error
+        return _Outcomes(results, file.change(changes) if changes else [])
+    except StoreError as error:
+        return _Outcomes(results, error)
+    except InDoubt as doubt:
+        return _Outcomes(results, _settle(file, doubt))
+
+
+def _settle(file: SqliteFile, doubt: InDoubt) -> list[int | None] | ElectionError:
+    """Find out what became of a transaction."""
+    for _ in range(MAX_SETTLE_TRIES):
+        try:
+            took_place = file.settle(abandoned=False)
+        except StoreError:
+            time.sleep(SETTLE_PAUSE_S)
+        else:
+            return doubt.numbers if took_place else StoreError(str(doubt))
+    return OutcomeUnknown(f"{doubt}: whether it was written cannot be found out now; read the term later to see")

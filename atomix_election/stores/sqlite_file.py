@@ -350,7 +350,7 @@ def _code(error: Exception) -> int:
 
 def _identify(path: str) -> tuple[int, int] | None:
     try:
-        found = Path(path).stat()
+        found = os.stat(path)  # noqa: PTH116 - twice for each transaction, and a Path costs more than the call
     except OSError:
         return None
     return found.st_dev, found.st_ino

@@ -62,10 +62,8 @@ class FaultyStore(MemoryStore):
         self._hold_s: float | None = None
         self._reached = 0
 
-    @property
-    def never_waits(self) -> bool:
-        """See ``Store.never_waits``."""
-        return False
+    def read_now(self, election_id: ElectionId) -> Record | None:
+        """See ``Store.read_now``. Everything takes its time here."""
 
     @property
     def hold_s(self) -> float | None:

@@ -1,6 +1,6 @@
 """A store that records, delays, fails and conflicts as told, and shortcuts to call an engine with."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from atomix_election.engine import Connection, Engine
 from atomix_election.errors import OutcomeUnknown, StoreError
 from atomix_election.model import DEFAULT_SESSION_TTL_S, ElectionId, SessionId
 from atomix_election.service import Call
-from atomix_election.stores.base import Record, StoredSession
+from atomix_election.stores.base import Record, StoredSession, Written
 from atomix_election.stores.memory import MemoryStore
 from atomix_election.testing import VirtualClock
 
@@ -41,13 +41,14 @@ class RecordingStore:
         """See ``Store.id``."""
         return self.memory.id
 
-    @property
-    def never_waits(self) -> bool:
-        """See ``Store.never_waits``."""
-        return False
-
     def read_now(self, election_id: ElectionId) -> Record | None:
         """See ``Store.read_now``."""
+
+    def write_now(
+        self, election_id: ElectionId, election: Election, *, expected: int, done: Callable[[Written], None]
+    ) -> None:
+        """See ``Store.write_now``."""
+        raise AssertionError("nothing is known without a wait")
 
     async def read(self, election_id: ElectionId) -> Record:
         """See ``Store.read``."""

@@ -11,7 +11,7 @@ from atomix_election.core.commands import Anoint, Create, Enter, Operation
 from atomix_election.core.election import Displaced
 from atomix_election.engine import Engine
 from atomix_election.model import Candidate, ElectionId, Term
-from atomix_election.stores.sqlite import SqliteStore, inline, open_sqlite_store
+from atomix_election.stores.sqlite import Inline, SqliteStore, open_sqlite_store
 from atomix_election.testing import VirtualClock
 from tests.engine.fakes import LATE_S
 
@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> str:
 @asynccontextmanager
 async def serving(path: str) -> AsyncGenerator[tuple[Engine, SqliteStore]]:
     """Run an engine on the file, as a process of its own would."""
-    async with open_sqlite_store(path, execute=inline) as store:
+    async with open_sqlite_store(path, execute=Inline()) as store:
         engine = Engine(store, clock=VirtualClock())
         async with engine.running():
             yield engine, store

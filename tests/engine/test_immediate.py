@@ -104,12 +104,20 @@ async def _play(
                 return answers, told
 
 
-@pytest.mark.parametrize("kind", STORES)
-@settings(deadline=None, print_blob=True, max_examples=40)
+@settings(deadline=None, print_blob=True, max_examples=60)
 @given(script=st.lists(asked(), min_size=1, max_size=25))
-def test_to_hand_over_is_to_await(kind: str, script: list[Asked]) -> None:
+def test_to_hand_over_is_to_await(script: list[Asked]) -> None:
     """Terms, refusals, and what watchers are told are the same for both ways, whatever is asked."""
-    assert anyio.run(_play, STORES[kind], script, _at_once) == anyio.run(_play, STORES[kind], script, _awaited)
+    assert anyio.run(_play, _memory, script, _at_once) == anyio.run(_play, _memory, script, _awaited)
+
+
+@settings(deadline=None, print_blob=True, max_examples=6)
+@given(script=st.lists(asked(), min_size=20, max_size=60))
+def test_to_hand_over_to_a_file_is_to_await(script: list[Asked]) -> None:
+    """The same, and the same as with a store that never waits."""
+    handed_over = anyio.run(_play, open_sqlite_store, script, _at_once)
+    assert handed_over == anyio.run(_play, open_sqlite_store, script, _awaited)
+    assert handed_over == anyio.run(_play, _memory, script, _at_once)
 
 
 @pytest.mark.parametrize("kind", STORES)

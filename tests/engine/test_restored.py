@@ -11,7 +11,7 @@ from atomix_election.engine import Connection, Engine, SessionLimits
 from atomix_election.errors import Unavailable
 from atomix_election.model import Event, EventType, Term
 from atomix_election.service import Renewal
-from atomix_election.stores.sqlite import inline, open_sqlite_store
+from atomix_election.stores.sqlite import Inline, open_sqlite_store
 from atomix_election.stores.sqlite_backup import back_up, restore
 from atomix_election.testing import VirtualClock
 from tests.engine.fakes import RecordingStore, about, stand
@@ -113,7 +113,7 @@ async def test_a_real_backup_restored_leads_to_higher_tokens_only(tmp_path: Path
     """Also of elections that were made after it; what was there before is there without anybody in it."""
     live, backup, new = (str(tmp_path / name) for name in ("live.db", "backup.db", "new.db"))
     seen: dict[str, Term] = {}
-    async with open_sqlite_store(live, execute=inline) as store:
+    async with open_sqlite_store(live, execute=Inline()) as store:
         engine = Engine(store, clock=VirtualClock())
         async with engine.running():
             connection = Connection(engine)
@@ -129,7 +129,7 @@ async def test_a_real_backup_restored_leads_to_higher_tokens_only(tmp_path: Path
     assert seen["old"].number > 3
     restore(backup, new)
     for _ in range(2):
-        async with open_sqlite_store(new, execute=inline) as store:
+        async with open_sqlite_store(new, execute=Inline()) as store:
             assert store.id != former_id
             assert await store.sessions() == []
             engine = Engine(store, clock=VirtualClock(), limits=LIMITS)
@@ -137,7 +137,7 @@ async def test_a_real_backup_restored_leads_to_higher_tokens_only(tmp_path: Path
                 connection = Connection(engine)
                 with pytest.raises(Unavailable, match=REFUSED):
                     await stand(connection, "s", "a", "old")
-    async with open_sqlite_store(new, execute=inline) as store:
+    async with open_sqlite_store(new, execute=Inline()) as store:
         assert [each.name async for each, _ in store.elections()] == ["old"]
         engine = Engine(store, clock=VirtualClock(), limits=LIMITS)
         async with engine.running():
@@ -154,5 +154,5 @@ async def test_a_real_backup_restored_leads_to_higher_tokens_only(tmp_path: Path
                 assert (after.number, after.revision) == (term.number + 1, term.revision + 1)
             await anyio.wait_all_tasks_blocked()
             assert store.hold_s is None
-    async with open_sqlite_store(new, execute=inline) as store:
+    async with open_sqlite_store(new, execute=Inline()) as store:
         assert store.hold_s is None

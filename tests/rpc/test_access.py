@@ -331,7 +331,7 @@ async def test_a_call_that_was_asked_for_is_answered(secured: Secured, monkeypat
         return await write(store, election_id, election, expected=expected)
 
     monkeypatch.setattr(MemoryStore, "write", write_later)
-    monkeypatch.setattr(MemoryStore, "never_waits", False)
+    monkeypatch.setattr(MemoryStore, "read_now", lambda *_: None)  # which would not have to wait
     token = secured.tokens["operator"]
     headers = headers_of("Evict", *about("e", "", "own"), ("authorization", f"Bearer {token}"))
     async with RawConnection(secured.port) as connection:

@@ -20,11 +20,6 @@ pytestmark = pytest.mark.anyio
 class BrokenStore(MemoryStore):
     """Refuses everything."""
 
-    @property
-    def never_waits(self) -> bool:
-        """See ``Store.never_waits``."""
-        return False
-
     def read_now(self, election_id: ElectionId) -> Record | None:
         """See ``Store.read_now``."""
 

@@ -147,8 +147,7 @@ async def test_a_call_ends_at_its_deadline(
         return await read(store, election_id)
 
     monkeypatch.setattr(MemoryStore, "read", late)
-    monkeypatch.setattr(MemoryStore, "read_now", lambda *_: None)
-    monkeypatch.setattr(MemoryStore, "never_waits", False)
+    monkeypatch.setattr(MemoryStore, "read_now", lambda *_: None)  # which would not have to wait
     answer = await served.honest.call(headers_of(method, *metadata, ("grpc-timeout", "50m")))
     assert (answer.status, answer.error) == (DEADLINE_EXCEEDED, error)
     go_on.set()

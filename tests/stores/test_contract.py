@@ -12,7 +12,7 @@ from atomix_election.core.election import Election
 from atomix_election.model import Candidate, ElectionId, SessionId
 from atomix_election.stores.base import Record, Store
 from atomix_election.stores.memory import MemoryStore
-from atomix_election.stores.sqlite import inline, open_sqlite_store
+from atomix_election.stores.sqlite import Inline, open_sqlite_store
 from tests.stores.etcds import open_real, open_simulated
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +26,7 @@ async def _memory(_: Path) -> AsyncGenerator[Store]:
 STORES: dict[str, Callable[[Path], AbstractAsyncContextManager[Store]]] = {
     "memory": _memory,
     "sqlite": lambda directory: open_sqlite_store(str(directory / "store.db")),
-    "sqlite-inline": lambda directory: open_sqlite_store(str(directory / "store.db"), execute=inline),
+    "sqlite-inline": lambda directory: open_sqlite_store(str(directory / "store.db"), execute=Inline()),
     "etcd-simulated": lambda _: open_simulated(),
     "etcd": lambda directory: open_real(prefix=f"{directory}/"),
 }

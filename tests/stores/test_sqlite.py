@@ -17,8 +17,8 @@ from atomix_election.core.election import Election
 from atomix_election.errors import OutcomeUnknown, StoreError
 from atomix_election.model import ElectionId, SessionId
 from atomix_election.stores import sqlite
-from atomix_election.stores.base import Record
-from atomix_election.stores.sqlite import SqliteStore, WorkerThread, inline, open_sqlite_store
+from atomix_election.stores.base import Record, Written
+from atomix_election.stores.sqlite import Inline, Result, SqliteStore, WorkerThread, open_sqlite_store
 from tests.stores.disks import FailingConnection, full_for_files_above
 from tests.stores.test_ownership import FORKING, run_program
 
@@ -28,6 +28,26 @@ on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 _T = TypeVar("_T")
 
 
+class Opening:
+    """A gate's state until it is closed the next time: what comes before ``set`` is held up."""
+
+    def __init__(self) -> None:
+        self._held: list[Callable[[], None]] | None = []
+
+    def set(self) -> None:
+        """Let by what was held up, and all that comes."""
+        held, self._held = self._held or [], None
+        for each in held:
+            each()
+
+    def let_by(self, run: Callable[[], None]) -> None:
+        """Run something, now or later."""
+        if self._held is None:
+            run()
+        else:
+            self._held.append(run)
+
+
 class Gate:
     """An executor that counts what it runs, and lets nothing through as long as it is closed."""
 
@@ -35,26 +55,34 @@ class Gate:
         self.runs = 0
         self.running = self.most_running = 0
         self.at_gate = anyio.Event()
-        self.open = anyio.Event()
+        self.open = Opening()
         self.open.set()
-        self._execute = WorkerThread()
+        self._executor = WorkerThread()
 
-    def close(self) -> None:
+    def close_gate(self) -> None:
         """Hold up what comes next."""
-        self.open = anyio.Event()
+        self.open = Opening()
         self.at_gate = anyio.Event()
 
-    async def __call__(self, call: Callable[[], _T], /) -> _T:
-        """See ``Executor``."""
+    def start(self, call: Callable[[], _T], done: Callable[[Result[_T]], None]) -> None:
+        """See ``Executor.start``."""
         self.running += 1
         self.most_running = max(self.running, self.most_running)
-        try:
-            self.at_gate.set()
-            await self.open.wait()
-            self.runs += 1
-            return await self._execute(call)
-        finally:
+
+        def ended(result: Result[_T]) -> None:
             self.running -= 1
+            done(result)
+
+        def run() -> None:
+            self.runs += 1
+            self._executor.start(call, ended)
+
+        self.at_gate.set()
+        self.open.let_by(run)
+
+    def close(self) -> None:
+        """See ``Executor.close``."""
+        self._executor.close()
 
 
 @pytest.fixture
@@ -112,7 +140,7 @@ async def write(store: SqliteStore, number: int) -> None:
 
 async def test_who_waits_together_is_written_together(store: SqliteStore, gate: Gate) -> None:
     """While one transaction is under way all others gather, elections and sessions alike, for the next one."""
-    gate.close()
+    gate.close_gate()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(write, store, 0)
         await gate.at_gate.wait()
@@ -146,7 +174,7 @@ async def test_who_goes_on_at_the_same_time_stays_together(store: SqliteStore, g
 async def test_nothing_is_answered_before_it_is_committed(store: SqliteStore, gate: Gate, path: str) -> None:
     """What another connection can see is what was acknowledged; reads go on with what is committed."""
     await write(store, 1)
-    gate.close()
+    gate.close_gate()
     done = anyio.Event()
 
     async def write_again() -> None:
@@ -213,7 +241,7 @@ async def test_an_operation_costs_the_same_however_many_elections_there_are(path
             connection.set_progress_handler(None, 0)
         return counted[0]
 
-    async with open_sqlite_store(path, execute=inline) as store:
+    async with open_sqlite_store(path, execute=Inline()) as store:
         written = 0
         for existing in (10, 10_000):
             connection = store._file._connection
@@ -238,7 +266,7 @@ async def test_an_operation_costs_the_same_however_many_elections_there_are(path
 @pytest.mark.parametrize("who", ["first", "second", "third"])
 async def test_who_is_cancelled_disturbs_nobody(store: SqliteStore, gate: Gate, who: str) -> None:
     """The one who carries out the batch, the one who is to carry out the next one, or another."""
-    gate.close()
+    gate.close_gate()
     scopes = {each: anyio.CancelScope() for each in ("first", "second", "third", "fourth")}
     done: list[str] = []
 
@@ -268,21 +296,21 @@ async def test_asyncios_own_cancellation_disturbs_nobody(path: str, moment: int)
     """``Task.cancel`` passes through shields; the thread's work is waited for by whoever touches the file next."""
     running = 0
     at_once = 0
-    worker = WorkerThread()
 
-    async def execute(call: Callable[[], _T], /) -> _T:
-        def watched() -> _T:
-            nonlocal running, at_once
-            running += 1
-            at_once = max(at_once, running)
-            try:
-                return call()
-            finally:
-                running -= 1
+    class Watched(WorkerThread):
+        def start(self, call: Callable[[], _T], done: Callable[[Result[_T]], None]) -> None:
+            def watched() -> _T:
+                nonlocal running, at_once
+                running += 1
+                at_once = max(at_once, running)
+                try:
+                    return call()
+                finally:
+                    running -= 1
 
-        return await worker(watched)
+            super().start(watched, done)
 
-    async with open_sqlite_store(path, execute=execute) as store:
+    async with open_sqlite_store(path, execute=Watched()) as store:
         await write(store, 0)
         tasks = [asyncio.create_task(write(store, number)) for number in range(1, 7)]
         for _ in range(moment):
@@ -307,44 +335,112 @@ async def test_opening_that_is_cancelled_leaves_nothing_open(path: str, moment: 
         async with open_sqlite_store(path):
             await anyio.sleep_forever()
 
+    threads = threading.active_count()
     task = asyncio.create_task(use())
     for _ in range(moment):
         await asyncio.sleep(0)
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled()
+    assert threading.active_count() == threads
     async with open_sqlite_store(path) as store:
         await write(store, 1)
 
 
 @on_asyncio
-async def test_who_is_cancelled_at_the_moment_of_being_called_passes_on(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_is_cancelled_as_it_is_answered_disturbs_nobody(path: str) -> None:
     """Asyncio cancels a task even when what it waits for has come."""
     tasks: list[asyncio.Task[None]] = []
-    pass_on = store._pass_on
-    cancelled = 0
 
-    def pass_on_and_cancel() -> None:
-        nonlocal cancelled
-        pass_on()
-        if cancelled < 2 and store._next is not None:
-            cancelled += 1
-            tasks[cancelled].cancel()
+    class Cancelling(WorkerThread):
+        def start(self, call: Callable[[], _T], done: Callable[[Result[_T]], None]) -> None:
+            def done_and_cancelled(result: Result[_T]) -> None:
+                done(result)
+                for each in tasks[1:3]:
+                    each.cancel()
 
-    monkeypatch.setattr(store, "_pass_on", pass_on_and_cancel)
-    monkeypatch.setattr(sqlite, "MAX_BATCH", 1)
-    tasks += [asyncio.create_task(write(store, number)) for number in range(5)]
-    with anyio.fail_after(5):
-        await asyncio.wait(tasks)
-    assert [each.cancelled() for each in tasks] == [False, True, True, False, False]
-    assert [(await store.read(named(number))).version > 0 for number in range(5)] == [True, False, False, True, True]
+            super().start(call, done_and_cancelled)
+
+    async with open_sqlite_store(path, execute=Cancelling()) as store:
+        tasks += [asyncio.create_task(write(store, number)) for number in range(5)]
+        with anyio.fail_after(5):
+            await asyncio.wait(tasks)
+        assert [each.cancelled() for each in tasks] == [False, True, True, False, False]
+        assert [(await store.read(named(number))).version > 0 for number in range(5)] == [True] * 5
+
+
+@on_asyncio
+async def test_a_store_that_fails_unexpectedly_leaves_nobody_waiting(path: str) -> None:
+    """A fault of ours comes out where it was found, and who waited does not know what became of the write."""
+
+    class Faulty(Inline):
+        faulty = False
+
+        def start(self, call: Callable[[], _T], done: Callable[[Result[_T]], None]) -> None:
+            if not self.faulty:
+                super().start(call, done)
+                return
+            done(Result(None, ZeroDivisionError()))
+
+    executor, heard = Faulty(), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(type(context["exception"])))
+    async with open_sqlite_store(path, execute=executor) as store:
+        executor.faulty = True
+        told: list[Written] = []
+        store.write_now(named(1), Election(), expected=0, done=told.append)
+        with pytest.raises(OutcomeUnknown):
+            await write(store, 2)
+        assert [type(each) for each in told] == [OutcomeUnknown]
+        executor.faulty = False
+
+        def fail(_: Written) -> None:
+            raise ZeroDivisionError
+
+        store.write_now(named(3), Election(), expected=0, done=fail)
+        store.write_now(named(4), Election(), expected=0, done=told.append)
+        await write(store, 5)
+        assert told[1:] == [True]
+    assert heard == [ZeroDivisionError] * 2
+
+
+async def test_a_write_without_a_task_is_one_of_the_batch(store: SqliteStore, gate: Gate) -> None:
+    """It is done with those that are awaited, told once it is committed, and known from then on."""
+    gate.close_gate()
+    told: list[tuple[Written, int]] = []
+
+    def write_now(number: int, expected: int) -> None:
+        def done(written: Written) -> None:
+            record = store.read_now(named(number))
+            told.append((written, record.version if record else -1))
+
+        store.write_now(named(number), Election(number=number), expected=expected, done=done)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(write, store, 0)
+        await gate.at_gate.wait()
+        write_now(1, 0)
+        write_now(2, 7)
+        tasks.start_soon(write, store, 3)
+        await anyio.wait_all_tasks_blocked()
+        assert not told
+        gate.open.set()
+    assert gate.runs == 2
+    assert [written for written, _ in told] == [True, False]
+    assert told[0][1] == (await store.read(named(1))).version
+
+
+async def test_the_thread_ends_with_the_store(path: str, anyio_backend: object) -> None:
+    """Not a moment later, so that none is left however often one is opened."""
+    before = set(threading.enumerate())
+    async with open_sqlite_store(path) as store:
+        await write(store, 1)
+        (thread,) = set(threading.enumerate()) - before
+    assert not thread.is_alive()
 
 
 async def test_a_session_whose_opener_was_cancelled_is_ended_again(store: SqliteStore, gate: Gate) -> None:
     """Nobody knows of it; it goes with the next change."""
-    gate.close()
+    gate.close_gate()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(write, store, 0)
         await gate.at_gate.wait()
@@ -354,7 +450,7 @@ async def test_a_session_whose_opener_was_cancelled_is_ended_again(store: Sqlite
             cancelled.start_soon(partial(store.open_session, "default", "s", ttl_s=1.0, kept_alive=True))
             await anyio.wait_all_tasks_blocked()
             first = gate.open
-            gate.close()
+            gate.close_gate()
             first.set()
             await gate.at_gate.wait()  # with the second batch
             cancelled.cancel_scope.cancel()
@@ -483,10 +579,10 @@ def test_a_forked_child_has_no_part_in_it(path: str) -> None:
 import anyio
 from atomix_election.core.election import Election
 from atomix_election.model import ElectionId
-from atomix_election.stores.sqlite import inline, open_sqlite_store
+from atomix_election.stores.sqlite import Inline, open_sqlite_store
 
 async def main():
-    async with open_sqlite_store(sys.argv[1], execute=inline) as store:
+    async with open_sqlite_store(sys.argv[1], execute=Inline()) as store:
         def work():
             refused(lambda: store._file.read([]), "forked")
             refused(lambda: store._file.change([]), "forked")
@@ -495,7 +591,7 @@ async def main():
         assert await store.write(ElectionId("n", "e"), Election(number=1), expected=0)
         in_child(work)
         assert await store.write(ElectionId("n", "f"), Election(number=2), expected=0)
-    async with open_sqlite_store(sys.argv[1], execute=inline) as store:
+    async with open_sqlite_store(sys.argv[1], execute=Inline()) as store:
         assert (await store.read(ElectionId("n", "f"))).election.number == 2
 
 anyio.run(main)
@@ -523,7 +619,7 @@ async def test_closing_waits_for_what_is_under_way(path: str, gate: Gate) -> Non
         gate.open.set()
 
     async with anyio.create_task_group() as tasks, open_sqlite_store(path, execute=gate) as store:
-        gate.close()
+        gate.close_gate()
         tasks.start_soon(write, store, 1)
         await gate.at_gate.wait()
         tasks.start_soon(open_later)
@@ -537,7 +633,7 @@ async def test_every_page_of_many_elections_is_listed(path: str, monkeypatch: py
     monkeypatch.setattr(sqlite, "PAGE", 3)
     monkeypatch.setattr("atomix_election.stores.sqlite_rows.PAGE", 3)
     for count in (2, 3, 7):
-        async with open_sqlite_store(path + str(count), execute=inline) as store:
+        async with open_sqlite_store(path + str(count), execute=Inline()) as store:
             for number in range(count):
                 await write(store, number)
             assert [each async for each in store.elections()] == [
