@@ -239,7 +239,7 @@ class Http2Connection(Connection):
             stream_id: where it came.
             message: with its prefix.
         """
-        if not self.write_ready.is_set() or not internals.can_take(self.h2, stream_id, len(message)):
+        if not self.write_ready.is_set() or not internals.can_answer(self.h2, stream_id, len(message)):
             return False
         self.flush()
         self._gathered.write(internals.answer(self.h2, stream_id, message))
