@@ -255,7 +255,9 @@ class Http2Connection(Connection):
             stream_id: where headers were sent, and all messages before.
             message: with its prefix.
         """
-        if not self.write_ready.is_set() or not internals.can_take(self.h2, stream_id, len(message)):
+        if self.is_closing() or not self.write_ready.is_set():
+            return False
+        if not internals.can_take(self.h2, stream_id, len(message)):
             return False
         self.flush()
         self._gathered.write(internals.data(self.h2, stream_id, message))

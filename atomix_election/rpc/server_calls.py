@@ -74,7 +74,7 @@ class _Running:
         self._scope: anyio.CancelScope | None = None
 
     def cancel(self) -> None:
-        self._cancelled = True
+        self.call.is_over = self._cancelled = True
         if self._scope is not None:
             self._scope.cancel()
 
