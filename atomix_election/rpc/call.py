@@ -10,7 +10,7 @@ import betterproto2
 from grpclib.metadata import encode_grpc_message
 from grpclib.protocol import Stream
 
-from atomix_election.errors import ElectionError, InvalidRequest, LimitExceeded, Unauthenticated
+from atomix_election.errors import InvalidRequest, LimitExceeded, Unauthenticated
 from atomix_election.model import DEFAULT_NAMESPACE
 from atomix_election.rpc import internals, wire
 from atomix_election.rpc.frames import frame, read_frame, whole_message
@@ -186,6 +186,8 @@ class ServerCall:
         self._begun = False
         self.was_read = False
         """Whether the one message of the request has come in."""
+        self.is_over = False
+        """Whether it was ended before its time: nothing more is sent or taken at once, even before its task knows."""
         self._response_headers = list(_RESPONSE_HEADERS)
         self._reads_since: float | None = _now()
         self._sends_since: float | None = None
@@ -285,7 +287,7 @@ class ServerCall:
 
         It is not while another one is being sent, before the headers, or when the peer does not read.
         """
-        if self._sends_since is not None or not self._begun or not internals.are_known():
+        if self._sends_since is not None or not self._begun or self.is_over or not internals.are_known():
             return False
         assert self._stream.id is not None
         return cast(Http2Connection, self._stream.connection).send(self._stream.id, message)
@@ -302,11 +304,12 @@ class ServerCall:
         assert stream_id is not None
 
         def offer(data: bytes) -> bool:
-            message = whole_message(data, self._shared.limits.max_message_bytes) if self._read_waits else None
+            waits = self._read_waits and not self.is_over
+            message = whole_message(data, self._shared.limits.max_message_bytes) if waits else None
             try:
                 taken = message is not None and take(message)
-            except ElectionError:
-                taken = False  # whoever reads it is told
+            except Exception:  # noqa: BLE001 - whoever reads it meets the same, and it is the fault of this call alone
+                taken = False
             self._read_waits = self._read_waits and taken  # what is to be read goes before what comes after it
             return taken
 

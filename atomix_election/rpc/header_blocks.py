@@ -7,14 +7,17 @@ for: then the rest is known.
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from hpack import Decoder, Encoder, HeaderTuple, NeverIndexedHeaderTuple
-from hpack.table import HeaderTable
+from hpack.table import HeaderTable, table_entry_size
 
 MAX_KNOWN_BLOCKS = 4096
 """Blocks, of all connections of a server, that are remembered; then it begins anew."""
 MAX_BLOCK_BYTES = 512
-"""A longer block is not remembered, nor one whose headers take more than four times as much."""
+"""A longer block is not remembered."""
+MAX_HEADER_LIST_BYTES = 1024
+"""Nor is one whose headers take more, as HPACK counts them: 32 bytes for each beside what it says, as it costs more."""
 MAX_DIGITS = 18
 """Of the number of an operation."""
 
@@ -40,27 +43,45 @@ def operation_field(operation: int) -> bytes:
     return OPERATION_FIELD + bytes([len(digits)]) + digits
 
 
+class Known(NamedTuple):
+    """What a block means.
+
+    Args:
+        headers: which headers.
+        size: what they take, as HPACK counts them.
+    """
+
+    headers: tuple[HeaderTuple, ...]
+    size: int
+
+
 class KnownBlocks:
     """What blocks mean that have come before, on any of the connections that share this."""
 
     def __init__(self) -> None:
-        self._by_block: dict[tuple[object, bytes], list[HeaderTuple]] = {}
+        self._by_block: dict[tuple[object, bytes], Known] = {}
 
-    def find(self, state: object, block: bytes) -> list[HeaderTuple] | None:
+    def find(self, state: object, block: bytes) -> Known | None:
         """Return what a block means when a table is in some state, if that is known."""
         return self._by_block.get((state, block))
 
-    def keep(self, state: object, block: bytes, headers: list[HeaderTuple]) -> None:
+    def keep(self, state: object, block: bytes, headers: Iterable[HeaderTuple]) -> None:
         """Remember what a block means."""
-        if len(block) > MAX_BLOCK_BYTES or sum(map(_size, headers)) > 4 * MAX_BLOCK_BYTES:
+        known = Known(tuple(headers), size_of(headers))
+        if len(block) > MAX_BLOCK_BYTES or known.size > MAX_HEADER_LIST_BYTES:
             return
         if len(self._by_block) >= MAX_KNOWN_BLOCKS:
             self._by_block.clear()
-        self._by_block[state, block] = headers
+        self._by_block[state, block] = known
 
 
-def _size(header: HeaderTuple) -> int:
-    return len(header[0]) + len(header[1])
+def size_of(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """Return what headers take, as HPACK counts them."""
+    return sum(table_entry_size(*header) for header in headers)
+
+
+_UNCHANGED = object()
+"""The state of all tables that nothing was put into yet."""
 
 
 class _Table(HeaderTable):
@@ -68,7 +89,7 @@ class _Table(HeaderTable):
 
     def __init__(self) -> None:
         super().__init__()
-        self.state = object()
+        self.state = _UNCHANGED
 
     def add(self, name: bytes, value: bytes) -> None:
         super().add(name, value)
@@ -102,18 +123,17 @@ class CachingDecoder(Decoder):
             return super().decode(data, raw)
         place = data.rfind(OPERATION_FIELD)
         operation = None if place < 0 else _operation_in(data[place + len(OPERATION_FIELD) :])
-        if operation is None:
-            return self._decode(data)
-        return [*self._decode(data[:place]), operation]
-
-    def _decode(self, block: bytes) -> Iterable[HeaderTuple]:
+        last = () if operation is None else (operation,)
+        block = data[:place] if last else data
         state = self._table.state
-        found = self._known.find(state, block)
-        if found is None:
-            found = list(super().decode(block, raw=True))
-            if self._table.state is state:
-                self._known.keep(state, block, found)
-        return found
+        known = self._known.find(state, block)
+        if known is not None and known.size + size_of(last) <= self.max_header_list_size:
+            return known.headers + last
+        headers = tuple(super().decode(data, raw=True))
+        rest = len(headers) - len(last)
+        if self._table.state is state and headers[rest:] == last:  # else it only looks so: it is part of some value
+            self._known.keep(state, block, headers[:rest])
+        return headers
 
 
 def _operation_in(rest: bytes) -> HeaderTuple | None:

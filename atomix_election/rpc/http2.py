@@ -241,7 +241,7 @@ class Http2Connection(Connection):
             stream_id: where it came.
             message: with its prefix.
         """
-        if not self.write_ready.is_set() or not internals.can_take(self.h2, stream_id, len(message)):
+        if not self.write_ready.is_set() or not internals.can_answer(self.h2, stream_id, len(message)):
             return False
         self.flush()
         self._gathered.write(internals.answer(self.h2, stream_id, message))
@@ -257,7 +257,9 @@ class Http2Connection(Connection):
             stream_id: where headers were sent, and all messages before.
             message: with its prefix.
         """
-        if not self.write_ready.is_set() or not internals.can_take(self.h2, stream_id, len(message)):
+        if self.is_closing() or not self.write_ready.is_set():
+            return False
+        if not internals.can_take(self.h2, stream_id, len(message)):
             return False
         self.flush()
         self._gathered.write(internals.data(self.h2, stream_id, message))
@@ -317,6 +319,7 @@ class Serving(NamedTuple):
         on_closed: is told the reason when the connection is closed on this side without that.
         take: answers a call that came in whole, if it can at once; is told the stream, the headers and the data, and
             returns whether it does.
+        cancelled: is told which stream was reset, whose call nobody waits for.
         known: what blocks of headers mean that have come before, on any connection.
     """
 
@@ -325,6 +328,7 @@ class Serving(NamedTuple):
     give_up: Callable[[LimitExceeded], None]
     on_closed: Callable[[str], None]
     take: Callable[[int, RawHeaders, bytes], bool]
+    cancelled: Callable[[int], None]
     known: KnownBlocks
 
 
@@ -460,14 +464,15 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
     def _handle(self, events: list[Event]) -> None:
         """Hand on what the peer has said."""
         known = getattr(self.processor, "processors", {})
-        taken = -1
+        taken, in_order = -1, True
         for place, event in enumerate(events):
             if place <= taken:
                 continue
             if isinstance(event, RequestReceived):
-                if self._take(event, events[place + 1 : place + 1 + len(_REST)]):
+                if in_order and self._take(event, events[place + 1 : place + 1 + len(_REST)]):
                     taken = place + len(_REST)
                     continue
+                in_order = False  # a task has it: what has come with it, after it, has to wait for its turn too
                 event.headers = cast(Any, text(cast(RawHeaders, event.headers)))
             elif isinstance(event, DataReceived):
                 reader = self.http2.readers.get(event.stream_id)
@@ -514,7 +519,8 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
             self._guard.check(data, now=asyncio.get_running_loop().time(), answers=sent)
 
     def _judge(self, events: list[Event]) -> None:
-        """Take back what the peer's settings would allow this side to keep for it, and count its faults."""
+        """Take back what the peer's settings would allow this side to keep for it, count its faults, and tell what it
+        has cancelled."""
         for event in events:
             if isinstance(event, RemoteSettingsChanged):
                 if len(self._h2.remote_settings) > MAX_SETTINGS:
@@ -522,8 +528,10 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
                 if self._h2.encoder.header_table_size > HEADER_TABLE_BYTES:
                     self._h2.encoder.header_table_size = HEADER_TABLE_BYTES
                 self._h2.max_outbound_frame_size = min(self._h2.max_outbound_frame_size, MAX_FRAME_BYTES)
-            elif isinstance(event, StreamReset) and not event.remote_reset and self._guard is not None:
-                self._guard.reset()
+            elif isinstance(event, StreamReset) and self._serving is not None and self._guard is not None:
+                self._serving.cancelled(event.stream_id)
+                if not event.remote_reset:
+                    self._guard.reset()
 
     def pause_writing(self) -> None:
         """Called by asyncio when the peer does not read what was written."""
@@ -536,8 +544,10 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
         super().resume_writing()
 
     def eof_received(self) -> None:
-        """The peer has closed its side; asyncio closes the other one."""
+        """The peer has closed its side; asyncio closes the other one, after what was answered by then."""
         self.closed_by_peer = True
+        if not self.connection.is_closing():
+            self.http2.flush_now()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Tell the streams, and then the owner."""

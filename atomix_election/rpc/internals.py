@@ -8,6 +8,7 @@ the state of the stream, and of the windows. That goes by these names of h2, whi
 * ``H2Connection.outbound_flow_control_window`` and ``H2Stream.outbound_flow_control_window``
 * for requests: ``H2Connection.state_machine``, ``H2Connection.highest_outbound_stream_id``, and the class ``H2Stream``
   with ``max_outbound_frame_size`` and ``request_method``
+* ``H2Connection.encoder.header_table.resized``
 
 Where they are not what they were, ``are_known`` and ``are_known_to_clients`` say so, and all goes the plain way; a test
 fails then.
@@ -58,10 +59,18 @@ def can_take(h2: H2Connection, stream_id: int, size: int) -> bool:
     )
 
 
+def can_answer(h2: H2Connection, stream_id: int, size: int) -> bool:
+    """Return whether the same is so, and a block of headers may be sent that says nothing of the table.
+
+    When the peer has changed how large that may be, the next block has to begin with it (RFC 7541, section 4.2).
+    """
+    return not h2.encoder.header_table.resized and can_take(h2, stream_id, size)
+
+
 def answer(h2: H2Connection, stream_id: int, message: bytes) -> bytes:
     """Return the frames of a whole answer: headers, one message, and trailers that say that all went well.
 
-    h2 counts them as sent. The stream must have room (``can_take``), and nothing may have been sent on it.
+    h2 counts them as sent. It must be possible (``can_answer``), and nothing may have been sent on the stream.
 
     Args:
         h2: the connection.
@@ -244,6 +253,8 @@ def _answered(*, by_hand: bool) -> tuple[object, ...]:
     server.send_headers(1, _HEADERS)
     frames += server.data_to_send()
     message = b"\0\0\0\0\3abc"
+    if by_hand and not (can_take(server, 1, len(message)) and can_answer(server, 3, len(message))):
+        raise ValueError("there is room, and h2 is not known to say so")
     if by_hand:
         frames += data(server, 1, message) + answer(server, 3, message)
     else:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 from grpclib.const import Status
 
@@ -21,7 +22,7 @@ from atomix_election.rpc.call import call_of, refusal_headers, timeout_s
 from atomix_election.rpc.callers import Callers
 from atomix_election.rpc.frames import frame, whole_message
 from atomix_election.rpc.gate import Gate
-from atomix_election.rpc.header_blocks import MAX_DIGITS, OPERATION
+from atomix_election.rpc.header_blocks import MAX_DIGITS, MAX_HEADER_LIST_BYTES, OPERATION, size_of
 from atomix_election.rpc.http2 import Headers, Http2Connection, text
 from atomix_election.rpc.limits import Shared
 from atomix_election.rpc.services.base import QuickAnswer, ServedConnection, ServedMethod, served_by
@@ -30,17 +31,19 @@ from atomix_election.service import Call, Pending
 
 MAX_KNOWN_REQUESTS = 4096
 """Kinds of requests, of all connections of a server, that are remembered; then it begins anew."""
-MAX_KNOWN_REQUEST_BYTES = 1024
-"""A request whose headers are longer is not remembered, and not answered here."""
+MIN_TIMEOUT_S = 0.001
+"""Who has less time is not answered here: it may be over before anything was done."""
 MAX_KNOWN_CALLERS = 512
 """Requests of one connection of which it is remembered what they go to; then it begins anew."""
+
+_FAULT = "fault of this package in %s"
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Request:
-    """What the headers of a call say.
+    """What the headers of a call say. Only ``KnownRequests`` keeps it, for as long as it is remembered there.
 
     Args:
         headers: as they came, without the number of an operation.
@@ -58,7 +61,7 @@ class Request:
 
 
 class KnownRequests:
-    """The requests that came before, on any connection of a server.
+    """The requests that came before, on any connection of a server, and whose headers are not too large.
 
     Args:
         methods: what can be asked for, by path.
@@ -73,7 +76,7 @@ class KnownRequests:
         key = tuple(headers)
         if key in self._known:
             return self._known[key]
-        if sum(len(name) + len(value) for name, value in headers) > MAX_KNOWN_REQUEST_BYTES:
+        if size_of(headers) > MAX_HEADER_LIST_BYTES:
             return None
         if len(self._known) >= MAX_KNOWN_REQUESTS:
             self._known.clear()
@@ -85,11 +88,36 @@ class KnownRequests:
             served = served_by(self._methods, headers)
             limit_s = timeout_s(headers)
             call = call_of(headers)
-            if served.quick is None or limit_s == 0 or call.operation is not None:
+            if served.quick is None or call.operation is not None:
+                return None
+            if limit_s is not None and limit_s < MIN_TIMEOUT_S:
                 return None
             return Request(headers, served, served.quick, call, limit_s)
         except (InvalidRequest, Rejected):
             return None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a call is to be answered with that its peer does not read yet.
+
+    Args:
+        request: what was asked for.
+        result: the term, of which the message is made when the peer reads, as many may wait for that; or a failure.
+        began: when the call began, by the event loop's clock.
+    """
+
+    request: Request
+    result: Term | Failure
+    began: float
+
+    def left_s(self, now: float) -> float | None:
+        """Return how much of its time the caller has left; None when it has not said how long it waits."""
+        return None if self.request.timeout_s is None else self.began + self.request.timeout_s - now
+
+    def message(self, term: Term) -> bytes:
+        """Return the message of a term, with its prefix."""
+        return frame(self.request.quick.encode(term))
 
 
 class Others(Protocol):
@@ -99,8 +127,8 @@ class Others(Protocol):
         """Return the name of the limit that one more call would pass."""
         ...
 
-    def finish(self, stream_id: int, request: Request, outcome: bytes | Failure) -> None:
-        """Answer a call as soon as its peer reads, with a message and its prefix, or with a failure."""
+    def finish(self, stream_id: int, outcome: Outcome) -> None:
+        """Answer a call as soon as its peer reads."""
         ...
 
 
@@ -137,7 +165,7 @@ class QuickCalls:
         self._known = known
         self._callers = callers
         self._admitted_by: Gate | None = None
-        self._services: dict[Request, ServedConnection] = {}
+        self._services: WeakKeyDictionary[Request, ServedConnection] = WeakKeyDictionary()
         self._others = others
         self._shared = shared
         self._observer = observer
@@ -163,6 +191,8 @@ class QuickCalls:
             data: all that the request has.
         """
         if self.closing or not self.connection.write_ready.is_set() or not internals.are_known():
+            return False
+        if not headers or not self.connection.is_open(stream_id):  # the client has thought better of it already
             return False
         operation, last = None, headers[-1]
         if last[0] == OPERATION:
@@ -196,19 +226,24 @@ class QuickCalls:
         except ElectionError as error:
             return failure_of(error)
         except Exception:
-            log.exception("fault of this package in %s", request.served.method.path)
+            log.exception(_FAULT, request.served.method.path)
             return INTERNAL_FAULT
 
+    def cancelled(self, stream_id: int) -> None:
+        """The client has cancelled a call, or its stream was reset: where it waits, nobody waits for it any more."""
+        if stream_id in self._waiting:
+            self._lose(stream_id)
+
     def end(self) -> None:
-        """Answer that the server shuts down, and that nobody knows."""
+        """Answer that the server shuts down, and that nobody knows; this is not counted as a rejection."""
         for stream_id in list(self._waiting):
-            self._give_up(stream_id, shutting_down(may_have_been_applied=True))
+            self._give_up(stream_id, shutting_down(may_have_been_applied=True), rejected=False)
 
     def close(self) -> None:
         """The connection is gone."""
         self.closing = True
         for stream_id in list(self._waiting):
-            self._forget(stream_id)
+            self._lose(stream_id)
 
     def _service_of(self, request: Request) -> ServedConnection:
         gate = self._callers.gate
@@ -237,9 +272,13 @@ class QuickCalls:
             assert pending.outcome is not None
             self._answer(stream_id, waiting.request, waiting.began, pending.outcome)
 
-    def _give_up(self, stream_id: int, failure: Failure) -> None:
+    def _give_up(self, stream_id: int, failure: Failure, *, rejected: bool = True) -> None:
         waiting = self._forget(stream_id)
-        self._fail(stream_id, waiting.request, waiting.began, failure)
+        self._fail(stream_id, waiting.request, waiting.began, failure, rejected=rejected)
+
+    def _lose(self, stream_id: int) -> None:
+        waiting = self._forget(stream_id)
+        self._count(waiting.request, Status.CANCELLED, waiting.began)
 
     def _forget(self, stream_id: int) -> _Waiting:
         waiting = self._waiting.pop(stream_id)
@@ -254,22 +293,28 @@ class QuickCalls:
         if isinstance(outcome, ElectionError):
             self._fail(stream_id, request, began, failure_of(outcome))
             return
-        message = frame(request.quick.encode(outcome))
+        try:
+            message = frame(request.quick.encode(outcome))
+        except Exception:
+            log.exception(_FAULT, request.served.method.path)  # and whoever has committed the command goes on
+            self._fail(stream_id, request, began, INTERNAL_FAULT)
+            return
         if not self.connection.is_open(stream_id):
             self._count(request, Status.CANCELLED, began)
         elif self.connection.answer(stream_id, message):
             self._count(request, Status.OK, began)
         else:
-            self._others.finish(stream_id, request, message)
+            self._others.finish(stream_id, Outcome(request, outcome, began))
 
-    def _fail(self, stream_id: int, request: Request, began: float, failure: Failure) -> None:
+    def _fail(self, stream_id: int, request: Request, began: float, failure: Failure, *, rejected: bool = True) -> None:
         if not self.connection.is_open(stream_id):
             self._count(request, Status.CANCELLED, began)
         elif self.connection.refuse(stream_id, refusal_headers(failure)):
-            self._observer.rejected(failure.limit or failure.error)
+            if rejected:
+                self._observer.rejected(failure.limit or failure.error)
             self._count(request, failure.status, began)
         else:
-            self._others.finish(stream_id, request, failure)
+            self._others.finish(stream_id, Outcome(request, failure, began))
 
     def _count(self, request: Request, status: Status, began: float) -> None:
         self._observer.answered(request.served.method.path, status.name, _now() - began)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 from grpclib.const import Status
 from grpclib.protocol import AbstractHandler, Stream
 from h2.exceptions import ProtocolError
@@ -18,7 +19,7 @@ from atomix_election.rpc.gate import Caller
 from atomix_election.rpc.http2 import Headers, Http2Protocol, refuse, reset
 from atomix_election.rpc.limits import RESERVED_CALLS, Outbox, Shared, reached
 from atomix_election.rpc.protocol import agree, is_ours
-from atomix_election.rpc.quick_calls import KnownRequests, QuickCalls, Request
+from atomix_election.rpc.quick_calls import KnownRequests, Outcome, QuickCalls
 from atomix_election.rpc.services.base import ServedMethod, served_by
 from atomix_election.rpc.status import (
     INTERNAL_FAULT,
@@ -67,13 +68,13 @@ class _Running:
         self.writes = False
         self.admitted: _Admitted | None = None
         self.refusal: Failure | None = None
-        self.outcome: bytes | Failure | None = None
+        self.outcome: Outcome | None = None
         """What is left to be sent, where that is known already."""
         self._cancelled = False
         self._scope: anyio.CancelScope | None = None
 
     def cancel(self) -> None:
-        self._cancelled = True
+        self.call.is_over = self._cancelled = True
         if self._scope is not None:
             self._scope.cancel()
 
@@ -136,9 +137,9 @@ class Calls(AbstractHandler):
         call = ServerCall(stream, headers, self._shared, self.outbox)
         self._start(stream, release_stream, _Running(call, late=self._shutting_down))
 
-    def finish(self, stream_id: int, request: Request, outcome: bytes | Failure) -> None:
+    def finish(self, stream_id: int, outcome: Outcome) -> None:
         """Answer a call that was begun without a task, as soon as its peer reads."""
-        processor = self.protocol.processor
+        processor, request = self.protocol.processor, outcome.request
         stream = processor.connection.create_stream(stream_id=stream_id)
         call = ServerCall(stream, request.headers, self._shared, self.outbox)
         call.received()
@@ -221,11 +222,12 @@ class Calls(AbstractHandler):
             await self.quick.wait_ended()
 
     async def _serve(self, stream: Stream, release_stream: Callable[[], None], running: _Running) -> None:
-        call, began = running.call, _now()
+        call, outcome = running.call, running.outcome
+        began = _now() if outcome is None else outcome.began
         try:
             failure: Failure | None = None
             with running.scope() as scope:
-                failure = await (self._answer if running.outcome is None else self._deliver)(call, running)
+                failure = await (self._answer(call, running) if outcome is None else self._deliver(call, outcome))
             unheard = scope.cancelled_caught and not (self._shutting_down and stream in self._calls)
             if running.refusal is not None and (scope.cancelled_caught or failure is not None):
                 failure, unheard = running.refusal, False
@@ -248,13 +250,16 @@ class Calls(AbstractHandler):
             self._calls.pop(stream, None)
             release_stream()
 
-    async def _deliver(self, call: ServerCall, running: _Running) -> Failure | None:
+    async def _deliver(self, call: ServerCall, outcome: Outcome) -> Failure | None:
         """Send what a call is answered with, up to its trailers, and return how it failed, if it did."""
-        outcome = running.outcome
-        if isinstance(outcome, bytes):
-            await call.send_framed(lambda: outcome)
-            return None
-        return outcome
+        await checkpoint_if_cancelled()
+        result = outcome.result
+        if isinstance(result, Failure):
+            return result
+        with anyio.move_on_after(outcome.left_s(_now())) as limit:
+            await call.send_framed(lambda: outcome.message(result))
+        may_have_been_applied = outcome.request.served.writes
+        return deadline_exceeded(may_have_been_applied=may_have_been_applied) if limit.cancelled_caught else None
 
     async def _answer(self, call: ServerCall, running: _Running) -> Failure | None:
         """Serve a call up to its trailers, and return how it failed, if it did."""

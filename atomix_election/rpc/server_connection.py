@@ -67,6 +67,7 @@ class ServerConnection:
                 self._give_up,
                 common.observer.closed,
                 self.calls.quick.take,
+                self.calls.quick.cancelled,
                 common.blocks,
             ),
         )

@@ -3,7 +3,8 @@
 import asyncio
 import ssl
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self, cast
@@ -104,6 +105,7 @@ class RawConnection:
         self.answers: dict[int, Answer] = {}
         self.pongs: list[bytes] = []
         self.closed = False
+        self._held_back = False
 
     async def __aenter__(self) -> Self:
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port, ssl=self._tls)
@@ -122,7 +124,18 @@ class RawConnection:
 
     def flush(self) -> None:
         """Send what h2 has ready."""
-        self.send_bytes(self.h2.data_to_send())
+        if not self._held_back:
+            self.send_bytes(self.h2.data_to_send())
+
+    @contextmanager
+    def together(self) -> Generator[None]:
+        """Send all that is said in the block at its end, in one piece."""
+        self._held_back = True
+        try:
+            yield
+        finally:
+            self._held_back = False
+        self.flush()
 
     def send_bytes(self, data: bytes) -> None:
         """Send bytes that h2 knows nothing of."""
@@ -144,6 +157,23 @@ class RawConnection:
             self.h2.send_data(stream, part)
         self.h2.send_data(stream, parts[-1], end_stream=end)
         self.flush()
+
+    def ask(self, headers: Pairs, *data: bytes) -> int:
+        """Send a whole call at once, its data in as many frames as are given, and return the number of its stream."""
+        stream = self.h2.get_next_available_stream_id()
+        self.answers[stream] = Answer()
+        self.h2.send_headers(stream, headers)
+        for number, each in enumerate(data, start=1):
+            self.h2.send_data(stream, each, end_stream=number == len(data))
+        self.flush()
+        return stream
+
+    async def heard(self) -> None:
+        """Wait until the server has read all that was sent."""
+        pongs = len(self.pongs)
+        self.h2.ping(b"heard???")
+        self.flush()
+        await self.until(lambda: len(self.pongs) > pongs)
 
     async def call(self, headers: Pairs, body: bytes | None = b"\0\0\0\0\0") -> Answer:
         """Send a call with a body as it stands, or without any, and return its answer once it has ended."""
