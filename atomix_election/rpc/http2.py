@@ -309,6 +309,25 @@ class Http2Connection(Connection):
         self._on_close()
 
 
+class Processor(EventsProcessor):
+    """grpclib's, which tells before it closes all streams.
+
+    Args:
+        handler: see ``EventsProcessor``.
+        connection: the same.
+    """
+
+    def __init__(self, handler: AbstractHandler, connection: Http2Connection) -> None:
+        super().__init__(handler, connection)
+        self.on_close: Callable[[], None] | None = None
+
+    def close(self, reason: str = "Connection closed") -> None:
+        """Called when the connection is closed, for whatever reason."""
+        if self.on_close is not None:
+            self.on_close()
+        super().close(reason)
+
+
 class Serving(NamedTuple):
     """What a connection needs to know on a server's side.
 

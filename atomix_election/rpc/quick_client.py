@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-from grpclib.protocol import AbstractHandler, EventsProcessor, Stream
+from grpclib.protocol import Stream
 from h2.events import (
     DataReceived,
     Event,
@@ -25,7 +25,7 @@ from atomix_election.rpc import internals
 from atomix_election.rpc.call import metadata_of, token_metadata
 from atomix_election.rpc.frames import frame, whole_message
 from atomix_election.rpc.header_blocks import lasting_block, operation_field
-from atomix_election.rpc.http2 import Http2Connection, RawHeaders, Termination, reset
+from atomix_election.rpc.http2 import Http2Connection, Processor, RawHeaders, Termination, reset
 from atomix_election.rpc.methods import Method
 from atomix_election.rpc.requests import request_headers
 from atomix_election.service import Call
@@ -90,24 +90,6 @@ class QuickCall:
         self._timer.cancel()
         if not self._future.done():
             self._future.set_result(message)
-
-
-class Processor(EventsProcessor):
-    """grpclib's, which tells before it closes all streams.
-
-    Args:
-        handler: see ``EventsProcessor``.
-        connection: the same.
-    """
-
-    def __init__(self, handler: AbstractHandler, connection: Http2Connection) -> None:
-        super().__init__(handler, connection)
-        self.on_close: Callable[[], None] = _nothing
-
-    def close(self, reason: str = "Connection closed") -> None:
-        """The connection is closed, for whatever reason."""
-        self.on_close()
-        super().close(reason)
 
 
 class QuickCalls:
