@@ -4,6 +4,7 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from itertools import count
 from typing import Any, Protocol, TypeVarTuple
 
@@ -125,7 +126,7 @@ class SessionKeeper:
         self._opened = anyio.Event()
         self._tried = anyio.Event()
         self._failure: ElectionError | None = None
-        self._locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
+        self._turns: defaultdict[str, anyio.Semaphore] = defaultdict(partial(anyio.Semaphore, 1))
         self._operations = count(1)
         self._outbox: list[Renew] = []
         self._to_send = anyio.Event()
@@ -253,27 +254,39 @@ class SessionKeeper:
 
     async def write(self, name: str, send: Callable[[Call], Awaitable[Term]]) -> Term:
         """Send a write of this session under a number of its own, one at a time for each election."""
-        async with self._locks[name]:
-            session_id = await self.opened()
-            call = Call(name, self.namespace, session_id, next(self._operations))
-            try:
-                term = await send(call)
-            except SessionEnded:
-                if session_id == self._session_id:
-                    self._end_campaign(LossReason.SESSION_ENDED)
-                raise
-            except NotSessionOwner as error:
-                if session_id == self._session_id:
-                    log.warning("%s", error)
-                    self._do(self._campaign.disowned())
-                raise SessionEnded(str(error)) from error
+        turn = self._turns[name]
+        try:
+            turn.acquire_nowait()  # the call itself lets others run, and looks for a cancellation
+        except anyio.WouldBlock:
+            await turn.acquire()
+        try:
+            term = await self._write(name, send)
+        finally:
+            turn.release()
         self.see(name, term)
         return term
+
+    async def _write(self, name: str, send: Callable[[Call], Awaitable[Term]]) -> Term:
+        session_id = self.session_id or await self.opened()
+        call = Call(name, self.namespace, session_id, next(self._operations))
+        try:
+            return await send(call)
+        except SessionEnded:
+            if session_id == self._session_id:
+                self._end_campaign(LossReason.SESSION_ENDED)
+            raise
+        except NotSessionOwner as error:
+            if session_id == self._session_id:
+                log.warning("%s", error)
+                self._do(self._campaign.disowned())
+            raise SessionEnded(str(error)) from error
 
     async def withdraw(self, place: Place) -> Term:
         """Withdraw a candidate, which leads no more from the moment when that is sent."""
         campaign = self._campaign
-        self._do(campaign.leaving(*place))
+        actions = campaign.leaving(*place)
+        if actions:
+            self._do(actions)
         try:
             return await self.write(place[0], lambda call: self.service.withdraw(call, place[1]))
         finally:
@@ -281,7 +294,9 @@ class SessionKeeper:
 
     def see(self, name: str, term: Term) -> None:
         """Take note of a term that the service told."""
-        self._do(self._campaign.term_seen(name, term))
+        actions = self._campaign.term_seen(name, term)
+        if actions:  # without any, nothing comes sooner than it looked either
+            self._do(actions)
 
     def leads(self, place: Place) -> Granted | None:
         """Return the leadership under which a candidate may act at this moment. Without I/O, by the clock."""
