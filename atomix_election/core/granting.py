@@ -11,6 +11,8 @@ from atomix_election.core.election import Election
 from atomix_election.errors import SessionEnded
 from atomix_election.model import SessionId
 
+_ENTRIES = (Create, Enter)
+
 
 def leadership_of(session: SessionId, name: str, election: Election) -> Granted | None:
     """Return the leadership under which a session may act in the election of that name, or None."""
@@ -53,6 +55,6 @@ def ended_meanwhile(command: Command, is_open: Callable[[SessionId], bool]) -> S
 
     The end of a session is decided once, and no entry is answered well after it: the candidate is removed again.
     """
-    if isinstance(command, Create | Enter) and not is_open(command.session):
+    if isinstance(command, _ENTRIES) and not is_open(command.session):
         return SessionEnded(f"session {command.session.digest} ended while the command was being committed")
     return None

@@ -15,6 +15,8 @@ from atomix_election.errors import InvalidRequest, Unavailable
 from atomix_election.model import ElectionDescription, ElectionPage, Term, check_candidate_id, check_metadata_id
 from atomix_election.service import PAGE_SIZE, WATCH_BUFFER, Call
 
+_OWN = (Enter, Withdraw)
+
 
 class Connection:
     """The service as one connection sees it. Sessions that it used stay open until ``disconnect``.
@@ -187,7 +189,8 @@ class Connection:
     def _hand_over(
         self, call: Call, command: type[CandidateCommand], candidate_id: str, session: Session | None
     ) -> Waiting:
-        if issubclass(command, Enter | Withdraw):
+        election_id = call.election_id
+        if issubclass(command, _OWN):
             session = self._use(call, session)
             wanted = command(check_candidate_id(candidate_id or call.session), session.id)
         else:
@@ -195,8 +198,8 @@ class Connection:
             session = self._use_if_open(call, session)
         self._check_connected()
         if session is not None:
-            session.elections[call.election_id] = None
-        return self._engine.submit_now(call.election_id, wanted, _operation(session, call))
+            session.elections[election_id] = None
+        return self._engine.submit_now(election_id, wanted, _operation(session, call))
 
     def _find(self, call: Call) -> Session | None:
         return self._engine.sessions.find(call.namespace, call.session)

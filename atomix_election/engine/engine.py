@@ -352,13 +352,19 @@ class Engine:
     def _committed(self, election_id: ElectionId, before: Election, after: Election) -> None:
         """See what a change means for the sessions in it, and let nobody wait for a displaced leader for ever."""
         self.report.led(before, after)
-        concerned = {each.session for each in (before.candidates[:1] + after.candidates[:1])}
-        concerned |= {each.candidate.session for each in (*before.displaced, *after.displaced)}
-        concerned |= before.registered ^ after.registered
+        concerned = {each.session for each in before.candidates[:1] + after.candidates[:1]}
+        if before.displaced or after.displaced:
+            concerned |= {each.candidate.session for each in before.displaced + after.displaced}
+        if before.registered is not after.registered:
+            concerned |= before.registered ^ after.registered
         for identity in concerned:
             session = self.sessions.find(identity.namespace, identity.id)
             if session is not None and session.id == identity:
                 session.look(election_id, after)
+        if before.displaced is not after.displaced:
+            self._see_displaced(election_id, before, after)
+
+    def _see_displaced(self, election_id: ElectionId, before: Election, after: Election) -> None:
         for displaced in set(before.displaced) - set(after.displaced):
             wait = self._waits.pop((election_id, displaced), None)
             if wait is not None:

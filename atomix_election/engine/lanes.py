@@ -24,6 +24,9 @@ MAX_WAITING_COMMANDS = 10_000
 LOOK_AGAIN_S = 0.5
 """Pause before the store is asked again what became of a write whose outcome it did not know."""
 
+_OF_A_SESSION = (Create, Close, Enter, Withdraw)
+_LEAVING_TRACES = (Create, Enter)
+
 
 class Waiting:
     """A command and, once it is known, what became of it: see ``service.Pending``."""
@@ -65,7 +68,7 @@ def _session_of(command: Command, operation: Operation | None) -> SessionId | No
     """Return the session that asks for a command, where it is one's."""
     if operation is not None:
         return operation.session
-    return command.session if isinstance(command, Create | Close | Enter | Withdraw) else None
+    return command.session if isinstance(command, _OF_A_SESSION) else None
 
 
 class SessionFacts(Protocol):
@@ -395,7 +398,7 @@ class Lane:
         doubtful = {
             waiting.session
             for waiting, transition in outcomes
-            if waiting.session is not None and (transition.refusal or not isinstance(waiting.command, Create | Enter))
+            if waiting.session is not None and (transition.refusal or not isinstance(waiting.command, _LEAVING_TRACES))
         }
         if doubtful:
             newest, waiting_too = transitions[-1].election, {waiting.session for waiting in self._waiting}

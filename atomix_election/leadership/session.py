@@ -126,6 +126,7 @@ class SessionKeeper:
         self._opened = anyio.Event()
         self._tried = anyio.Event()
         self._failure: ElectionError | None = None
+        # The call itself lets others run, and looks for a cancellation: not the lock, where nobody has it.
         self._locks: defaultdict[str, anyio.Lock] = defaultdict(lambda: anyio.Lock(fast_acquire=True))
         self._operations = count(1)
         self._outbox: list[Renew] = []
@@ -256,26 +257,31 @@ class SessionKeeper:
     async def write(self, name: str, send: Callable[[Call], Awaitable[Term]]) -> Term:
         """Send a write of this session under a number of its own, one at a time for each election."""
         async with self._locks[name]:
-            session_id = await self.opened()
-            call = Call(name, self.namespace, session_id, next(self._operations))
-            try:
-                term = await send(call)
-            except SessionEnded:
-                if session_id == self._session_id:
-                    self._end_campaign(LossReason.SESSION_ENDED)
-                raise
-            except NotSessionOwner as error:
-                if session_id == self._session_id:
-                    log.warning("%s", error)
-                    self._do(self._campaign.disowned())
-                raise SessionEnded(str(error)) from error
+            term = await self._write(name, send)
         self.see(name, term)
         return term
+
+    async def _write(self, name: str, send: Callable[[Call], Awaitable[Term]]) -> Term:
+        session_id = self.session_id or await self.opened()
+        call = Call(name, self.namespace, session_id, next(self._operations))
+        try:
+            return await send(call)
+        except SessionEnded:
+            if session_id == self._session_id:
+                self._end_campaign(LossReason.SESSION_ENDED)
+            raise
+        except NotSessionOwner as error:
+            if session_id == self._session_id:
+                log.warning("%s", error)
+                self._do(self._campaign.disowned())
+            raise SessionEnded(str(error)) from error
 
     async def withdraw(self, place: Place) -> Term:
         """Withdraw a candidate, which leads no more from the moment when that is sent."""
         campaign = self._campaign
-        self._do(campaign.leaving(*place))
+        actions = campaign.leaving(*place)
+        if actions:
+            self._do(actions)
         try:
             return await self.write(place[0], lambda call: self.service.withdraw(call, place[1]))
         finally:

@@ -24,6 +24,7 @@ RECORD_VERSION = 1
 """The version that is written, and the newest that is read."""
 
 _REQUIRED = object()
+_quote = json.encoder.encode_basestring
 _JSON = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"))
 
 
@@ -31,13 +32,7 @@ def encode_election(election: Election) -> bytes:
     """Return an election as a record. Equal elections have equal records."""
     sessions = sorted(election.sessions())
     place = {session: index for index, session in enumerate(sessions)}
-    fields: dict[str, Any] = {
-        "version": RECORD_VERSION,
-        "number": election.number,
-        "revision": election.revision,
-        "sessions": sessions,
-        "candidates": [_candidate_fields(each, place, election.entered_at) for each in election.candidates],
-    }
+    fields: dict[str, Any] = {}
     if election.registered:
         fields["registered"] = sorted(place[each] for each in election.registered)
     if election.operations:
@@ -49,7 +44,15 @@ def encode_election(election: Election) -> bytes:
         ]
     if election.began_at:
         fields["began_at"] = election.began_at
-    return dump(fields)
+    # What there may be a thousand of is written by hand, three times as fast; tests compare it with json's own.
+    text = (
+        f'{{"version":{RECORD_VERSION},"number":{election.number},"revision":{election.revision},"sessions":['
+        + ",".join([f"[{_quote(namespace)},{_quote(id_)},{incarnation}]" for namespace, id_, incarnation in sessions])
+        + '],"candidates":['
+        + ",".join([_candidate_text(each, place, election.entered_at) for each in election.candidates])
+        + ("]," + _JSON.encode(fields)[1:] if fields else "]}")
+    )
+    return text.encode()
 
 
 def decode_election(record: bytes) -> Election:
@@ -192,13 +195,10 @@ def _session_id(value: object) -> SessionId:
     )
 
 
-def _candidate_fields(
-    candidate: Candidate, place: Mapping[SessionId, int], entered_at: Mapping[Candidate, float]
-) -> dict[str, Any]:
-    fields: dict[str, Any] = {"id": candidate.id, "session": place[candidate.session]}
-    if candidate in entered_at:
-        fields["entered_at"] = entered_at[candidate]
-    return fields
+def _candidate_text(candidate: Candidate, place: Mapping[SessionId, int], entered_at: Mapping[Candidate, float]) -> str:
+    at = entered_at.get(candidate)
+    time = "" if at is None else f',"entered_at":{at!r}'
+    return f'{{"id":{_quote(candidate.id)},"session":{place[candidate.session]}{time}}}'
 
 
 def _candidate(fields: Fields, sessions: list[SessionId], entered_at: dict[Candidate, float]) -> Candidate:

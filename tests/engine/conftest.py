@@ -7,7 +7,7 @@ import pytest
 import trio.testing
 
 from atomix_election.engine import Engine
-from tests.engine.fakes import RecordingStore, running
+from tests.engine.fakes import PromptStore, RecordingStore, running
 from tests.timed import limit
 
 LONGEST_TEST_S = 1000.0
@@ -25,10 +25,10 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
 
 
-@pytest.fixture
-def store() -> RecordingStore:
-    """A store that does what it is told."""
-    return RecordingStore()
+@pytest.fixture(params=[RecordingStore, PromptStore], ids=["awaited", "handed over"])
+def store(request: pytest.FixtureRequest) -> RecordingStore:
+    """A store that does what it is told, in both ways in which a lane can write to it."""
+    return request.param()
 
 
 @pytest.fixture

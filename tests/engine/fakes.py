@@ -1,10 +1,11 @@
 """A store that records, delays, fails and conflicts as told, and shortcuts to call an engine with."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
+import trio
 
 from atomix_election.core.election import Election
 from atomix_election.engine import Connection, Engine
@@ -131,6 +132,34 @@ class RecordingStore:
     async def sessions(self) -> list[StoredSession]:
         """See ``Store.sessions``."""
         return await self.memory.sessions()
+
+
+class PromptStore(RecordingStore):
+    """The same for callers without a task, on Trio."""
+
+    def read_now(self, election_id: ElectionId) -> Record | None:
+        """See ``Store.read_now``."""
+        self.reads += 1
+        return None if self.unreadable else self.memory.read_now(election_id)
+
+    def write_now(
+        self, election_id: ElectionId, election: Election, *, expected: int, done: Callable[[Written], None]
+    ) -> None:
+        """See ``Store.write_now``; with a delay it is done later, else on return."""
+
+        async def write() -> None:
+            try:
+                record = await self.write(election_id, election, expected=expected)
+            except (StoreError, OutcomeUnknown) as error:
+                done(error)
+            else:
+                done(record is not None)
+
+        if self.write_delay_s:
+            trio.lowlevel.spawn_system_task(write)
+        else:
+            with suppress(StopIteration):
+                write().send(None)
 
 
 @asynccontextmanager

@@ -181,13 +181,10 @@ async def test_a_failed_create_takes_no_registration_away(
     await connection.enter(about("s"), "a")
     await connection.create(about("s", "f"))
 
-    async def failing_read(_: object) -> None:
-        raise StoreError("the disk is gone")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "read", failing_read)
-        with pytest.raises(StoreError):
-            await connection.create(about("s"))
+    store.unreadable = True
+    with pytest.raises(StoreError):
+        await connection.create(about("s"))
+    store.unreadable = False
     await connection.close(about("s", "f"))
     assert await candidates(engine) == ("a",)
 

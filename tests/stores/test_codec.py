@@ -60,6 +60,14 @@ def test_every_election_is_read_as_it_was_written(election: Election, data: st.D
     assert decode_election(encode_election(election)) == election
 
 
+@given(elections, st.data())
+def test_records_are_what_json_would_write(election: Election, data: st.DataObject) -> None:
+    """Byte for byte, also what is written by hand: any text as an id, any time."""
+    entered_at = MappingProxyType({each: data.draw(times) for each in election.candidates})
+    record = encode_election(election._replace(entered_at=entered_at, began_at=data.draw(times)))
+    assert json.dumps(json.loads(record), ensure_ascii=False, separators=(",", ":")).encode() == record
+
+
 @given(sessions, st.floats(0.001, 1e6), st.booleans())
 def test_every_session_is_read_as_it_was_written(session: SessionId, ttl_s: float, kept_alive: bool) -> None:
     """With its time-to-live to the last bit."""
