@@ -34,8 +34,6 @@ from atomix_election.tasks import Callbacks, see_through
 
 MAX_BATCH = 1000
 """Reads and changes that are carried out in one go."""
-MAX_GATHERING_STEPS = 10
-"""How often others may run before a batch begins, as long as each time somebody joins it."""
 MAX_CACHED_ELECTIONS = 10_000
 """Elections whose newest state is kept in memory; those that were not used for the longest time go first."""
 MAX_SETTLE_TRIES = 50
@@ -293,7 +291,7 @@ class SqliteStore:
         self._waiting.append(waiting)
         if not self._busy:
             self._busy = True
-            self._callbacks.soon(self._gather, 1, len(self._waiting))
+            self._begin_soon()
 
     def _give_up(self, waiting: "_Waiting") -> None:
         """Its caller was cancelled."""
@@ -309,11 +307,11 @@ class SqliteStore:
             if undo is not None:
                 self._undo.append(undo)
 
-    def _gather(self, step: int, before: int) -> None:
+    def _begin_soon(self) -> None:
         """Let those join who are about to, as after a batch whose callers all go on at the same time."""
-        if step < MAX_GATHERING_STEPS and len(self._waiting) > before:
-            self._callbacks.soon(self._gather, step + 1, len(self._waiting))
-            return
+        self._callbacks.soon(self._begin_next)
+
+    def _begin_next(self) -> None:
         batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
         if batch:
             self._begin(batch)
@@ -323,7 +321,7 @@ class SqliteStore:
     def _go_on(self) -> None:
         """Begin with those who have come meanwhile."""
         if self._waiting:
-            self._callbacks.soon(self._gather, 1, len(self._waiting))
+            self._begin_soon()
         else:
             self._busy = False
             self._idle.set()

@@ -14,9 +14,10 @@ from atomix_election import (
     StoreError,
     Term,
 )
+from atomix_election.core.commands import Enter
 from atomix_election.engine import Connection, Engine
 from atomix_election.engine.lanes import LOOK_AGAIN_S, MAX_WAITING_COMMANDS
-from tests.engine.fakes import LATE_S, TTL_S, RecordingStore, about, candidates
+from tests.engine.fakes import LATE_S, TTL_S, PromptStore, RecordingStore, about, candidates, running
 
 pytestmark = pytest.mark.anyio
 
@@ -334,3 +335,48 @@ async def test_concurrent_clients_see_one_order(engine: Engine, store: Recording
     assert all(history[term.revision] == term for term in told)
     for before, after in pairwise(watched):
         assert after.number - before.number == (after.leader is not None and after.leader != before.leader)
+
+
+class ReadableStore(PromptStore):
+    """A store that can be read also while it does not know what became of a write."""
+
+    unreadable = property(lambda _: False, lambda *_: None)
+
+
+@pytest.mark.parametrize("applied", [True, False])
+async def test_a_write_in_doubt_is_looked_for_before_anything_else_is_written(applied: bool) -> None:
+    """Also where the store could be written to at once: watchers are told in order, and sessions what they lead."""
+    store = ReadableStore()
+    async with running(store) as engine:
+        connection = Connection(engine)
+        await connection.create(about("s"))
+        async with connection.events(about()) as events:
+            store.doubtful = applied
+            with pytest.raises(OutcomeUnknown):
+                await connection.enter(about("s"), "a")
+            term = await connection.enter(about("s"), "b")
+            assert term.candidates == (("a", "b") if applied else ("b",))
+            told = [(await anext(events)).term.revision for _ in range(2 + applied)]
+            assert told == ([0, 1, 2] if applied else [0, 1])
+        (granted,) = engine.sessions.get("default", "s").leads.values()
+        assert granted.candidate_id == term.leader
+
+
+async def test_a_write_that_outlasts_the_engine_disturbs_nobody() -> None:
+    """Whatever it comes to, in doubt too; who comes next starts from what is stored."""
+    store = PromptStore()
+    outcomes: list[object] = []
+    for candidate_id, doubtful in (("a", None), ("b", True)):
+        async with running(store) as engine:
+            connection = Connection(engine)
+            await connection.create(about(candidate_id))
+            store.write_delay_s, store.doubtful = 1.0, doubtful
+            pending = connection.submit_now(about(candidate_id), Enter, candidate_id)
+            assert pending is not None
+            pending.on_answer(lambda pending=pending: outcomes.append(pending.outcome))
+        assert len(outcomes) == (doubtful is not None)
+        await anyio.sleep(1.5)
+        store.write_delay_s, store.doubtful, store.unreadable = 0.0, None, False
+    assert [type(each) for each in outcomes] == [Term, OutcomeUnknown]
+    async with running(store) as engine:
+        assert await candidates(engine) == ("a", "b")

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from functools import partial
@@ -347,6 +347,10 @@ async def test_opening_that_is_cancelled_leaves_nothing_open(path: str, moment: 
         await write(store, 1)
 
 
+async def _returning_nothing(awaitable: Awaitable[object]) -> None:
+    await awaitable
+
+
 @on_asyncio
 async def test_who_is_cancelled_as_it_is_answered_disturbs_nobody(path: str) -> None:
     """Asyncio cancels a task even when what it waits for has come."""
@@ -362,11 +366,16 @@ async def test_who_is_cancelled_as_it_is_answered_disturbs_nobody(path: str) -> 
             super().start(call, done_and_cancelled)
 
     async with open_sqlite_store(path, execute=Cancelling()) as store:
-        tasks += [asyncio.create_task(write(store, number)) for number in range(5)]
+        tasks += [asyncio.create_task(write(store, number)) for number in range(2)]
+        opening = store.open_session("default", "s", ttl_s=1.0, kept_alive=True)
+        tasks.append(asyncio.get_running_loop().create_task(_returning_nothing(opening)))
         with anyio.fail_after(5):
             await asyncio.wait(tasks)
-        assert [each.cancelled() for each in tasks] == [False, True, True, False, False]
-        assert [(await store.read(named(number))).version > 0 for number in range(5)] == [True] * 5
+        assert [each.cancelled() for each in tasks] == [False, True, True]
+        tasks.clear()
+        assert [(await store.read(named(number))).version > 0 for number in range(2)] == [True] * 2
+        await write(store, 2)
+        assert await store.sessions() == []  # nobody knows of the one that was opened
 
 
 @on_asyncio
@@ -458,6 +467,7 @@ async def test_a_session_whose_opener_was_cancelled_is_ended_again(store: Sqlite
     assert len(await store.sessions()) == 1
     await write(store, 2)
     assert await store.sessions() == []
+    assert not store._undo
 
 
 async def test_a_full_disk_is_a_store_error_for_each_and_passes(store: SqliteStore, path: str) -> None:
