@@ -1,7 +1,7 @@
 """How much servers on etcd carry, and how soon they go on after a crash: ``python -m benchmarks.cluster``.
 
-All processes run on this machine, etcd with its default time-outs and its data in a temporary directory. It prints a
-table, and one line of JSON. Where the machine has other work, rates say little, and the processor time for each more.
+All processes run on this machine, etcd with its default time-outs and its data on the disk of the checkout. Where
+the machine has other work, rates say little, and the processor time for each more.
 """
 
 import random

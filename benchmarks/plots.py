@@ -57,6 +57,8 @@ def draw(results: Sequence[Result], directory: Path) -> None:
             axes.set_yscale("log")
         else:
             axes.set_ylim(bottom=0)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:,g}")
         axes.grid(visible=True, alpha=0.3)
         axes.legend()
         figure.savefig(directory / f"{plot.curves}.svg", metadata={"Date": None})

@@ -196,7 +196,7 @@ class Report:
         """Return what the line of JSON says."""
         return {
             "benchmark": self.name,
-            "effort": self.effort.name,
+            "effort": {"name": self.effort.name, "seconds": self.effort.seconds, "rounds": self.effort.rounds},
             "machine": machine(),
             "load_average": os.getloadavg()[1],
             "notes": self.notes,

@@ -1,6 +1,7 @@
 """The measuring programs run; what they measure is for people. Their tiniest forms take no figure for one."""
 
 import importlib
+import json
 import math
 
 import pytest
@@ -9,7 +10,7 @@ from atomix_election.etcd._generated import etcdserverpb
 from atomix_election.rpc._generated.atomix.election import v1
 from atomix_election.rpc._generated.atomix.time import v1 as time_v1
 from benchmarks import etcd_election, stock, suite
-from benchmarks.report import LESS, MORE, TINY, Report, Row, at_least, at_most
+from benchmarks.report import LESS, MORE, TINY, Effort, Goal, Report, Row, at_least, at_most
 
 CHEAP = ("call", "inprocess", "commits", "fanout", "sessions", "queue_length")
 """Those that need no etcd, few processes and little to begin with."""
@@ -33,7 +34,7 @@ def test_each_has_a_program() -> None:
 
 def test_rounds_are_taken_in_turn_after_one_that_does_not_count() -> None:
     taken: list[str] = []
-    effort = type(TINY)("some", 0.0, 3, 1.0)
+    effort = Effort("some", 0.0, 3, 1.0)
 
     def side(name: str) -> int:
         taken.append(name)
@@ -66,12 +67,10 @@ def test_a_ratio_is_taken_of_each_pair_of_rounds(capsys: pytest.CaptureFixture[s
         (LESS, 1.0, ""),
     ],
 )
-def test_what_a_goal_says(goal: object, median: float, verdict: str) -> None:
-    row = Row.of({**Row("what", "times", median, median, median).as_json(), "goal": None})
-    assert row.goal is None
-    again = Row.of(Row("what", "times", median, median, median, goal=goal, is_steady=True).as_json())  # type: ignore[arg-type]
-    assert again.goal == goal
-    assert again.as_table().endswith(f"| {goal} | {verdict} |")
+def test_what_a_goal_says(goal: Goal, median: float, verdict: str) -> None:
+    row = Row("what", "times", median, median, median, goal=goal, is_steady=True)
+    assert row.as_table().endswith(f"| {goal} | {verdict} |")
+    assert Row.of(json.loads(json.dumps(row.as_json()))) == row
 
 
 def test_the_floor_sends_the_same_events() -> None:
