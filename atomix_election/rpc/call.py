@@ -207,13 +207,13 @@ class ServerCall:
         """Which method is called."""
         return path_of(self.headers)
 
-    async def read_next(self, kind: type[_MessageT]) -> _MessageT | None:
-        """Return the next message of a request that is a stream, or None at its end.
+    async def read_next(self) -> bytes | None:
+        """Return the next message of a request that is a stream, still encoded, or None at its end.
 
         It may take as long as it likes to begin, unless it is the first.
 
         Raises:
-            InvalidRequest: it is malformed.
+            InvalidRequest: the stream ended inside it.
             LimitExceeded: it is too large.
             Rejected: it is compressed.
         """
@@ -221,7 +221,7 @@ class ServerCall:
         data = await self._read(on_begun=self._wait)
         self._read_waits = False
         self._reads_since = None
-        return None if data is None else wire.decode(data, kind)
+        return data
 
     async def read(self, kind: type[_MessageT]) -> _MessageT:
         """Return the one message of the request.

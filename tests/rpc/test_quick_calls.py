@@ -567,7 +567,7 @@ async def test_a_fault_is_that_of_one_call(
     way: str, where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is logged and counted, and others go on: also those whose commands are committed together with its one."""
-    encode = elections.term_message
+    encode = elections.term_response_bytes
 
     def faulty(*_: Any) -> Any:
         raise RuntimeError("a fault")
@@ -581,7 +581,7 @@ async def test_a_fault_is_that_of_one_call(
             monkeypatch.undo()
         else:
             monkeypatch.setattr(
-                elections, "term_message", lambda term: faulty() if "bad" in term.candidates else encode(term)
+                elections, "term_response_bytes", lambda term: faulty() if "bad" in term.candidates else encode(term)
             )
             bad = raw.ask(headers_of("Enter", *about("e", "s")), message(b"\x0a\x03bad"))
             await raw.heard()

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import cast
 
 import betterproto2
 
@@ -11,46 +11,68 @@ from atomix_election.model import Event, Term
 from atomix_election.rpc import wire
 from atomix_election.rpc._generated.atomix.election import v1
 from atomix_election.rpc.call import STORE_KEY, ServerCall, call_of
-from atomix_election.rpc.convert import term_message
 from atomix_election.rpc.frames import frame
 from atomix_election.rpc.hot_messages import candidate_id_of, event_bytes, term_response_bytes
-from atomix_election.rpc.methods import ELECTION_METHODS, Method
+from atomix_election.rpc.methods import ELECTION_METHODS
 from atomix_election.rpc.services.base import QuickAnswer, ServedConnection, ServedMethod
 from atomix_election.service import Call, ElectionService, Pending
 
-
-async def _create(service: ElectionService, call: Call, _: Any) -> betterproto2.Message:
-    await service.create(call)
-    return v1.CreateResponse()
-
-
-async def _close(service: ElectionService, call: Call, _: Any) -> betterproto2.Message:
-    await service.close(call)
-    return v1.CloseResponse()
-
-
-async def _enter(service: ElectionService, call: Call, request: v1.EnterRequest) -> betterproto2.Message:
-    return v1.EnterResponse(term=term_message(await service.enter(call, request.candidate_id)))
+_COMMANDS: dict[str, type[CandidateCommand]] = {
+    "Enter": Enter,
+    "Withdraw": Withdraw,
+    "Anoint": Anoint,
+    "Promote": Promote,
+    "Evict": Evict,
+}
+"""What a method asks of the election about the one candidate that its request names."""
 
 
-async def _withdraw(service: ElectionService, call: Call, request: v1.WithdrawRequest) -> betterproto2.Message:
-    return v1.WithdrawResponse(term=term_message(await service.withdraw(call, request.candidate_id)))
+def _registration(
+    name: str, register: Callable[[ElectionService, Call], Awaitable[None]], response: type[betterproto2.Message]
+) -> ServedMethod:
+    """Return a method that is answered by an empty message."""
+    method = ELECTION_METHODS[name]
+
+    async def serve(service: ServedConnection, call: ServerCall) -> None:
+        about = call_of(call.headers)
+        await call.read(method.request)
+        await register(service, about)
+        await call.send(response)
+
+    return ServedMethod(method, serve, writes=True)
 
 
-async def _anoint(service: ElectionService, call: Call, request: v1.AnointRequest) -> betterproto2.Message:
-    return v1.AnointResponse(term=term_message(await service.anoint(call, request.candidate_id)))
+def _command(name: str, ask: Callable[[ElectionService, Call, str], Awaitable[Term]]) -> ServedMethod:
+    """Return a method that commands, and is answered by the term after that."""
+    method, command = ELECTION_METHODS[name], _COMMANDS[name]
+
+    async def serve(service: ServedConnection, call: ServerCall) -> None:
+        about = call_of(call.headers)
+        request = cast("v1.EnterRequest", await call.read(method.request))
+        term = await ask(service, about, request.candidate_id)
+        await call.send_framed(lambda: frame(_response(term)))
+
+    def begin(service: ServedConnection, call: Call, data: bytes) -> Pending | None:
+        return service.submit_now(call, command, candidate_id_of(data, method.request))
+
+    return ServedMethod(method, serve, writes=True, quick=QuickAnswer(begin, _response))
 
 
-async def _promote(service: ElectionService, call: Call, request: v1.PromoteRequest) -> betterproto2.Message:
-    return v1.PromoteResponse(term=term_message(await service.promote(call, request.candidate_id)))
+async def _get_term(service: ServedConnection, call: ServerCall) -> None:
+    about = call_of(call.headers)
+    await call.read(v1.GetTermRequest)
+    term = await service.get_term(about)
+    await call.send_framed(lambda: frame(_response(term)))
 
 
-async def _evict(service: ElectionService, call: Call, request: v1.EvictRequest) -> betterproto2.Message:
-    return v1.EvictResponse(term=term_message(await service.evict(call, request.candidate_id)))
+def _get_term_now(service: ServedConnection, call: Call, data: bytes) -> Term | None:
+    wire.decode(data, v1.GetTermRequest)
+    return service.read_now(call)
 
 
-async def _get_term(service: ElectionService, call: Call, _: Any) -> betterproto2.Message:
-    return v1.GetTermResponse(term=term_message(await service.get_term(call)))
+def _response(term: Term) -> bytes:
+    """Return what answers a command or a question: all of these messages have a term, and nothing else."""
+    return term_response_bytes(term)
 
 
 async def _events(service: ServedConnection, call: ServerCall) -> None:
@@ -80,53 +102,14 @@ class EncodedOnce:
 
 _encoded = EncodedOnce()
 
-
-_Answer = Callable[[ElectionService, Call, Any], Awaitable[betterproto2.Message]]
-_UNARY: dict[str, _Answer] = {
-    "Create": _create,
-    "Close": _close,
-    "Enter": _enter,
-    "Withdraw": _withdraw,
-    "Anoint": _anoint,
-    "Promote": _promote,
-    "Evict": _evict,
-    "GetTerm": _get_term,
-}
-
-
-def _command(command: type[CandidateCommand], request: type[betterproto2.Message]) -> QuickAnswer:
-    def begin(service: ServedConnection, call: Call, data: bytes) -> Pending | None:
-        return service.submit_now(call, command, candidate_id_of(data, request))
-
-    return QuickAnswer(begin, term_response_bytes)
-
-
-def _read_term(service: ServedConnection, call: Call, data: bytes) -> Term | None:
-    wire.decode(data, v1.GetTermRequest)
-    return service.read_now(call)
-
-
-_QUICK: dict[str, QuickAnswer] = {
-    "Enter": _command(Enter, v1.EnterRequest),
-    "Withdraw": _command(Withdraw, v1.WithdrawRequest),
-    "Anoint": _command(Anoint, v1.AnointRequest),
-    "Promote": _command(Promote, v1.PromoteRequest),
-    "Evict": _command(Evict, v1.EvictRequest),
-    "GetTerm": QuickAnswer(_read_term, term_response_bytes),
-}
-
-
-def _unary(method: Method, answer: _Answer) -> ServedMethod:
-    async def serve(service: ServedConnection, call: ServerCall) -> None:
-        about = call_of(call.headers)
-        request = await call.read(method.request)
-        message = await answer(service, about, request)
-        await call.send(lambda: message)
-
-    return ServedMethod(method, serve, writes=method.name != "GetTerm", quick=_QUICK.get(method.name))
-
-
 METHODS = (
-    *(_unary(ELECTION_METHODS[name], answer) for name, answer in _UNARY.items()),
+    _registration("Create", lambda service, call: service.create(call), v1.CreateResponse),
+    _registration("Close", lambda service, call: service.close(call), v1.CloseResponse),
+    _command("Enter", lambda service, call, candidate_id: service.enter(call, candidate_id)),
+    _command("Withdraw", lambda service, call, candidate_id: service.withdraw(call, candidate_id)),
+    _command("Anoint", lambda service, call, candidate_id: service.anoint(call, candidate_id)),
+    _command("Promote", lambda service, call, candidate_id: service.promote(call, candidate_id)),
+    _command("Evict", lambda service, call, candidate_id: service.evict(call, candidate_id)),
+    ServedMethod(ELECTION_METHODS["GetTerm"], _get_term, quick=QuickAnswer(_get_term_now, _response)),
     ServedMethod(ELECTION_METHODS["Events"], _events, endless=True),
 )

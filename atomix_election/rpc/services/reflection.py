@@ -113,8 +113,8 @@ class Reflection:
 
     def _served(self, method: Method, messages: Any) -> ServedMethod:
         async def serve(_: ServedConnection, call: ServerCall) -> None:
-            while (request := await call.read_next(method.request)) is not None:
-                await call.send(partial(self._answer, request, messages))
+            while (data := await call.read_next()) is not None:
+                await call.send(partial(self._answer, wire.decode(data, method.request), messages))
 
         return ServedMethod(method, serve, endless=True)
 

@@ -9,7 +9,6 @@ import anyio
 from atomix_election.core.campaign import Answer
 from atomix_election.rpc._generated.atomix_election import v1
 from atomix_election.rpc.call import ServerCall, session_of
-from atomix_election.rpc.convert import answer_message, renewal_of
 from atomix_election.rpc.frames import frame
 from atomix_election.rpc.hot_messages import answer_bytes, renewal_of_bytes
 from atomix_election.rpc.methods import SESSION_METHODS
@@ -39,8 +38,8 @@ class _Renewals:
         """Take them until the client ends the stream, or something is wrong with one."""
         with anyio.CancelScope() as self._scope:
             try:
-                while (message := await self._call.read_next(v1.KeepAliveRequest)) is not None:
-                    await self._stream.send(renewal_of(message))
+                while (data := await self._call.read_next()) is not None:
+                    await self._stream.send(renewal_of_bytes(data))
             except Exception as error:  # noqa: BLE001 - it is raised by ``end``
                 self._fault = error
             self._done()
@@ -56,7 +55,7 @@ class _Renewals:
 
     def send_now(self, answer: Answer) -> bool:
         """Send an answer, and return whether that is possible at once."""
-        return self._call.send_now(frame(answer_bytes(answer)))
+        return self._call.send_now(_message(answer))
 
     async def end(self, task: asyncio.Task[None]) -> None:
         """Stop, and raise what was wrong, if anything was."""
@@ -68,6 +67,10 @@ class _Renewals:
             await asyncio.wait([task])
         if self._fault is not None:
             raise self._fault
+
+
+def _message(answer: Answer) -> bytes:
+    return frame(answer_bytes(answer))
 
 
 async def _keep_alive(service: ServedConnection, call: ServerCall) -> None:
@@ -82,7 +85,7 @@ async def _keep_alive(service: ServedConnection, call: ServerCall) -> None:
                     ended = False
                     while not ended:
                         answer = await stream.receive()
-                        await call.send(partial(answer_message, answer))
+                        await call.send_framed(partial(_message, answer))
                         ended = answer.ended
             finally:
                 await renewals.end(task)

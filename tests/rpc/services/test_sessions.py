@@ -239,14 +239,15 @@ async def test_a_fault_is_that_of_one_stream(
     way: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is logged, and the connection goes on."""
-    translate = sessions.renewal_of
+    translate = sessions.renewal_of_bytes
 
-    def faulty(asked: v1.KeepAliveRequest) -> Renewal:
+    def faulty(data: bytes) -> Renewal:
+        asked = translate(data)
         if asked.renewal == 3:
             raise RuntimeError("a fault")
-        return translate(asked)
+        return asked
 
-    monkeypatch.setattr(sessions, "renewal_of", faulty)
+    monkeypatch.setattr(sessions, "renewal_of_bytes", faulty)
     async with serving(way) as server, Transcribing(server.port) as raw:
         streams = [raw.begin(KEEP_ALIVE) for _ in range(2)]
         for stream in streams:
