@@ -1,7 +1,11 @@
 """Watchers get every event in order, or the newest, and never hold each other up."""
 
+from functools import partial
+
 import anyio
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from atomix_election.broadcast import Broadcast, Subscription
 from atomix_election.errors import Unavailable
@@ -187,3 +191,53 @@ async def test_what_begins_anew_is_told_to_those_alone_who_have_not_seen_it() ->
         broadcast.publish(changed(4))
         assert await taken(former) == [9, 3, 4]
         assert await taken(latter) == [3, 4]
+
+
+async def _offered(script: list[str]) -> list[int]:
+    """Return the revisions that somebody was given, who takes events at once or reads them, one after the other."""
+    broadcast = Broadcast()
+    told: list[int] = []
+    revision, takes = 3, True
+
+    def take(event: Event) -> bool:
+        if takes:
+            told.append(event.term.revision)
+        return takes
+
+    with broadcast.subscribe() as subscription:
+        subscription.begin(term(revision))
+        subscription.offer_to(take)
+        for step in script:
+            if step == "publish":
+                revision += 1
+                broadcast.publish(changed(revision))
+                broadcast.publish(changed(revision))  # nobody is told twice
+            elif step == "read":
+                with anyio.move_on_after(0):
+                    told.append((await anext(subscription)).term.revision)
+            else:
+                takes = step == "take"
+        told.extend(await taken(subscription))
+    return told
+
+
+@settings(deadline=None, print_blob=True, max_examples=150)
+@given(script=st.lists(st.sampled_from(["publish", "publish", "read", "take", "leave"]), max_size=20))
+def test_what_is_taken_at_once_and_what_is_read_are_one_order(script: list[str]) -> None:
+    """The snapshot first, and each event once."""
+    assert anyio.run(partial(_offered, script)) == list(range(3, 4 + script.count("publish")))
+
+
+async def test_what_waits_before_is_told_whether_events_were_skipped() -> None:
+    """What was taken at once does not look like a gap."""
+    broadcast = Broadcast()
+    with broadcast.subscribe(buffer=2) as subscription:
+        subscription.begin(term(1))
+        await anext(subscription)
+        subscription.offer_to(lambda event: event.term.revision == 2)
+        for revision in (2, 3):
+            broadcast.publish(changed(revision))
+        assert not (await anext(subscription)).skipped
+        for revision in (4, 5, 6):
+            broadcast.publish(changed(revision))
+        assert (await anext(subscription)).skipped

@@ -26,6 +26,7 @@ OPERATION = OPERATION_KEY.encode()
 _NEVER_INDEXED = b"\x10"
 OPERATION_FIELD = _NEVER_INDEXED + bytes([len(OPERATION)]) + OPERATION
 """What comes before the length of the number, which is in plain digits: a literal that is never indexed."""
+_NUMBER_BYTES = table_entry_size(OPERATION, b"9" * MAX_DIGITS)
 
 
 def lasting_block(headers: Iterable[tuple[str, str]]) -> bytes:
@@ -127,7 +128,7 @@ class CachingDecoder(Decoder):
         block = data[:place] if last else data
         state = self._table.state
         known = self._known.find(state, block)
-        if known is not None and known.size + size_of(last) <= self.max_header_list_size:
+        if known is not None and known.size + _NUMBER_BYTES <= self.max_header_list_size:  # else hpack counts
             return known.headers + last
         headers = tuple(super().decode(data, raw=True))
         rest = len(headers) - len(last)

@@ -185,6 +185,28 @@ def test_what_only_ends_like_a_number_is_not_taken_for_one() -> None:
         assert list(decoder.decode(literal(b"a", value), raw=True)) == [(b"a", value)]
 
 
+WRONG_NUMBERS = [
+    OPERATION_FIELD,
+    OPERATION_FIELD + b"\0",
+    OPERATION_FIELD + b"\0021",
+    OPERATION_FIELD + b"\00112",
+    OPERATION_FIELD + b"\x811",
+    OPERATION_FIELD + b"\x7f\0" + b"1" * 127,
+    numbered(b"9" * (MAX_DIGITS + 1)),
+    numbered(b"1") + b"\x82",
+    2 * numbered(b"1"),
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG_NUMBERS)
+def test_what_is_no_number_after_all_means_what_hpack_says(wrong: bytes) -> None:
+    """Also after a block that is known."""
+    connection = Connection(CachingDecoder(KnownBlocks()))
+    call = never_indexed(CALL)
+    for block in (call, call + wrong, call + numbered(b"1"), call + wrong):
+        assert outcome(connection.caching, block) == outcome(connection.plain, block)
+
+
 def test_a_number_counts_for_the_limit_of_headers() -> None:
     """As any other header does."""
     call = never_indexed(CALL)
@@ -193,6 +215,17 @@ def test_a_number_counts_for_the_limit_of_headers() -> None:
     assert list(decoder.decode(call, raw=True)) == CALL
     with pytest.raises(HPACKError, match="larger than"):
         decoder.decode(call + numbered(b"1"), raw=True)
+
+
+def test_a_long_block_is_not_remembered() -> None:
+    """Though its headers are not too large."""
+    known = KnownBlocks()
+    decoder = CachingDecoder(known)
+    for size in (MAX_BLOCK_BYTES + 1, MAX_BLOCK_BYTES):
+        assert not known._by_block
+        decoder.decode(literal(b"a", b"b" * (size - 6)), raw=True)
+    (block,) = known._by_block
+    assert len(block[1]) == MAX_BLOCK_BYTES
 
 
 def test_nobody_can_change_what_others_are_given() -> None:

@@ -223,7 +223,7 @@ def test_frames_written_by_hand_are_those_of_h2(script: list[tuple[str, int]], w
                     each.say({SettingCodes.HEADER_TABLE_SIZE: size})
             elif kind == "open":
                 each.client.increment_flow_control_window(size, stream_id=watch)
-                each.client.increment_flow_control_window(size)
+                each.client.increment_flow_control_window(1 + size // 3)
                 each.exchange()
             else:  # the plain way is gone between
                 stream = each.ask(end=True)
@@ -231,6 +231,14 @@ def test_frames_written_by_hand_are_those_of_h2(script: list[tuple[str, int]], w
                 each.exchange()
         assert ours.events == own.events
         assert ours.state() == own.state()
+
+
+def test_the_window_of_the_connection_is_kept_to() -> None:
+    """Also where each stream has room."""
+    pair = Pair(65535, 16384)
+    assert [_answer(pair, bytes(16000), by_hand=True) for _ in range(5)] == [True] * 4 + [False]
+    assert _answer(pair, bytes(65535 - 4 * 16000), by_hand=True)
+    assert not _answer(pair, b"x", by_hand=True)
 
 
 def test_the_answer_after_another_size_of_the_table_is_left_to_h2() -> None:

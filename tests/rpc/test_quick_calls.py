@@ -207,6 +207,37 @@ async def test_a_call_is_answered_when_its_command_is_committed(way: str) -> Non
 
 
 @pytest.mark.parametrize("way", WAYS)
+async def test_nothing_is_left_of_a_deadline(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    """When it passes, after the answer, nobody is there whom it concerns."""
+    async with held(way) as (server, store, raw):
+        stream = await enter(server, store, raw, ("grpc-timeout", "100m"))
+        passed = asyncio.get_running_loop().time() + 0.11
+        store.go_on.set()
+        assert (await raw.ended(stream)).status == 0
+        await eventually(lambda: asyncio.get_running_loop().time() > passed)
+        assert counted(server) == once("OK")
+    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_wait_for_the_commit_is_part_of_the_time_that_is_counted(way: str) -> None:
+    """Also when the answer waits for the peer after it."""
+    async with held(way) as (server, store, raw):
+        raw.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        stream = await enter(server, store, raw)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await eventually(lambda: loop.time() > began + 0.05)
+        store.go_on.set()
+        await raw.until(lambda: bool(raw.answers[stream].headers))
+        raw.h2.increment_flow_control_window(1000, stream_id=stream)
+        raw.flush()
+        assert (await raw.ended(stream)).status == 0
+        await eventually(lambda: len(server.seen.durations_s) == 1)
+        assert server.seen.durations_s[0] >= 0.05
+
+
+@pytest.mark.parametrize("way", WAYS)
 async def test_a_deadline_ends_the_wait(way: str) -> None:
     """Once, whatever becomes of the command after it."""
     async with held(way) as (server, store, raw):
@@ -257,14 +288,27 @@ async def test_a_server_that_goes_waits_for_commits(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("window", [0, 65535])
-async def test_a_server_that_goes_waits_no_longer_than_it_says(
-    way: str, window: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_server_that_goes_waits_for_nobody_who_does_not_read(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts the call as one whose outcome is not known."""
+    monkeypatch.setattr("atomix_election.rpc.server.DRAIN_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("atomix_election.rpc.server_calls.ANSWER_TIMEOUT_S", 0.01)
+    async with held(way) as (server, store, raw):
+        stream = await enter(server, store, raw)
+        (connection,) = server.rpc._connections
+        connection.protocol.pause_writing()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.rpc.close)
+            await raw.until_closed()
+        assert counted(server) == once("ABORTED")
+        assert raw.answers[stream].status is None
+        store.go_on.set()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_server_that_goes_waits_no_longer_than_it_says(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the outcome is not known."""
     monkeypatch.setattr("atomix_election.rpc.server.DRAIN_TIMEOUT_S", 0.01)
     async with held(way) as (server, store, raw):
-        raw.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: window})
         stream = await enter(server, store, raw)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(server.rpc.close)
@@ -326,7 +370,7 @@ async def test_calls_that_wait_count_for_the_limits(way: str) -> None:
         raw.h2.remote_settings = Settings(client=False)  # it asks for more than it may
         streams = [await enter(server, store, raw)]
         streams.append(raw.ask(headers_of("Enter", *about("e", "s")), ENTER_A))
-        refused = await raw.call(headers_of("GetTerm", *about("e")), message(b""))
+        refused = await raw.ended(raw.ask(headers_of("Enter", *about("e", "s")), ENTER_A))
         assert refused.status == 8
         assert "max_calls_per_connection" in refused.headers["grpc-message"]
         assert (await other.call(headers_of("GetTerm", *about("e")), message(b""))).status == 0
@@ -523,6 +567,26 @@ async def test_windows_do_not_run_dry(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
+async def test_each_frame_of_an_answer_may_be_reacted_to(way: str) -> None:
+    """As clients do that ping and open windows for what they are sent. An answer has three, a refusal one."""
+    async with (
+        serving(way, limits=ConnectionLimits(max_control_frames=200)) as server,
+        RawConnection(server.port) as raw,
+    ):
+        for _ in range(60):
+            assert (await raw.ended(raw.ask(headers_of("GetTerm", *about("e")), message(b"")))).status == 0
+            with raw.together():
+                for _ in range(9):
+                    raw.h2.ping(b"reaction")
+        for _ in range(150):
+            assert (await raw.ended(raw.ask(headers_of("Evict", *about("e")), message(b"\x0a\x01x")))).status == 3
+            with raw.together():
+                for _ in range(3):
+                    raw.h2.ping(b"reaction")
+        await raw.heard()
+
+
+@pytest.mark.parametrize("way", WAYS)
 async def test_credentials_are_good_as_long_as_they_are_accepted(way: str) -> None:
     """For each call anew, on a connection that has made the same call before; and for their namespaces only."""
     async with serving(way, gate=tokens("one", "two")) as server, RawConnection(server.port) as raw:
@@ -596,6 +660,24 @@ async def test_a_fault_is_that_of_one_call(
     (record,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
     assert record.getMessage() == f"fault of this package in {SERVICE}Enter"
     assert record.exc_info is not None
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_calls_whose_frames_are_mixed_are_not_mixed_up(way: str) -> None:
+    """What comes between the headers and the data of a call belongs to another one."""
+    async with serving(way) as server, RawConnection(server.port) as raw:
+        await server.inside.create(Call("e", session="s"))
+        await server.inside.create(Call("e", session="t"))
+        first = raw.begin(headers_of("Enter", *about("e", "s")))
+        await raw.heard()
+        with raw.together():
+            second = raw.begin(headers_of("Enter", *about("e", "t")))
+            raw.send(first, message(b"\x0a\x01a"), end=True)
+            raw.send(second, message(b"\x0a\x01b"), end=True)
+        assert [(await raw.ended(each)).status for each in (first, second)] == [0, 0]
+        candidates = (await server.inside.describe(Call("e"))).candidates
+        sessions = [server.engine.sessions.get("default", name).id.digest for name in "st"]
+        assert {each.id: each.session.digest for each in candidates} == dict(zip("ab", sessions, strict=True))
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -131,21 +131,47 @@ async def test_who_is_shut_out_is_told_nothing_more(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_watcher_that_is_gone_disturbs_nobody(way: str) -> None:
+async def test_an_event_never_comes_into_the_middle_of_another(way: str) -> None:
+    """When the window has been opened and whoever sends the first one has not had its turn yet."""
+    async with serving(way) as server, Transcribing(server.port) as raw:
+        await server.inside.create(ABOUT)
+        for name in NAMES:
+            await server.inside.enter(ABOUT, name)
+        raw.h2.acknowledge_received_data = lambda *_: None  # type: ignore[method-assign]
+        raw.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 300})
+        watch = raw.ask(headers_of("Events", *about("e")), message(b""))
+        await raw.heard()
+        server.inside.submit_now(ABOUT, Anoint, NAMES[1])
+        await raw.until(lambda: len(raw.answers[watch].data) == 300)
+        raw.h2.increment_flow_control_window(10_000, stream_id=watch)
+        (connection,) = server.rpc._connections
+        connection.protocol.data_received(raw.h2.data_to_send())
+        for name in NAMES[:3]:
+            server.inside.submit_now(ABOUT, Anoint, name)
+        await raw.until(lambda: len(raw.answers[watch].messages) == 5)
+        assert revisions(raw.answers[watch].messages) == [4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("how", ["lost", "closing"])
+async def test_a_watcher_that_is_gone_disturbs_nobody(way: str, how: str) -> None:
     """Whatever happens between the loss of its connection and the end of its task."""
     async with serving(way) as server, Transcribing(server.port) as raw, Transcribing(server.port) as other:
         await server.inside.create(ABOUT)
         for name in ("a", "b"):
             await server.inside.enter(ABOUT, name)
-        streams: list[tuple[Transcribing, int]] = []
+        watches: list[int] = []
         for each in (other, raw):
-            streams.append((each, each.ask(headers_of("Events", *about("e")), message(b""))))
-            await each.until(lambda seen=streams[-1]: bool(seen[0].answers[seen[1]].messages))
+            watches.append(each.ask(headers_of("Events", *about("e")), message(b"")))
+            await each.until(lambda of=each: bool(of.answers[watches[-1]].messages))
         (gone,) = (each for each in server.rpc._connections if each.protocol.peer.endswith(f":{_port(other)}"))
         gone.protocol._h2.ping(b"unsaid!!")
-        gone.protocol.connection_lost(None)
+        if how == "lost":
+            gone.protocol.connection_lost(None)
+        else:
+            gone.protocol.http2.close()  # as when a ping is not answered
         server.inside.submit_now(ABOUT, Anoint, "b")
-        await raw.until(lambda: len(raw.answers[streams[1][1]].messages) == 2)
+        await raw.until(lambda: len(raw.answers[watches[-1]].messages) == 2)
         other.abort()
         await eventually(lambda: server.calls == 1)
 

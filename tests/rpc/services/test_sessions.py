@@ -147,6 +147,20 @@ async def test_only_the_first_and_what_has_more_to_do_takes_a_task(monkeypatch: 
 
 
 @pytest.mark.parametrize("way", WAYS)
+async def test_a_renewal_is_good_for_one_more_time_to_live(way: str) -> None:
+    """From when it came."""
+    async with serving(way) as server, Transcribing(server.port) as raw:
+        stream = raw.begin(KEEP_ALIVE)
+        ends: list[float] = []
+        for number in (1, 2, 3):
+            await renew(raw, stream, number)
+            session = server.engine.sessions.get("default", "s")
+            ends.append(server.engine.sessions._leases.left_s(session.id, 0.0) or 0.0)
+        assert ends == sorted(set(ends))
+        assert session.ttl_s == 60.0
+
+
+@pytest.mark.parametrize("way", WAYS)
 async def test_a_session_that_has_ended_is_renewed_no_more(way: str) -> None:
     """The answer says so, and ends the stream."""
     async with serving(way) as server, Transcribing(server.port) as raw:
