@@ -15,7 +15,7 @@ from atomix_election.model import DEFAULT_NAMESPACE
 from atomix_election.rpc import internals, wire
 from atomix_election.rpc.frames import frame, read_frame, whole_message
 from atomix_election.rpc.header_blocks import OPERATION_KEY
-from atomix_election.rpc.http2 import Headers, Http2Connection, ready_to_send, reset
+from atomix_election.rpc.http2_connection import Headers, Http2Connection, ready_to_send, reset
 from atomix_election.rpc.limits import Outbox, Shared, reached
 from atomix_election.rpc.status import ERROR_NAME_KEY, Failure
 from atomix_election.service import Call

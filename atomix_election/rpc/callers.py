@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from atomix_election.rpc.gate import Caller, Gate
-from atomix_election.rpc.http2 import Headers
+from atomix_election.rpc.http2_connection import Headers
 from atomix_election.rpc.services.base import ServedConnection, ServedMethod
 
 

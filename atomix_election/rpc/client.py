@@ -37,7 +37,7 @@ from atomix_election.rpc.hot_messages import (
     renewal_bytes,
     term_of_response,
 )
-from atomix_election.rpc.http2 import Headers
+from atomix_election.rpc.http2_connection import Headers
 from atomix_election.rpc.inspection import description_of, page_of
 from atomix_election.rpc.methods import (
     ADMINISTRATION_METHODS,

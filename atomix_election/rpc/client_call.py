@@ -22,7 +22,8 @@ from atomix_election.errors import (
 from atomix_election.rpc.call import PROTOCOL_KEY
 from atomix_election.rpc.client_connection import ClientConnection
 from atomix_election.rpc.frames import frame, read_frame
-from atomix_election.rpc.http2 import Headers, Http2Protocol, Termination, reset
+from atomix_election.rpc.http2 import Http2Protocol
+from atomix_election.rpc.http2_connection import Headers, Termination, reset
 from atomix_election.rpc.methods import Method
 from atomix_election.rpc.protocol import check_agreed, is_ours
 from atomix_election.rpc.quick_client import QuickCall

@@ -13,7 +13,8 @@ from atomix_election.addresses import Endpoint
 from atomix_election.core.campaign import LONGEST_CONNECT_S
 from atomix_election.errors import InvalidRequest, Unavailable
 from atomix_election.rpc.call import token_metadata
-from atomix_election.rpc.http2 import LINGER_S, Headers, Http2Protocol, Processor, configuration
+from atomix_election.rpc.http2 import LINGER_S, Http2Protocol, configuration
+from atomix_election.rpc.http2_connection import Headers, Processor
 from atomix_election.rpc.methods import Method
 from atomix_election.rpc.quick_client import QuickCall, QuickCalls
 from atomix_election.service import Call

@@ -7,7 +7,7 @@ from typing import Any
 from atomix_election.core.access import ANYBODY, NOBODY, Access, Credentials, Principal, is_open
 from atomix_election.errors import Unauthenticated
 from atomix_election.rpc.call import namespace_of, token_of
-from atomix_election.rpc.http2 import Headers
+from atomix_election.rpc.http2_connection import Headers
 from atomix_election.rpc.methods import Method
 from atomix_election.tls import names_in
 

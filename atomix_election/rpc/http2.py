@@ -11,14 +11,13 @@ import functools
 import logging
 import os
 from asyncio import BaseTransport, Transport
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, cast
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, cast
 
-import anyio
 from grpclib.config import Configuration
-from grpclib.protocol import AbstractHandler, Connection, EventsProcessor, H2Protocol, Stream
+from grpclib.protocol import AbstractHandler, EventsProcessor, H2Protocol
 from h2.config import H2Configuration
-from h2.connection import ConnectionState, H2Connection
+from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
@@ -31,11 +30,10 @@ from h2.events import (
     StreamReset,
     TrailersReceived,
 )
-from h2.exceptions import ProtocolError, StreamClosedError
+from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
 from atomix_election.errors import LimitExceeded
-from atomix_election.rpc import internals
 from atomix_election.rpc.frame_guard import (
     MAX_FRAME_BYTES,
     MAX_SETTINGS,
@@ -44,9 +42,10 @@ from atomix_election.rpc.frame_guard import (
     PeerOverLimit,
     too_many_settings,
 )
-from atomix_election.rpc.header_blocks import CachingDecoder, KnownBlocks
+from atomix_election.rpc.header_blocks import KnownBlocks
+from atomix_election.rpc.http2_connection import Http2, Http2Connection, RawHeaders, text
 from atomix_election.rpc.limits import ConnectionLimits
-from atomix_election.tls import AlreadyClosed, abort
+from atomix_election.tls import abort
 
 LINGER_S = 1.0
 """How long a connection that is being closed may take to send what was written."""
@@ -61,12 +60,6 @@ WRITE_BUFFER_BYTES = 16 * 1024
 """What waits at most to be taken by a client's connection before its calls wait; a frame more can be added to it."""
 UNREAD_BYTES = 256 * 1024
 """With so much waiting, to which calls do not add, a connection is closed: its client asks on and reads nothing."""
-GATHERED_BYTES = 16 * 1024
-"""What is gathered at most before it is written, though others may have something to write in the same turn."""
-MAX_SHARED_BYTES = 64
-"""Names and values of headers up to this size are kept once for all calls that have them at a time."""
-MIN_STREAMS = 32
-"""With fewer streams it is not looked for those that have ended."""
 HEADER_TABLE_BYTES = 4 * 1024
 """How much of its own headers a side remembers for the other, whatever that one offers: HTTP/2's default."""
 
@@ -78,9 +71,6 @@ UNANSWERED_PING = "unanswered_ping"
 _UNLIMITED = (1 << 31) - 1
 _CLIENT_READ_BYTES = 64 * 1024
 _REST = (DataReceived, StreamEnded)
-
-Headers = list[tuple[str, str]]
-RawHeaders = Sequence[tuple[bytes, bytes]]
 
 log = logging.getLogger(__name__)
 # It would log every header at DEBUG, and with them the tokens of callers.
@@ -104,228 +94,6 @@ def configuration(*, connection_window: int, stream_window: int, ping_interval_s
         _http2_max_pings_without_data=0,
         _http2_min_sent_ping_interval_without_data=(ping_interval_s or 1.0) / 2,
     )
-
-
-class _Http2(H2Connection):
-    """h2's connection, with less to remember and less to do over again.
-
-    It remembers fewer streams that have ended: 64 Ki of them take 10 MiB of each connection.
-
-    Args:
-        config: its settings.
-        known: what blocks of headers mean that have come before.
-    """
-
-    MAX_CLOSED_STREAMS = 256
-
-    def __init__(self, config: H2Configuration, known: KnownBlocks) -> None:
-        super().__init__(config=config)
-        decoder = CachingDecoder(known)
-        decoder.max_header_list_size = self.decoder.max_header_list_size
-        self.decoder = decoder
-        self._inbound = 0
-        self._look_at = 0
-
-    @property
-    def open_inbound_streams(self) -> int:
-        """How many streams of the peer were open when it was last looked at.
-
-        h2 looks at all streams for each new one, to count those that are open and to drop those that are not. The
-        handler counts here, so that it is enough to look when there are twice as many as were left.
-        """
-        if len(self.streams) >= self._look_at:
-            self._inbound = super().open_inbound_streams
-            self._look_at = 2 * len(self.streams) + MIN_STREAMS
-        return self._inbound
-
-
-class _WriteReady(asyncio.Event):
-    """grpclib's event, whose waiters look again when they wake: the first ones may have filled the buffer anew."""
-
-    async def wait(self) -> Literal[True]:
-        while not self.is_set():
-            await super().wait()
-        return True
-
-
-class Gathered(Transport):
-    """A transport that writes together what is written in one turn of the event loop: each write is a system call.
-
-    Args:
-        transport: where it goes.
-    """
-
-    def __init__(self, transport: Transport) -> None:
-        super().__init__()
-        self._transport = transport
-        self._loop = asyncio.get_running_loop()
-        self._waiting: list[bytes] = []
-        self._size = 0
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Write it, at the latest when all that is due now was done."""
-        if not self._waiting:
-            self._loop.call_soon(self.flush)
-        self._waiting.append(bytes(data))
-        self._size += len(data)
-        if self._size >= GATHERED_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what waits for that."""
-        if self._waiting:
-            data, self._waiting, self._size = b"".join(self._waiting), [], 0
-            if not self._transport.is_closing():
-                self._transport.write(data)
-
-    def is_closing(self) -> bool:
-        """Whether it is closed, or is being closed."""
-        return self._transport.is_closing()
-
-    def close(self) -> None:
-        """Close it, once all was written."""
-        self.flush()
-        self._transport.close()
-
-    def get_write_buffer_size(self) -> int:
-        """Return how many bytes are not sent yet."""
-        return self._size + self._transport.get_write_buffer_size()
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """See ``asyncio.BaseTransport.get_extra_info``."""
-        return self._transport.get_extra_info(name, default)
-
-
-class Http2Connection(Connection):
-    """grpclib's connection, which tells when it begins to close, and can write a whole answer at once."""
-
-    def __init__(
-        self, h2: H2Connection, transport: Transport, *, config: Configuration, on_close: Callable[[], None]
-    ) -> None:
-        self._gathered = Gathered(transport)
-        super().__init__(h2, self._gathered, config=config)
-        self.write_ready = _WriteReady()
-        self.write_ready.set()
-        self.frames_sent = 0
-        self.h2 = h2
-        self.readers: dict[int, Callable[[bytes], bool]] = {}
-        """For some streams, what is offered the data that comes, and returns whether it has taken it."""
-        self._on_close = on_close
-        self._process = os.getpid()
-
-    def headers_send_process(self) -> None:
-        """Called by grpclib after each frame of headers."""
-        self.frames_sent += 1
-        super().headers_send_process()
-
-    def data_send_process(self) -> None:
-        """Called by grpclib after each frame of data."""
-        self.frames_sent += 1
-        super().data_send_process()
-
-    def flush_now(self) -> None:
-        """Write what is due, and do not wait for more."""
-        self.flush()
-        self._gathered.flush()
-
-    def is_open(self, stream_id: int) -> bool:
-        """Return whether something can still be said on a stream."""
-        stream = self.h2.streams.get(stream_id)
-        closed = self.is_closing() or self.h2.state_machine.state is ConnectionState.CLOSED
-        return stream is not None and not closed and not stream.closed
-
-    def answer(self, stream_id: int, message: bytes) -> bool:
-        """Answer a call with one message, and return whether the peer takes that now; else nothing is done.
-
-        Args:
-            stream_id: where it came.
-            message: with its prefix.
-        """
-        if not self.write_ready.is_set() or not internals.can_answer(self.h2, stream_id, len(message)):
-            return False
-        self.flush()
-        self._gathered.write(internals.answer(self.h2, stream_id, message))
-        self.headers_send_process()
-        self.data_send_process()
-        self.headers_send_process()
-        return True
-
-    def send(self, stream_id: int, message: bytes) -> bool:
-        """Send one more message, and return whether the peer takes that now; else nothing is done.
-
-        Args:
-            stream_id: where headers were sent, and all messages before.
-            message: with its prefix.
-        """
-        if self.is_closing() or not self.write_ready.is_set():
-            return False
-        if not internals.can_take(self.h2, stream_id, len(message)):
-            return False
-        self.flush()
-        self._gathered.write(internals.data(self.h2, stream_id, message))
-        self.data_send_process()
-        return True
-
-    def refuse(self, stream_id: int, headers: Headers) -> bool:
-        """Answer a call with nothing but headers, and return whether the peer takes that now; else nothing is done."""
-        if not self.write_ready.is_set():
-            return False
-        self.h2.send_headers(stream_id, headers, end_stream=True)
-        self.flush()
-        self.headers_send_process()
-        return True
-
-    def request(self, block: bytes, message: bytes, windows: tuple[int, int], *, at_once: bool) -> int | None:
-        """Send a whole request on a new stream and return that; None if the peer does not take it now.
-
-        Args:
-            block: its headers, which touch no table.
-            message: all that it has to say, with its prefix.
-            windows: see ``internals.request``.
-            at_once: whether nothing is to be sent together with it.
-        """
-        if not self.write_ready.is_set() or not internals.can_request(self.h2, block, message):
-            return None
-        self.flush()
-        stream_id, frames = internals.request(self.h2, block, message, windows)
-        self._gathered.write(frames)
-        if at_once:
-            self._gathered.flush()
-        return stream_id
-
-    def stream_of(self, stream_id: int, wrapper: "Termination") -> Stream:
-        """Return grpclib's view of a stream that is open already."""
-        return Stream(self, self.h2, self._gathered, stream_id=stream_id, wrapper=cast(Any, wrapper))
-
-    @property
-    def is_inherited(self) -> bool:
-        """Whether this is a forked child of the process that connected: the socket is the parent's."""
-        return os.getpid() != self._process
-
-    def close(self) -> None:
-        if hasattr(self, "_transport") and self.is_closing():
-            self._transport = AlreadyClosed()
-        super().close()
-        self._on_close()
-
-
-class Processor(EventsProcessor):
-    """grpclib's, which tells before it closes all streams.
-
-    Args:
-        handler: see ``EventsProcessor``.
-        connection: the same.
-    """
-
-    def __init__(self, handler: AbstractHandler, connection: Http2Connection) -> None:
-        super().__init__(handler, connection)
-        self.on_close: Callable[[], None] | None = None
-
-    def close(self, reason: str = "Connection closed") -> None:
-        """Called when the connection is closed, for whatever reason."""
-        if self.on_close is not None:
-            self.on_close()
-        super().close(reason)
 
 
 class Serving(NamedTuple):
@@ -380,7 +148,7 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
         self._on_made = on_made
         self._on_lost = on_lost
         self._serving = serving
-        self._h2 = _Http2(self.h2_config, KnownBlocks() if serving is None else serving.known)
+        self._h2 = Http2(self.h2_config, KnownBlocks() if serving is None else serving.known)
         self._guard: FrameGuard | None = None
         self._frames = FrameHeaders(0)
         self._transport: Transport | None = None
@@ -648,81 +416,6 @@ def _good_bye(why: str) -> bytes:
     return h2.data_to_send()
 
 
-def text(headers: RawHeaders) -> Headers:
-    """Return headers as text. Latin-1 never fails: a bad value is the fault of its call alone."""
-    return [(_text_of(name), _text_of(value)) for name, value in headers]
-
-
-def _text_of(value: bytes) -> str:
-    return value.decode("latin-1") if len(value) > MAX_SHARED_BYTES else _shared_text_of(value)
-
-
-@functools.lru_cache(maxsize=1024)
-def _shared_text_of(value: bytes) -> str:
-    """Most are the same in all calls: all that go on at a time have the same object."""
-    return value.decode("latin-1")
-
-
 def _says_nothing(event: Event) -> bool:
     """A legal empty DATA frame in the middle of a stream, which grpclib's buffer would take for the stream's end."""
     return isinstance(event, DataReceived) and not event.flow_controlled_length
-
-
-class Termination:
-    """What grpclib calls when a stream ends before its time: it cancels the scope of the call, and says why."""
-
-    def __init__(self, scope: anyio.CancelScope | None = None) -> None:
-        self.reason: str | None = None
-        self._scope = scope
-
-    def cancel(self, error: Exception) -> None:
-        """Called by grpclib, which names it so."""
-        self.reason = str(error)
-        if self._scope is not None:
-            self._scope.cancel()
-
-    def ends(self, scope: anyio.CancelScope) -> None:
-        """The call goes on in a scope, which is cancelled if the stream has ended meanwhile."""
-        self._scope = scope
-        if self.reason is not None:
-            scope.cancel()
-
-
-def reset(stream: Stream) -> None:
-    """Tell the peer that nobody cares for the stream any more, if it is still open. In a forked child, do nothing."""
-    inherited = isinstance(stream.connection, Http2Connection) and stream.connection.is_inherited
-    if stream.closable and not inherited:
-        stream.reset_nowait()
-
-
-async def ready_to_send(stream: Stream, *, data: bool = True) -> None:
-    """Wait until the peer would take something on a stream, so that nothing is made for one who does not read.
-
-    Args:
-        stream: which one.
-        data: whether it is data, for which the stream needs a window.
-
-    Raises:
-        StreamClosedError: the stream or its connection is closed.
-    """
-    connection = cast(Http2Connection, stream.connection)
-    assert stream.id is not None
-    while True:
-        await connection.write_ready.wait()
-        if connection.is_closing() or stream.id not in connection.h2.streams:
-            raise StreamClosedError(stream.id)
-        if not data or connection.h2.local_flow_control_window(stream.id) > 0:
-            return
-        stream.window_updated.clear()
-        await stream.window_updated.wait()
-
-
-def refuse(stream: Stream, headers: Headers) -> None:
-    """Answer a call on the spot with nothing but headers, or reset it where the peer does not read."""
-    connection = cast(Http2Connection, stream.connection)
-    assert stream.id is not None
-    if stream.id not in connection.h2.streams:
-        return
-    if connection.write_ready.is_set():
-        connection.h2.send_headers(stream.id, headers, end_stream=True)
-    reset(stream)

@@ -23,7 +23,7 @@ from atomix_election.rpc.callers import Callers
 from atomix_election.rpc.frames import frame, whole_message
 from atomix_election.rpc.gate import Gate
 from atomix_election.rpc.header_blocks import MAX_DIGITS, MAX_HEADER_LIST_BYTES, OPERATION, size_of
-from atomix_election.rpc.http2 import Headers, Http2Connection, text
+from atomix_election.rpc.http2_connection import Headers, Http2Connection, text
 from atomix_election.rpc.limits import Shared
 from atomix_election.rpc.services.base import QuickAnswer, ServedConnection, ServedMethod, served_by
 from atomix_election.rpc.status import INTERNAL_FAULT, Failure, Rejected, deadline_exceeded, failure_of, shutting_down

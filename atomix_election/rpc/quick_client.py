@@ -25,7 +25,7 @@ from atomix_election.rpc import internals
 from atomix_election.rpc.call import metadata_of, token_metadata
 from atomix_election.rpc.frames import frame, whole_message
 from atomix_election.rpc.header_blocks import lasting_block, operation_field
-from atomix_election.rpc.http2 import Http2Connection, Processor, RawHeaders, Termination, reset
+from atomix_election.rpc.http2_connection import Http2Connection, Processor, RawHeaders, Termination, reset
 from atomix_election.rpc.methods import Method
 from atomix_election.rpc.requests import request_headers
 from atomix_election.service import Call

@@ -6,7 +6,7 @@ from hpack import HeaderTuple, NeverIndexedHeaderTuple
 
 from atomix_election.rpc.call import ELECTION_KEY, PROTOCOL_KEY, TIMEOUT_KEY, encode_timeout
 from atomix_election.rpc.header_blocks import OPERATION_KEY
-from atomix_election.rpc.http2 import Headers
+from atomix_election.rpc.http2_connection import Headers
 from atomix_election.rpc.methods import Method
 from atomix_election.rpc.protocol import SPOKEN, is_ours
 

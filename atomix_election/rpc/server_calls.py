@@ -16,7 +16,8 @@ from atomix_election.observer import Observer
 from atomix_election.rpc.call import PROTOCOL_KEY, ServerCall, protocol_of, refusal_headers, timeout_s
 from atomix_election.rpc.callers import Callers
 from atomix_election.rpc.gate import Caller
-from atomix_election.rpc.http2 import Headers, Http2Protocol, refuse, reset
+from atomix_election.rpc.http2 import Http2Protocol
+from atomix_election.rpc.http2_connection import Headers, refuse, reset
 from atomix_election.rpc.limits import RESERVED_CALLS, Outbox, Shared, reached
 from atomix_election.rpc.protocol import agree, is_ours
 from atomix_election.rpc.quick_calls import KnownRequests, Outcome, QuickCalls

@@ -11,14 +11,7 @@ from atomix_election.observer import Observer
 from atomix_election.rpc.callers import Callers, Connect
 from atomix_election.rpc.gate import Gate
 from atomix_election.rpc.header_blocks import KnownBlocks
-from atomix_election.rpc.http2 import (
-    MIN_READ_BYTES,
-    READ_BYTES,
-    TURN_BYTES,
-    Http2Protocol,
-    Serving,
-    configuration,
-)
+from atomix_election.rpc.http2 import MIN_READ_BYTES, READ_BYTES, TURN_BYTES, Http2Protocol, Serving, configuration
 from atomix_election.rpc.limits import Outbox, Shared, reached
 from atomix_election.rpc.quick_calls import KnownRequests
 from atomix_election.rpc.server_calls import Calls

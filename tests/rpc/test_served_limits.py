@@ -9,7 +9,8 @@ import pytest
 from h2.settings import SettingCodes
 
 from atomix_election import ConnectionLimits, ElectionLimits, ElectionServer
-from atomix_election.rpc.http2 import MIN_READ_BYTES, READ_BYTES, TURN_BYTES, _WriteReady
+from atomix_election.rpc.http2 import MIN_READ_BYTES, READ_BYTES, TURN_BYTES
+from atomix_election.rpc.http2_connection import WriteReady
 from atomix_election.rpc.limits import RESERVED_CALLS, SMALL_REQUEST_BYTES
 from atomix_election.service import Call
 from tests.rpc.attacks import (
@@ -380,7 +381,7 @@ async def test_nothing_is_encoded_for_who_does_not_read(served: Served) -> None:
 
 async def test_who_wakes_first_may_fill_the_buffer_again() -> None:
     """Then the others wait on, or all of them would write at once."""
-    ready, woken = _WriteReady(), list[int]()
+    ready, woken = WriteReady(), list[int]()
 
     async def write(number: int) -> None:
         await ready.wait()

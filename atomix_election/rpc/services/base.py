@@ -8,7 +8,7 @@ from typing import Protocol
 from atomix_election.broadcast import Subscription
 from atomix_election.model import Term
 from atomix_election.rpc.call import ServerCall, path_of
-from atomix_election.rpc.http2 import Headers
+from atomix_election.rpc.http2_connection import Headers
 from atomix_election.rpc.methods import Method
 from atomix_election.rpc.status import unimplemented
 from atomix_election.service import WATCH_BUFFER, Call, ImmediateKeepAlive, ImmediateService, Pending, Service
