@@ -23,7 +23,7 @@ SEEDS = 30
 """Runs of a search in this suite, each with some ten virtual seconds of faults and what comes after them."""
 MOST_SEEDS = 300
 """Within so many a planted bug is found."""
-RARE = 60
+RARE = 115
 """Where the search for a bug begins that shows in one seed of sixty."""
 
 
