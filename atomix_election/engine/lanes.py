@@ -284,19 +284,16 @@ class Lane:
             raise
 
     def _announce(self, record: Record, transitions: list[Transition]) -> None:
-        """Show what was committed to those who watch, and then to the sessions that it concerns.
-
-        So whoever is told that it leads knows the term already, if it watches.
-        """
+        """Show what was committed to those who watch, and to the sessions that it concerns."""
         before = record.election
         if not transitions or transitions[-1].election is before:
             return
-        if len(self.watchers):
-            for term in terms_of(record, transitions):
-                self.watchers.publish(Event(EventType.CHANGED, term))
         self._parts.on_committed(self.election_id, before, transitions[-1].election)
         if not record.version:
             self._report.created()
+        if len(self.watchers):
+            for term in terms_of(record, transitions):
+                self.watchers.publish(Event(EventType.CHANGED, term))
 
     async def _store_all(self, batch: list[Waiting]) -> tuple[Record, list[Transition]]:
         """Return what was stored before the batch, and the transition of each command; they are committed by then."""
