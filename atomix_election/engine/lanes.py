@@ -284,7 +284,10 @@ class Lane:
             raise
 
     def _announce(self, record: Record, transitions: list[Transition]) -> None:
-        """Show what was committed to those who watch, and to the sessions that it concerns."""
+        """Show what was committed to the sessions that it concerns, and to those who watch.
+
+        In this order, as what is written to a new leader first is sent first, however many watch.
+        """
         before = record.election
         if not transitions or transitions[-1].election is before:
             return

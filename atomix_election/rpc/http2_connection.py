@@ -22,8 +22,10 @@ GATHERED_BYTES = 16 * 1024
 """What is gathered at most before it is written, though others may have something to write in the same turn."""
 MAX_SHARED_BYTES = 64
 """Names and values of headers up to this size are kept once for all calls that have them at a time."""
+MAX_ENDED_STREAMS = 256
+"""How many streams that have ended are left on a connection at most, until it is looked for them."""
 MIN_STREAMS = 32
-"""With fewer streams it is not looked for those that have ended."""
+"""And with how many more than were left it is looked at least."""
 
 Headers = list[tuple[str, str]]
 RawHeaders = Sequence[tuple[bytes, bytes]]
@@ -54,11 +56,11 @@ class Http2(H2Connection):
         """How many streams of the peer were open when it was last looked at.
 
         h2 looks at all streams for each new one, to count those that are open and to drop those that are not. The
-        handler counts here, so that it is enough to look when there are twice as many as were left.
+        handler counts here, so that it is enough to look when there are some more than were left.
         """
         if len(self.streams) >= self._look_at:
             self._inbound = super().open_inbound_streams
-            self._look_at = 2 * len(self.streams) + MIN_STREAMS
+            self._look_at = len(self.streams) + min(len(self.streams), MAX_ENDED_STREAMS) + MIN_STREAMS
         return self._inbound
 
 

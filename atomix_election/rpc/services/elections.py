@@ -90,14 +90,15 @@ class EncodedOnce:
     """Encodes events, of which each goes to all who watch an election, one after the other."""
 
     def __init__(self) -> None:
-        self._event: Event | None = None
-        self._message = b""
+        self._newest: tuple[Event | None, bytes] = None, b""
 
     def message(self, event: Event) -> bytes:
         """Return the message of an event with its prefix."""
-        if event is not self._event:
-            self._event, self._message = event, frame(event_bytes(event))
-        return self._message
+        newest, message = self._newest
+        if event is not newest:
+            message = frame(event_bytes(event))
+            self._newest = event, message
+        return message
 
 
 _encoded = EncodedOnce()
