@@ -39,7 +39,7 @@ simulate: $(VENV)/installed-test ## search for interleavings that break a rule; 
 soak: $(VENV)/installed-test ## break things under load for MINUTES=m, and check what clients were told; STORE=etcd: a cluster
 	@$(RUN) -m tests.$(if $(filter etcd,$(STORE)),cluster,crash).soak $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
-bench: $(VENV)/installed-bench ## measure everything, and bring docs/performance.md up to date; takes 25 minutes
+bench: $(VENV)/installed-bench ## measure everything, and bring docs/performance.md up to date; takes 20 minutes
 	@$(RUN) -m benchmarks $(ARGS)
 	@$(RUN) -m benchmarks.render
 
@@ -82,7 +82,7 @@ $(VENV)/installed-test: $(VENV)/created pyproject.toml
 	@touch $(VENV)/installed $@
 
 $(VENV)/installed-bench: $(VENV)/created pyproject.toml
-	$(call install,.[test,bench])
+	$(call install,.[bench])
 	@touch $(VENV)/installed $(VENV)/installed-test $@
 
 $(VENV)/installed-check: $(VENV)/created pyproject.toml

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +84,16 @@ def run(names: Iterable[str], *options: str) -> Iterator[Result]:
 def read(path: Path) -> list[Result]:
     """Return what was written to a file of results."""
     return [Result(line) for line in path.read_text().splitlines()]
+
+
+def write(path: Path, results: Mapping[str, Result]) -> None:
+    """Write results to a file, and leave those of other benchmarks there.
+
+    Args:
+        path: the file.
+        results: by the names of their benchmarks.
+    """
+    all_results = {each.name: each for each in read(path)} if path.exists() else {}
+    all_results.update(results)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{all_results[name].line.strip()}\n" for name in NAMES if name in all_results))

@@ -106,6 +106,16 @@ def test_what_cannot_be_measured_here_is_left_out(
     assert "none of 1 ratios" in capsys.readouterr().out
 
 
+def test_results_of_some_benchmarks_leave_the_others_there(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    former, newer = (
+        [suite.Result(json.dumps(Report(name, SHORT).as_json())) for name in ("fanout", "call")] for _ in range(2)
+    )
+    suite.write(path, {each.name: each for each in former})
+    suite.write(path, {"fanout": newer[0]})
+    assert [each.line for each in suite.read(path)] == [former[1].line, newer[0].line]
+
+
 def test_what_is_recorded_is_what_is_measured() -> None:
     assert {benchmark for benchmark, _ in check.load(check.RECORDED)} == set(check.CHECKED)
 
