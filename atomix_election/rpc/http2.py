@@ -10,8 +10,10 @@ import asyncio
 import functools
 import logging
 import os
+import socket
 from asyncio import BaseTransport, Transport
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
 from grpclib.config import Configuration
@@ -178,6 +180,7 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
     def connection_made(self, transport: BaseTransport) -> None:
         """Announce the settings. Done here, as grpclib's own method leaves the limit of streams at 100."""
         self._transport = cast(Transport, transport)
+        _send_at_once(transport)
         initial = {
             SettingCodes.INITIAL_WINDOW_SIZE: self.config.http2_stream_window_size,
             SettingCodes.MAX_HEADER_LIST_SIZE: self._serving.limits.max_header_bytes
@@ -378,6 +381,15 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
         """Close the connection at once, whatever waits to be written."""
         if self._transport is not None and os.getpid() == self._process:
             abort(self._transport)
+
+
+def _send_at_once(transport: BaseTransport) -> None:
+    """Turn Nagle's algorithm off. asyncio does so only for sockets made for TCP by number, as those of a listener that
+    is handed to a server need not be: then each answer would wait for the peer's delayed acknowledgement, 40 ms."""
+    sock: socket.socket | None = transport.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError):  # it may be closed by now
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _h2_config(*, client: bool) -> H2Configuration:
