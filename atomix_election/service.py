@@ -8,10 +8,9 @@ that it was used with stay open as long as it does.
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from atomix_election.core.campaign import Answer, Granted
-from atomix_election.core.commands import CandidateCommand
 from atomix_election.errors import ElectionError
 from atomix_election.model import (
     DEFAULT_NAMESPACE,
@@ -22,6 +21,9 @@ from atomix_election.model import (
     Term,
     check_metadata_id,
 )
+
+if TYPE_CHECKING:  # a client that only calls a server has no use for it
+    from atomix_election.core.commands import CandidateCommand
 
 WATCH_BUFFER = 64
 """Events that a watcher may fall behind before those between are skipped."""
@@ -238,7 +240,7 @@ class ImmediateService(Protocol):
     before it can be done, and that nothing was done: await the method instead.
     """
 
-    def submit_now(self, call: Call, command: type[CandidateCommand], candidate_id: str) -> Pending | None:
+    def submit_now(self, call: Call, command: "type[CandidateCommand]", candidate_id: str) -> Pending | None:
         """Hand over a command, as enter, withdraw, anoint, promote and evict do."""
         ...
 
