@@ -18,11 +18,13 @@ import anyio
 
 from atomix_election import ElectionServer
 from atomix_election.core import leases
+from atomix_election.rpc import header_blocks, quick_calls
 from atomix_election.stores import etcd_mirror, etcd_sessions
 
 LONGEST_TTL_S = 10.0
 REMEMBERED = 20
-"""Of sessions that are gone: what is remembered of them has limits, which are lowered so that they are reached soon."""
+"""Of sessions that are gone, and of their calls: what is remembered of them has limits, which are lowered so that they
+are reached soon."""
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -54,6 +56,7 @@ def measure() -> Figures:
 async def main(store: str, listen: str, ttl_s: float) -> None:
     """Serve."""
     etcd_mirror.MAX_GONE = etcd_mirror.MAX_NEWER = etcd_sessions.MAX_OPENED = leases.SPARE_ENTRIES = REMEMBERED
+    header_blocks.MAX_KNOWN_BLOCKS = quick_calls.MAX_KNOWN_REQUESTS = REMEMBERED
     host, _, port = listen.rpartition(":")
     async with ElectionServer(
         store, host=host, port=int(port), session_ttl=ttl_s, max_session_ttl=LONGEST_TTL_S
