@@ -259,16 +259,20 @@ class ImmediateKeepAlive(KeepAlive, Protocol):
         """
         ...
 
-    def offer_to(self, take: Callable[[Answer], bool]) -> None:
-        """Offer each answer first to somebody who takes it at once, or says that ``receive`` is to return it.
+    def on_news(self, tell: Callable[[], None]) -> None:
+        """Tell somebody from now on when an answer would say something new, as long as the session is open.
 
         Args:
-            take: is told the answer, and returns whether it has taken it; must not wait, and must not raise.
+            tell: must not wait, and must not raise. Whoever is told asks ``newest``, or lets ``receive`` return it.
         """
         ...
 
-    def wake(self) -> None:
-        """Let ``receive`` return how it stands now."""
+    def newest(self) -> Answer:
+        """Return the answer as it is now."""
+        ...
+
+    def let_receive(self) -> None:
+        """Let ``receive`` return the answer as it is then."""
         ...
 
 

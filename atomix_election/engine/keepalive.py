@@ -30,7 +30,7 @@ class EngineKeepAlive:
         self._ended = False
         self._release_on_disconnect = False
         self._news = anyio.Event()
-        self._take: Callable[[Answer], bool] | None = None
+        self._tell: Callable[[], None] | None = None
 
     def close(self) -> None:
         """The stream is gone; the session goes on until its deadline."""
@@ -43,16 +43,25 @@ class EngineKeepAlive:
         if session is not None and self._release_on_disconnect and session.stream is self:
             self._engine.release(session)
 
-    def offer_to(self, take: Callable[[Answer], bool]) -> None:
-        """See ``ImmediateKeepAlive.offer_to``."""
-        self._take = take
+    def on_news(self, tell: Callable[[], None]) -> None:
+        """See ``ImmediateKeepAlive.on_news``."""
+        self._tell = tell
+
+    def newest(self) -> Answer:
+        """See ``ImmediateKeepAlive.newest``."""
+        return self._answer()
+
+    def let_receive(self) -> None:
+        """See ``ImmediateKeepAlive.let_receive``."""
+        self._news.set()
 
     def wake(self) -> None:
         """What an answer would say has changed."""
         session = self._session
-        to_receive = self._news.is_set() or self._ended or session is None or session.ended
-        if to_receive or self._take is None or not self._take(self._answer()):
+        if self._tell is None or self._news.is_set() or self._ended or session is None or session.ended:
             self._news.set()
+        else:
+            self._tell()
 
     def give_up(self) -> None:
         """See ``KeepAlive.give_up``. There is no other connection inside a process."""

@@ -33,6 +33,9 @@ class _Renewals:
         self._done = done
         self._scope: anyio.CancelScope | None = None
         self._fault: Exception | None = None
+        self._loop = asyncio.get_running_loop()
+        self._news_waits = False
+        self._over = False
 
     async def take(self) -> None:
         """Take them until the client ends the stream, or something is wrong with one."""
@@ -49,16 +52,32 @@ class _Renewals:
         answer = self._stream.renew_now(renewal_of_bytes(data))
         if answer is None:
             return False
-        if not self.send_now(answer):
-            self._stream.wake()  # as soon as the peer reads
+        self._send(answer)
         return True
 
-    def send_now(self, answer: Answer) -> bool:
-        """Send an answer, and return whether that is possible at once."""
-        return self._call.send_now(_message(answer))
+    def tell(self) -> None:
+        """Send how it stands at the end of this turn of the event loop: a session may lead in many elections, of which
+        more than one changes in a turn."""
+        if not self._news_waits:
+            self._news_waits = True
+            self._loop.call_soon(self._send_newest)
+
+    def _send_newest(self) -> None:
+        self._news_waits = False
+        if not self._over:
+            answer = self._stream.newest()
+            if answer.ended:
+                self._stream.let_receive()
+            else:
+                self._send(answer)
+
+    def _send(self, answer: Answer) -> None:
+        if not self._call.send_now(_message(answer)):
+            self._stream.let_receive()  # which is sent as soon as the peer reads
 
     async def end(self, task: asyncio.Task[None]) -> None:
         """Stop, and raise what was wrong, if anything was."""
+        self._over = True
         if self._scope is None:
             task.cancel()  # it has not begun
         else:
@@ -79,7 +98,7 @@ async def _keep_alive(service: ServedConnection, call: ServerCall) -> None:
         with anyio.CancelScope() as answering:
             renewals = _Renewals(stream, call, answering.cancel)
             task = asyncio.create_task(renewals.take())
-            stream.offer_to(renewals.send_now)
+            stream.on_news(renewals.tell)
             try:
                 with call.take_at_once(renewals.take_now):
                     ended = False
