@@ -273,3 +273,21 @@ async def test_a_fault_is_that_of_one_stream(
         assert (await raw.call(headers_of("GetTerm", *about("e")), message(b""))).status == 0
     (record,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
     assert record.getMessage() == "fault of this package in /atomix_election.v1.Sessions/KeepAlive"
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_session_that_leads_in_many_elections_is_told_once(way: str) -> None:
+    """Of all that has changed in one turn of the event loop: each answer has all that the session leads."""
+    elections = 12
+    async with serving(way) as server, Transcribing(server.port) as raw:
+        stream = raw.begin(KEEP_ALIVE)
+        await renew(raw, stream, 1)
+        with raw.together():
+            asked = [
+                raw.ask(headers_of("Enter", *about(f"e{number}", "s")), message(b"\x0a\x01a"))
+                for number in range(elections)
+            ]
+        for each in asked:
+            assert (await raw.ended(each)).status == 0
+        await raw.until(lambda: len(answers(raw, stream)[-1].leaderships) == elections)
+        assert len(answers(raw, stream)) <= 3
