@@ -1,6 +1,10 @@
 """The commands that guides in docs show: every line of a code block that is not in another language."""
 
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -32,3 +36,24 @@ def section(name: str, text: str = TEXT) -> str:
     found = re.search(rf"^## {name}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     assert found, name
     return found[1]
+
+
+def environment() -> dict[str, str]:
+    """Return the caller's environment without settings of ours, in which the command is found."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("ATOMIX_ELECTION_")}
+    return ours | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def run(*lines: str, directory: Path, environment: Mapping[str, str], timeout_s: float) -> str:
+    """Run lines of which each must go well, and return their output."""
+    ended = subprocess.run(
+        ["bash", "-c", "\n".join(["set -e", *lines])],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout

@@ -1,12 +1,10 @@
 """The commands of ``docs/cluster.md`` work as they stand there, but for ports, and the flags that an old etcd lacks."""
 
-import os
 import re
 import shlex
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -43,8 +41,8 @@ class Shell:
         self._more_for_etcd = f" --listen-peer-urls http://127.0.0.1:{peer} --log-level error --logger zap"
         self._more_for_etcd += f" --initial-advertise-peer-urls http://127.0.0.1:{peer}"
         programs = {str(binary(name).parent) for name in ("etcd", "etcdctl", "etcdutl")}
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("ATOMIX_ELECTION_")}
-        paths = [*programs, str(Path(sys.executable).parent), os.environ["PATH"]]
+        ours = manual.environment()
+        paths = [*programs, ours["PATH"]]
         endpoint = f"127.0.0.1:{self._ports['2379']}"
         self.environment = ours | {"PATH": ":".join(paths), "ETCDCTL_API": "3", "ETCDCTL_ENDPOINTS": endpoint}
 
@@ -54,17 +52,8 @@ class Shell:
 
     def run(self, *lines: str) -> str:
         """Run lines that must go well, and return their output."""
-        ended = subprocess.run(
-            ["bash", "-c", "\n".join(["set -e", *map(self.here, lines)])],
-            cwd=self.directory,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=WAIT_S,
-            check=False,
-        )
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout
+        here = map(self.here, lines)
+        return manual.run(*here, directory=self.directory, environment=self.environment, timeout_s=WAIT_S)
 
     @contextmanager
     def etcd(self, line: str, more: str = "") -> Generator[subprocess.Popen[bytes]]:

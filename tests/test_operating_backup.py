@@ -1,10 +1,8 @@
 """Section "Backup and restore" of ``docs/operating.md``: its commands work as they stand there."""
 
-import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,25 +20,9 @@ def commands(heading: str) -> list[str]:
     return manual.commands()[SECTION, heading]
 
 
-def environment() -> dict[str, str]:
-    """Return the caller's, without settings of ours, and with the command."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("ATOMIX_ELECTION_")}
-    return ours | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-
-
 def run(line: str, directory: Path) -> str:
     """Run a line that must go well, and return its output."""
-    ended = subprocess.run(
-        ["bash", "-c", line],
-        cwd=directory,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=WAIT_S,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
+    return manual.run(line, directory=directory, environment=manual.environment(), timeout_s=WAIT_S)
 
 
 @contextmanager
@@ -49,7 +31,7 @@ def serving(line: str, directory: Path) -> Generator[str]:
     with subprocess.Popen(
         ["bash", "-c", f"exec {line} {ANY_PORT}"],
         cwd=directory,
-        env=environment(),
+        env=manual.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -46,23 +46,11 @@ class Shell:
     @property
     def environment(self) -> dict[str, str]:
         """Nothing of the caller's settings."""
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("ATOMIX_ELECTION_")}
-        return ours | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        return manual.environment()
 
     def run(self, *lines: str) -> str:
         """Run lines that must go well, and return their output."""
-        script = "\n".join(["set -e", *lines])
-        ended = subprocess.run(
-            ["bash", "-c", script],
-            cwd=self.directory,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=WAIT_S,
-            check=False,
-        )
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout
+        return manual.run(*lines, directory=self.directory, environment=self.environment, timeout_s=WAIT_S)
 
 
 @pytest.fixture

@@ -47,10 +47,6 @@ class EngineKeepAlive:
         """See ``ImmediateKeepAlive.on_news``."""
         self._tell = tell
 
-    def newest(self) -> Answer:
-        """See ``ImmediateKeepAlive.newest``."""
-        return self._answer()
-
     def let_receive(self) -> None:
         """See ``ImmediateKeepAlive.let_receive``."""
         self._news.set()
@@ -59,7 +55,7 @@ class EngineKeepAlive:
         """What an answer would say has changed."""
         session = self._session
         if self._tell is None or self._news.is_set() or self._ended or session is None or session.ended:
-            self._news.set()
+            self.let_receive()
         else:
             self._tell()
 
@@ -95,7 +91,7 @@ class EngineKeepAlive:
         self._renewal = renewal.renewal
         self._release_on_disconnect = renewal.release_on_disconnect
         self._engine.report.observer.renewed()
-        return self._answer()
+        return self.newest()
 
     def _attach(self, session: Session) -> None:
         if session is not self._session:
@@ -118,9 +114,10 @@ class EngineKeepAlive:
         """See ``KeepAlive.receive``."""
         await self._news.wait()
         self._news = anyio.Event()
-        return self._answer()
+        return self.newest()
 
-    def _answer(self) -> Answer:
+    def newest(self) -> Answer:
+        """See ``ImmediateKeepAlive.newest``."""
         session = self._session
         if self._ended or session is None or session.ended:
             return Answer(self._renewal, self._engine.store_id, ended=True)

@@ -51,11 +51,6 @@ def epoch_of(timestamp: time_v1.Timestamp | None) -> tuple[int, int]:
     return epoch.epoch, epoch.time
 
 
-def event_message(event: Event) -> v1.EventsResponse:
-    """Return the message of an event."""
-    return v1.EventsResponse(event=v1.Event(type=v1.EventType(event.type.value), term=term_message(event.term)))
-
-
 def event_of(message: v1.EventsResponse) -> Event:
     """Return the event of a message.
 

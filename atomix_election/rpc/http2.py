@@ -263,13 +263,12 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
                     taken = place + len(_REST)
                     continue
                 in_order = False  # a task has it: what has come with it, after it, has to wait for its turn too
-                event.headers = cast(Any, text(cast(RawHeaders, event.headers)))
             elif isinstance(event, DataReceived):
                 reader = self.http2.readers.get(event.stream_id)
                 if reader is not None and event.data and reader(event.data):
                     self.connection.ack(event.stream_id, event.flow_controlled_length)
                     continue
-            elif isinstance(event, ResponseReceived | TrailersReceived):
+            if isinstance(event, RequestReceived | ResponseReceived | TrailersReceived):
                 event.headers = cast(Any, text(cast(RawHeaders, event.headers)))
             if isinstance(event, ConnectionTerminated) and not self._client:
                 # GOAWAY of a client: h2 sends nothing any more, and it is for the client to close the connection.

@@ -51,18 +51,12 @@ from atomix_election.stores.etcd_keys import (
     encode_origin,
 )
 from atomix_election.stores.etcd_servers import SERVER_TTL_S
+from atomix_election.stores.restored import Progress, no_progress
 
 MAX_PUTS = 100
 """Elections that are written in one transaction: etcd allows 128 operations."""
 LOOK_S = 0.25
 """How often it is looked whether servers are still registered."""
-
-Progress = Callable[[int, int], None]
-"""Is told how many elections are there, and of how many."""
-
-
-def no_progress(_: int, __: int) -> None:
-    """Tell nobody."""
 
 
 def _new_id() -> str:

@@ -1,9 +1,20 @@
-"""Where the tokens of a store begin that was restored, whatever it is kept in; see ``core.floors``."""
+"""What copies of stores have in common, whatever these are kept in: where tokens begin after a restore, and progress.
 
+The first is explained in ``core.floors``.
+"""
+
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from atomix_election.core.floors import MAX_FLOOR, Floors, time_of_ms
 from atomix_election.errors import InvalidRequest, StoreError
+
+Progress = Callable[[int, int], None]
+"""Is told how much has been copied, and of how much: pages of a file, or elections."""
+
+
+def no_progress(_: int, __: int) -> None:
+    """Tell nobody."""
 
 
 def check_token(above: int | None) -> None:

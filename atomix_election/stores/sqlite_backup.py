@@ -18,19 +18,12 @@ from atomix_election.errors import InvalidRequest, StoreError
 from atomix_election.stores import sqlite_schema
 from atomix_election.stores.codec import decode_election, decode_session, encode_election
 from atomix_election.stores.ownership import Ownership
-from atomix_election.stores.restored import check_token, restored_floors
+from atomix_election.stores.restored import Progress, check_token, no_progress, restored_floors
 from atomix_election.stores.sqlite_file import BUSY_TIMEOUT_S
 from atomix_election.stores.sqlite_rows import EVERYWHERE, raise_floors
 
 PAGES_AT_ONCE = 1024
 """Pages of 4 KiB that are copied between two reports of progress."""
-
-Progress = Callable[[int, int], None]
-"""Is told how many pages have been copied, and of how many."""
-
-
-def no_progress(_: int, __: int) -> None:
-    """Tell nobody."""
 
 
 def back_up(

@@ -11,7 +11,8 @@ However it breaks off, no floor is lost and at most one of the two stores can be
 from atomix_election.errors import StoreError
 from atomix_election.etcd.interface import Etcd
 from atomix_election.stores.etcd_keys import DEFAULT_PREFIX
-from atomix_election.stores.etcd_restore import Progress, claim, migrate_in, no_progress
+from atomix_election.stores.etcd_restore import claim, migrate_in
+from atomix_election.stores.restored import Progress, no_progress
 from atomix_election.stores.sqlite_move import LeavingFile
 
 

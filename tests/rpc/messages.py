@@ -8,8 +8,11 @@ import betterproto2
 from hypothesis import strategies as st
 
 from atomix_election.errors import InvalidRequest
+from atomix_election.model import Event
 from atomix_election.rpc import standard_methods
+from atomix_election.rpc._generated.atomix.election import v1
 from atomix_election.rpc._generated.message_pool import default_message_pool
+from atomix_election.rpc.convert import term_message
 from atomix_election.rpc.schema import Field, fields_of
 
 assert standard_methods.REFLECTION_METHOD  # all services together register all classes with the pool
@@ -179,3 +182,8 @@ def outcome(function: Callable[..., Any], *arguments: Any) -> Any:
         return content(function(*arguments))
     except InvalidRequest as error:
         return type(error), str(error)
+
+
+def event_message(event: Event) -> v1.EventsResponse:
+    """Return the message of an event, the plain way: with message objects."""
+    return v1.EventsResponse(event=v1.Event(type=v1.EventType(event.type.value), term=term_message(event.term)))

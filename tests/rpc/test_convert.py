@@ -9,8 +9,9 @@ from atomix_election.model import Event, EventType, Term
 from atomix_election.rpc import wire
 from atomix_election.rpc._generated.atomix.election import v1
 from atomix_election.rpc._generated.atomix.time import v1 as time_v1
-from atomix_election.rpc.convert import event_message, event_of, term_message, term_of
+from atomix_election.rpc.convert import event_of, term_message, term_of
 from atomix_election.rpc.frames import frame
+from tests.rpc.messages import event_message
 
 CALM = settings(deadline=None, print_blob=True)
 numbers = st.integers(0, (1 << 64) - 1)

@@ -32,7 +32,7 @@ from atomix_election.rpc.hot_messages import (
 )
 from atomix_election.rpc.schema import fields_of
 from atomix_election.service import Renewal
-from tests.rpc.messages import fields, full, messages_of, mutated, texts, unsigned, varint
+from tests.rpc.messages import event_message, fields, full, messages_of, mutated, texts, unsigned, varint
 
 CALM = settings(deadline=None, print_blob=True)
 THOROUGH = settings(CALM, max_examples=400)
@@ -141,7 +141,7 @@ def test_responses_with_a_term(term: Term) -> None:
 def test_events(event: Event) -> None:
     """What a watcher skipped is not on the wire."""
     data = event_bytes(event)
-    assert data == bytes(convert.event_message(event))
+    assert data == bytes(event_message(event))
     assert event_of_response(data) == Event(event.type, event.term)
 
 

@@ -1,9 +1,11 @@
 """One real etcd for all tests of stores that do it no harm."""
 
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 
 import pytest
 
+from atomix_election.testing import VirtualClock
+from atomix_election.testing.etcd import SimulatedEtcd
 from tests.etcd.cluster import Cluster
 from tests.stores import etcds
 
@@ -15,3 +17,10 @@ def real_etcd(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cluster]:
         etcds.running.append(cluster)
         yield cluster
         etcds.running.clear()
+
+
+@pytest.fixture
+async def etcd(anyio_backend: object) -> AsyncGenerator[SimulatedEtcd]:
+    """A simulated etcd, for tests in virtual time."""
+    async with SimulatedEtcd(VirtualClock()) as etcd:
+        yield etcd

@@ -17,7 +17,6 @@ from atomix_election.stores.etcd import open_etcd_store
 from atomix_election.stores.etcd_keys import Layout
 from atomix_election.stores.etcd_restore import known_floors, migrate_in, raise_floor, recover, wait_until_unused
 from atomix_election.stores.etcd_servers import SERVER_TTL_S
-from atomix_election.testing import VirtualClock
 from atomix_election.testing.etcd import Outcome, SimulatedClient, SimulatedEtcd
 
 pytestmark = pytest.mark.anyio
@@ -29,13 +28,6 @@ E1, E2, NEW = (ElectionId("default", name) for name in ("e1", "e2", "new"))
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     """Time passes at once."""
     return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
-
-
-@pytest.fixture
-async def etcd(anyio_backend: object) -> AsyncGenerator[SimulatedEtcd]:
-    """A simulated etcd."""
-    async with SimulatedEtcd(VirtualClock()) as etcd:
-        yield etcd
 
 
 @asynccontextmanager

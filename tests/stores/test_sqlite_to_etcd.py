@@ -1,6 +1,6 @@
 """Elections move into etcd, whatever breaks off: at most one store can be served, and none without the floors."""
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from atomix_election.stores.sqlite_file import SqliteFile
 from atomix_election.stores.sqlite_move import leaving_file
 from atomix_election.stores.sqlite_rows import OpenSession, WriteElection
 from atomix_election.stores.sqlite_to_etcd import move
-from atomix_election.testing import VirtualClock
 from atomix_election.testing.etcd import Outcome, SimulatedClient, SimulatedEtcd
 
 pytestmark = pytest.mark.anyio
@@ -34,13 +33,6 @@ WRITES = 4
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     """Time passes at once."""
     return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
-
-
-@pytest.fixture
-async def etcd(anyio_backend: object) -> AsyncGenerator[SimulatedEtcd]:
-    """A simulated etcd."""
-    async with SimulatedEtcd(VirtualClock()) as etcd:
-        yield etcd
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from atomix_election.core.commands import Anoint
 from atomix_election.model import Event, EventType, Term
 from atomix_election.rpc import wire
 from atomix_election.rpc._generated.atomix.election import v1
-from atomix_election.rpc.convert import event_message
 from atomix_election.rpc.services.elections import EncodedOnce
 from atomix_election.service import WATCH_BUFFER, Call
+from tests.rpc.messages import event_message
 from tests.rpc.raw import about, eventually, headers_of, message
 from tests.rpc.ways import AT_ONCE, WAYS, Transcribing, serving, tokens
 
