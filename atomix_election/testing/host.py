@@ -16,7 +16,7 @@ from atomix_election.model import ElectionId, Term
 from atomix_election.service import Call, Service
 from atomix_election.stores.base import Record
 from atomix_election.stores.memory import MemoryStore
-from atomix_election.testing.checker import Checker
+from atomix_election.testing.invariants import Invariants
 
 DRIFT = 0.01
 """How much slower or faster than real time a clock runs at most."""
@@ -49,15 +49,15 @@ class FaultyStore(MemoryStore):
     """A memory store that takes its time, fails, and shows what is committed.
 
     Args:
-        checker: sees every commit.
+        invariants: sees every commit.
         chance: decides what happens to each write.
         faults: how bad it is; may be changed at any time.
     """
 
-    def __init__(self, checker: Checker, chance: random.Random, faults: StoreFaults) -> None:
+    def __init__(self, invariants: Invariants, chance: random.Random, faults: StoreFaults) -> None:
         super().__init__()
         self.faults = faults
-        self._checker = checker
+        self._invariants = invariants
         self._chance = chance
         self._hold_s: float | None = None
         self._reached = 0
@@ -81,7 +81,7 @@ class FaultyStore(MemoryStore):
         before = (await self.read(election_id)).election
         record = await super().write(election_id, election, expected=expected)
         if record is not None:
-            self._checker.committed(election_id.name, before, election)
+            self._invariants.committed(election_id.name, before, election)
         return record
 
     async def forget(self, election_id: ElectionId, *, expected: int) -> Record | None:
@@ -89,7 +89,7 @@ class FaultyStore(MemoryStore):
         await self._be_bad()
         left = await super().forget(election_id, expected=expected)
         if left is not None and expected:
-            self._checker.note(f"forgot {election_id.name}, which goes on from {left.election.term}")
+            self._invariants.note(f"forgot {election_id.name}, which goes on from {left.election.term}")
         return left
 
     def back_up(self, now_ms: int) -> Backup:
@@ -104,7 +104,7 @@ class FaultyStore(MemoryStore):
         floors = backup.floors.restored(now_ms, reached=backup.reached)
         assert floors is not None, "the clock never goes back here"
         backup.reached = floors.number
-        store = FaultyStore(self._checker, self._chance, self.faults)
+        store = FaultyStore(self._invariants, self._chance, self.faults)
         store._floors = {
             each.namespace: floors for each in (*backup.elections, *self._records, ElectionId("default", ""))
         }
@@ -124,19 +124,19 @@ class FaultyStore(MemoryStore):
 
 
 class _WatchedConnection(Connection):
-    """Lets the checker know while a command is at work that may change the order of a queue."""
+    """Lets the invariants know while a command is at work that may change the order of a queue."""
 
-    def __init__(self, engine: Engine, checker: Checker) -> None:
+    def __init__(self, engine: Engine, invariants: Invariants) -> None:
         super().__init__(engine)
-        self._checker = checker
+        self._invariants = invariants
 
     @contextmanager
     def _operating(self) -> Generator[None]:
-        self._checker.operators += 1
+        self._invariants.operators += 1
         try:
             yield
         finally:
-            self._checker.operators -= 1
+            self._invariants.operators -= 1
 
     async def anoint(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.anoint``."""
@@ -160,16 +160,16 @@ class Host:
     Args:
         store: what the engines find.
         clock: the server's.
-        checker: told of operators at work, and of holds.
+        invariants: told of operators at work, and of holds.
         ttl_s: the time-to-live of all sessions.
     """
 
-    def __init__(self, store: FaultyStore, clock: Clock, checker: Checker, ttl_s: float) -> None:
+    def __init__(self, store: FaultyStore, clock: Clock, invariants: Invariants, ttl_s: float) -> None:
         self.store = store
         self._ttl_s = ttl_s
         self.engine: Engine | None = None
         self._clock = clock
-        self._checker = checker
+        self._invariants = invariants
         self._connections: dict[str, Connection] = {}
         self._scope = anyio.CancelScope()
         self._gone = anyio.Event()
@@ -183,7 +183,7 @@ class Host:
         if self.engine is None:
             raise Unavailable("nobody listens")
         if name not in self._connections:
-            self._connections[name] = _WatchedConnection(self.engine, self._checker)
+            self._connections[name] = _WatchedConnection(self.engine, self._invariants)
         return self._connections[name]
 
     def hung_up(self, name: str) -> None:
@@ -197,7 +197,7 @@ class Host:
         self._gone = anyio.Event()
         limits = SessionLimits(min_ttl_s=0.1, default_ttl_s=self._ttl_s, max_ttl_s=self._ttl_s)
         if self.store.hold_s is not None:
-            self._checker.nobody_before = anyio.current_time() + self._ttl_s / (1 + DRIFT)
+            self._invariants.nobody_before = anyio.current_time() + self._ttl_s / (1 + DRIFT)
         engine = Engine(self.store, clock=self._clock, limits=limits, wall_clock=self._clock.now)
         with anyio.CancelScope() as self._scope:
             try:

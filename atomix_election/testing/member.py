@@ -13,8 +13,8 @@ from atomix_election.core.campaign import Granted
 from atomix_election.core.candidacy import Place
 from atomix_election.errors import ElectionError
 from atomix_election.leadership import Leadership, SessionKeeper
-from atomix_election.testing.checker import Stint
 from atomix_election.testing.clocks import SleepingClock
+from atomix_election.testing.invariants import Stint
 from atomix_election.testing.network import FaultyService
 
 

@@ -21,10 +21,10 @@ from atomix_election.core.campaign import LONGEST_CALL_S
 from atomix_election.core.floors import EARLIEST_MS
 from atomix_election.errors import ElectionError
 from atomix_election.service import Call
-from atomix_election.testing.checker import Checker
 from atomix_election.testing.clock import VirtualClock
 from atomix_election.testing.clocks import DriftingClock
 from atomix_election.testing.host import DRIFT, Backup, FaultyStore, Host, StoreFaults
+from atomix_election.testing.invariants import Invariants
 from atomix_election.testing.member import Habits, Member
 from atomix_election.testing.network import Faults, FaultyService
 from atomix_election.testing.scheduling import PROCESS, Machines, outside, repeatable, tasks_of, watched
@@ -101,12 +101,12 @@ def simulate(seed: int, minutes: float = 1.0) -> Outcome:
 
 async def _run(seed: int, minutes: float) -> Outcome:
     simulation = _Simulation(seed, minutes)
-    checker = simulation.checker
+    invariants = simulation.invariants
     try:
         await simulation.run()
     except Exception as error:  # noqa: BLE001 - whatever comes out is a fault of the package
-        checker.fail(f"an error came out: {_causes(error)}")
-    return Outcome(seed, simulation.faults, checker.violation, checker.trace, tuple(checker.history))
+        invariants.fail(f"an error came out: {_causes(error)}")
+    return Outcome(seed, simulation.faults, invariants.violation, invariants.trace, tuple(invariants.history))
 
 
 def _causes(error: BaseException) -> str:
@@ -139,7 +139,7 @@ class _Simulation:
         if "release on disconnect" in self.faults:  # two may lead where a connection is cut by somebody else
             self.faults = tuple(fault for fault in self.faults if fault != "broken streams")
         self.scope = anyio.CancelScope()
-        self.checker = Checker(VirtualClock().now, self.scope.cancel)
+        self.invariants = Invariants(VirtualClock().now, self.scope.cancel)
         self._minutes = minutes
         self._machines = Machines()
         self._members: list[Member] = []
@@ -158,8 +158,8 @@ class _Simulation:
             delay_s=self._ttl_s / 20 if "slow store" in self.faults else 0.0,
             failing=0.1 if "store errors" in self.faults else 0.0,
         )
-        store = FaultyStore(self.checker, self.chance, store_faults)
-        self._host = Host(store, self._clock(), self.checker, self._ttl_s)
+        store = FaultyStore(self.invariants, self.chance, store_faults)
+        self._host = Host(store, self._clock(), self.invariants, self._ttl_s)
         self._backups: list[Backup] = []
 
     async def run(self) -> None:
@@ -183,11 +183,11 @@ class _Simulation:
         self._steps = self._steps + 1 if now == self._now else 0
         self._now = now
         if self._steps > MOST_STEPS:
-            self.checker.fail(f"{MOST_STEPS} steps without a pause")
+            self.invariants.fail(f"{MOST_STEPS} steps without a pause")
         if self._steps > 2 * MOST_STEPS:
             raise SystemExit("a task goes round for ever")
-        if self.checker.violation is None and not self.scope.cancel_called:
-            self.checker.step()
+        if self.invariants.violation is None and not self.scope.cancel_called:
+            self.invariants.step()
 
     def _clock(self) -> DriftingClock:
         rate = self.chance.choice((1 - DRIFT, 1.0, 1 + DRIFT))
@@ -206,13 +206,13 @@ class _Simulation:
             linger_s=2 * self._ttl_s if "stubborn work" in self.faults else linger_s,
             operates="operator" in self.faults,
             releases="release on disconnect" in self.faults,
-            note=self.checker.note,
+            note=self.invariants.note,
         )
         service = self._way(process, network)
         member = Member(process, candidate_id, service, self._clock(), random.Random(self.chance.random()), habits)
         self._members.append(member)
-        self.checker.clients.append(member)
-        self.checker.note(f"{process} begins")
+        self.invariants.clients.append(member)
+        self.invariants.note(f"{process} begins")
         with _inside(process):
             processes.start_soon(member.live)
         return member
@@ -252,7 +252,7 @@ class _Simulation:
 
     async def _fault(self, fault: str, member: Member, network: TaskGroup, processes: TaskGroup) -> None:
         duration_s = self.chance.uniform(0.1, 2.5) * self._ttl_s
-        self.checker.note(f"{fault} {member.process} {duration_s:.3f}")
+        self.invariants.note(f"{fault} {member.process} {duration_s:.3f}")
         match fault:
             case "crash":
                 self._crash(member)
@@ -280,7 +280,7 @@ class _Simulation:
     def _crash(self, member: Member) -> None:
         """Nothing of it ever runs again, and nothing of it is told to anybody."""
         member.crashed = True
-        self.checker.clients.remove(member)
+        self.invariants.clients.remove(member)
         self._machines.hold(member.process)
         member.service.kill()
 
@@ -334,7 +334,7 @@ class _Simulation:
                 await operator.forget(Call(VISITED))
                 return
             except ElectionError as error:
-                self.checker.note(f"operator: cannot forget {VISITED}: {type(error).__name__}")
+                self.invariants.note(f"operator: cannot forget {VISITED}: {type(error).__name__}")
 
     async def _operate(self, network: TaskGroup) -> None:
         """An operator without a session, at the end of a bad way of its own."""
@@ -347,10 +347,10 @@ class _Simulation:
             if term.candidates:
                 candidate_id = self.chance.choice(term.candidates)
                 name = self.chance.choice(("anoint", "anoint", "promote", "evict"))
-                self.checker.note(f"operator: {name} {candidate_id} in {call.election}")
+                self.invariants.note(f"operator: {name} {candidate_id} in {call.election}")
                 await getattr(service, name)(call, candidate_id)
         except ElectionError as error:
-            self.checker.note(f"operator: {type(error).__name__}")
+            self.invariants.note(f"operator: {type(error).__name__}")
 
     async def _cut_soon(self, service: FaultyService) -> None:
         await anyio.sleep(self.chance.uniform(0, 3 * self._network.delay_s))
@@ -369,19 +369,19 @@ class _Simulation:
             member.service.link.mend()
         await anyio.sleep(2.5 * self._ttl_s + 0.1)  # until all that stood still have gone on
         since = anyio.current_time()
-        self.checker.note("calm")
+        self.invariants.note("calm")
         await anyio.sleep((self._ttl_s + 0.1) / (1 - DRIFT) + SETTLING_S)
         for election in self._elections:
             waiting = [each.process for each in self._alive() if election in each.stands_anywhere()]
-            if waiting and self.checker.last_led.get(election, -1.0) < since:
-                self.checker.fail(f"nobody leads {election} in time, {waiting} would")
+            if waiting and self.invariants.last_led.get(election, -1.0) < since:
+                self.invariants.fail(f"nobody leads {election} in time, {waiting} would")
         for member in self._alive():
             member.calm.set()
         end = anyio.current_time() + 20 * self._ttl_s + 60
         while any(not each.done for each in self._alive()):
             if anyio.current_time() > end:
                 late = [each.process for each in self._alive() if not each.done]
-                self.checker.fail(f"{late} did not get their turn")
+                self.invariants.fail(f"{late} did not get their turn")
                 await anyio.lowlevel.checkpoint()
             await anyio.sleep(0.1)
 
@@ -392,4 +392,4 @@ class _Simulation:
         found += [f"a stream of {each.process}" for each in self._members if each.service.open_streams]
         found += [f"task {task} of {each.process}" for each in self._alive() for task in tasks_of(each.process)]
         if found:
-            self.checker.fail(f"left behind: {found}")
+            self.invariants.fail(f"left behind: {found}")

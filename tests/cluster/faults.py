@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import anyio
 
 from atomix_election.etcd import EtcdError, Get
+from atomix_election.testing.history import now
 from tests.cluster.servers import START_S, Server
-from tests.crash.history import now
 from tests.etcd.cluster import Cluster, Member
 
 FOLLOWER_KILLED = "a follower of etcd killed"

@@ -25,12 +25,24 @@ from anyio.abc import Process
 from atomix_election import Client, Term, connect
 from atomix_election.etcd import EtcdClient, Get, prefix_end
 from atomix_election.stores.etcd import open_etcd_store
+from atomix_election.testing.checker import Promises, check
+from atomix_election.testing.history import (
+    DONE,
+    Answered,
+    Entry,
+    Fault,
+    Gone,
+    Led,
+    Recorder,
+    Seen,
+    Up,
+    now,
+    read_history,
+)
 from tests.certificates import Authority
 from tests.cluster.faults import OF_ONE, OF_THREE, OUTAGES, PANICKED, Faults, Panics
 from tests.cluster.leaks import leaks
 from tests.cluster.servers import PREFIX, START_S, Access, Server, add_user, end_process, run_server, start_process
-from tests.crash.checker import Promises, check
-from tests.crash.history import DONE, Answered, Entry, Fault, Gone, Led, Recorder, Seen, Up, now, read_history
 from tests.crash.load import CALM, ELECTIONS, LASTING, PASSING, SHORT, Settings
 from tests.etcd.cluster import Cluster, Tls
 

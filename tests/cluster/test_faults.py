@@ -6,6 +6,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from atomix_election.testing.history import DONE, Answered, Seen
 from tests.cluster.faults import (
     ALL_DOWN,
     CONNECTIONS_CUT,
@@ -21,7 +22,6 @@ from tests.cluster.faults import (
     SERVER_PAUSED,
 )
 from tests.cluster.soak import Plan, soak
-from tests.crash.history import DONE, Answered, Seen
 
 # An outage comes last: a lease that runs out after it ends a leadership, which the fault after it would be blamed for.
 OF_MEMBERS = (LEADER_KILLED, SERVER_CUT_OFF, MEMBER_PAUSED, QUORUM_LOST)

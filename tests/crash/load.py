@@ -27,7 +27,7 @@ from atomix_election import (
     Term,
     connect,
 )
-from tests.crash.history import DONE, Answered, Gone, Led, Recorder, Seen, Stood, now
+from atomix_election.testing.history import DONE, Answered, Gone, Led, Recorder, Seen, Stood, now
 
 LASTING = "lasting"
 """Who leads here does so for as long as it can."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from tests.crash.history import now
+from atomix_election.testing.history import now
 
 SERVICE = "/atomix.election.v1.LeaderElection/"
 CREATE = b"\x0a\x00"

@@ -27,9 +27,9 @@ import anyio
 
 from atomix_election import Client
 from atomix_election.stores.codec import decode_election
+from atomix_election.testing.checker import Promises, check
+from atomix_election.testing.history import DONE, Answered, Entry, Gone, Led, Recorder, Restored, Up, now, read_history
 from tests.certificates import Authority, write_access
-from tests.crash.checker import Promises, check
-from tests.crash.history import DONE, Answered, Entry, Gone, Led, Recorder, Restored, Up, now, read_history
 from tests.crash.load import CALM, ELECTIONS, PASSING, SHORT, Settings
 from tests.crash.published import Admission, come_back
 

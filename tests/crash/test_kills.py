@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.history import DONE, Answered, Led
+from atomix_election.testing.history import DONE, Answered, Led
 from tests.crash.soak import CLIENTS, KILLS, PROCESSES, soak
 
 

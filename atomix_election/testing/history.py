@@ -9,8 +9,8 @@ from math import inf
 from pathlib import Path
 from typing import Any, Self
 
-from atomix_election import Term
 from atomix_election.clock import SystemClock
+from atomix_election.model import Term
 
 DONE = "done"
 """The outcome of a call that was answered with a term; another one is the name of an error."""
@@ -216,5 +216,5 @@ def _key(entry: Entry) -> object:
 def _decoded(kind: str, fields: dict[str, Any]) -> Entry:
     term = fields.get("term")
     if term is not None:
-        fields["term"] = Term(**{**term, "candidates": tuple(term["candidates"])})
+        fields["term"] = Term(tuple(term["candidates"]), term["number"], term["revision"])
     return _KINDS[kind](**fields)

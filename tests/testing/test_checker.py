@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from atomix_election import LossReason, Term
-from tests.crash.checker import Promises, check
-from tests.crash.history import DONE, Answered, Entry, Fault, Gone, Led, Restored, Seen, Stood, Up
+from atomix_election.testing.checker import Promises, check
+from atomix_election.testing.history import DONE, Answered, Entry, Fault, Gone, Led, Restored, Seen, Stood, Up
 
 PROMISES = Promises(calm=frozenset({"calm"}), forgotten=frozenset({"passing"}))
 SHARED = Promises(calm=frozenset({"calm"}), numbers_jump=True, longest_failover_s=3.0)

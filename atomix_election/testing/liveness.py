@@ -5,7 +5,7 @@ from itertools import pairwise
 from math import inf
 from operator import attrgetter
 
-from tests.crash.history import Answered, Entry, Fault, Gone, Led, Seen, Stood, end_of
+from atomix_election.testing.history import Answered, Entry, Fault, Gone, Led, Seen, Stood, end_of
 
 
 def led_again(history: Sequence[Entry], elections: Collection[str], longest_s: float) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from atomix_election import Term
-from tests.crash.history import (
+from atomix_election.testing.history import (
     DONE,
     Answered,
     Entry,

@@ -1,0 +1,146 @@
+"""What must hold at every step of a simulation, and the history that tells two runs apart."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from atomix_election.core.campaign import Granted
+from atomix_election.core.candidacy import Place
+from atomix_election.core.election import Election
+from atomix_election.core.floors import Floors
+from atomix_election.leadership import Leadership
+
+HISTORY_LINES = 4000
+"""How many of the newest lines of a history are kept to be shown; all of them count for its digest."""
+
+
+@dataclass(slots=True, eq=False)
+class Stint:
+    """One block that leads, as its own code sees it: until its deadline it may act, unless it has ended."""
+
+    place: Place
+    leadership: Leadership
+    deadline: float = 0.0
+
+
+class Observed(Protocol):
+    """A client as it is looked at: only what the client itself can see."""
+
+    process: str
+    stints: set[Stint]
+
+    def now(self) -> float:
+        """Return the time by its own clock."""
+        ...
+
+    def places(self) -> list[Place]:
+        """Return where it may be a candidate."""
+        ...
+
+    def leads(self, place: Place) -> Granted | None:
+        """Return what ``is_leader`` and the token say."""
+        ...
+
+
+@dataclass(slots=True)
+class Invariants:
+    """Looks at every step, and collects the first violation, and the history.
+
+    Args:
+        now: the real time.
+        on_violation: called at the first one.
+        clients: those that are alive.
+        operators: how many are at work.
+        nobody_before: when leaders from before the last restore have ended, at the latest.
+    """
+
+    now: Callable[[], float]
+    on_violation: Callable[[], None]
+    clients: list[Observed] = field(default_factory=list[Observed])
+    operators: int = 0
+    nobody_before: float = 0.0
+    violation: str | None = None
+    last_led: dict[str, float] = field(default_factory=dict[str, float])
+    history: list[str] = field(default_factory=list[str])
+    _digest: Any = field(default_factory=hashlib.sha256)
+    _newest: dict[str, int] = field(default_factory=dict[str, int])
+    _highest: dict[str, Floors] = field(default_factory=dict[str, Floors])
+    _granted: dict[tuple[str, int], str] = field(default_factory=dict[tuple[str, int], str])
+
+    @property
+    def trace(self) -> str:
+        """The digest of everything that happened, in order and with its time."""
+        return self._digest.hexdigest()
+
+    def note(self, what: str) -> None:
+        """Add a line to the history."""
+        line = f"{self.now():.6f} {what}"
+        self._digest.update(line.encode() + b"\n")
+        self.history.append(line)
+        if len(self.history) > 2 * HISTORY_LINES:
+            del self.history[:HISTORY_LINES]
+
+    def fail(self, what: str) -> None:
+        """A rule is broken; the first time counts."""
+        if self.violation is None:
+            self.violation = what
+            self.note(f"VIOLATION {what}")
+            self.on_violation()
+
+    def step(self) -> None:
+        """Nobody leads while another one does, by what each client sees itself, and tokens only grow."""
+        leaders: dict[str, str] = {}
+        for client in self.clients:
+            for election, token, how in self._acting(client):
+                who = f"{client.process} ({how} token {token})"
+                other = leaders.setdefault(election, who)
+                if not other.startswith(f"{client.process} "):
+                    self.fail(f"two lead {election}: {other} and {who}")
+        for election in leaders:
+            self.last_led[election] = self.now()
+
+    def committed(self, election: str, before: Election, after: Election) -> None:
+        """Who was there keeps the order, who is new comes last, unless an operator is at work; numbers never fall."""
+        self.note(f"commit {election} {after.term} waits for {[each.candidate.id for each in after.displaced]}")
+        stayed = [each for each in before.candidates if each in after.candidates]
+        one_step = after.revision == before.revision + 1  # else somebody may have left and entered again
+        if one_step and not self.operators and list(after.candidates[: len(stayed)]) != stayed:
+            self.fail(f"the order of {election} changed: {before.term} to {after.term}")
+        first = after.candidates[:1]
+        if after.number < before.number or (first and first != before.candidates[:1] and after.number == before.number):
+            self.fail(f"the number of {election} did not grow: {before.term} to {after.term}")
+        highest = self._highest.get(election, Floors())
+        if after.number < highest.number or after.revision < highest.revision:
+            self.fail(f"{election} fell below {highest}, which it had before: {after.term}")
+        self._highest[election] = highest.over(after)
+        if set(after.candidates) - set(before.candidates) and self.now() < self.nobody_before:
+            self.fail(f"somebody was admitted to {election} while leaders from before a restore may act: {after.term}")
+
+    def _acting(self, client: Observed) -> list[tuple[str, int, str]]:
+        now = client.now()
+        acting: list[tuple[str, int, str]] = []
+        for stint in client.stints:
+            if (remaining := stint.leadership.remaining) > 0:
+                stint.deadline = max(stint.deadline, now + remaining)
+            if now < stint.deadline:
+                acting.append((stint.place[0], stint.leadership.token, "in a block under"))
+                self._token(client, stint.place, stint.leadership.token)
+        for place in client.places():
+            granted = client.leads(place)
+            if granted is not None:
+                acting.append((place[0], granted.number, "is_leader under"))
+                self._token(client, place, granted.number)
+        return acting
+
+    def _token(self, client: Observed, place: Place, token: int) -> None:
+        who = f"{client.process} as {place[1]}"
+        other = self._granted.setdefault((place[0], token), who)
+        if other != who:
+            self.fail(f"token {token} of {place[0]} was given to {other} and to {who}")
+        newest = self._newest.get(place[0], 0)
+        if token > newest:
+            self._newest[place[0]] = token
+            self.note(f"{who} leads {place[0]} under {token}")
+        elif token < newest and not any(stint.leadership.token == token for stint in client.stints):
+            self.fail(f"{who} leads {place[0]} under {token}, after somebody did under {newest}")
