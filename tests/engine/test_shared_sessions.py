@@ -14,8 +14,9 @@ from atomix_election.engine.shared_sessions import SharedSessions
 from atomix_election.model import DEFAULT_NAMESPACE, SessionId
 from atomix_election.service import Call, Renewal
 from atomix_election.stores.etcd import open_etcd_store
+from atomix_election.testing.etcd_servers import Server, Servers, open_servers
 from tests.engine.fakes import TTL_S, about, stand
-from tests.engine.servers import EXPIRY_S, Server, Servers, keep_renewing, open_servers, renew, settle, shape
+from tests.engine.servers import EXPIRY_S, keep_renewing, renew, settle, shape
 
 pytestmark = pytest.mark.anyio
 

@@ -19,10 +19,10 @@ from atomix_election.service import Call, Service
 from atomix_election.testing import VirtualClock
 from atomix_election.testing.clocks import DriftingClock
 from atomix_election.testing.etcd import EtcdFaults, SimulatedEtcd
+from atomix_election.testing.etcd_servers import Server, Servers
 from atomix_election.testing.member import Habits, Member
 from atomix_election.testing.network import Faults, FaultyService
 from atomix_election.testing.scheduling import repeatable
-from tests.engine.servers import Server, Servers
 
 SEEDS = 12
 MOST_SEEDS = 40

@@ -15,7 +15,7 @@ from atomix_election.core.election import Election, apply
 from atomix_election.errors import OutcomeUnknown, StoreError
 from atomix_election.etcd import Delete, Get, Lease, Put
 from atomix_election.model import Candidate, ElectionId, SessionId
-from atomix_election.stores.base import Change, ElectionChanged, Record, SessionGone, SessionOpened
+from atomix_election.stores.base import Change, ElectionChanged, Record, SessionGone, SessionOpened, View
 from atomix_election.stores.etcd import EtcdStore, open_etcd_store
 from atomix_election.stores.etcd_keys import Layout, decode_envelope, decode_floors, encode_hold
 from atomix_election.testing import VirtualClock
@@ -475,6 +475,91 @@ async def test_a_session_is_gone_within_the_longest_failover(party: Party) -> No
         while SessionGone(session) not in taken:  # noqa: ASYNC110 - what is measured is the time
             await anyio.sleep(0.1)
     assert 9.9 < anyio.current_time() - began <= party.one.longest_failover_s(5)
+
+
+async def test_sessions_go_on_while_etcd_is_full(party: Party) -> None:
+    """Nothing else does, but for ends; nobody is told otherwise, and all goes on when there is room."""
+    async with _follow(party.one), _follow(party.other):
+        kept, ended = [await party.one.open_session("default", each, ttl_s=5, kept_alive=True) for each in ("k", "e")]
+        before = await _write(party.one, 1)
+        party.etcd.fill()
+        for refused in (
+            party.one.write(E1, Election(number=2), expected=before.version),
+            party.one.forget(E1, expected=before.version),
+            party.one.open_session("default", "new", ttl_s=5, kept_alive=True),
+        ):
+            with pytest.raises(StoreError, match="space exceeded"):
+                await refused
+        for _ in range(4):
+            await anyio.sleep(2)
+            assert await party.other.renew(kept)
+        await party.other.end_session(ended)
+        assert await party.one.look(E1, [kept, ended]) == View(await party.other.read(E1), {kept: True, ended: False})
+        party.etcd.make_room()
+        assert (await _write(party.other, 2)).election.number == 2
+
+
+async def test_another_etcd_in_its_place_is_not_served(party: Party) -> None:
+    """Whoever calls, and whoever waits for changes, is told to confirm a restore; nothing is written to it."""
+    before = await _write(party.one, 1)
+    changes = party.other.changes()
+    await anext(changes)
+    party.etcd.make_anew()
+    for refused in (
+        party.one.read(E1),
+        party.one.write(E1, Election(number=2), expected=before.version),
+        party.one.open_session("default", "s", ttl_s=5, kept_alive=True),
+        party.other.catch_up(),
+        anext(changes),
+    ):
+        with pytest.raises(StoreError, match="is another one"):
+            await refused
+    assert party.etcd.state.revision == 1
+
+
+# Members come and go.
+
+
+async def test_a_member_that_ends_is_left_for_another(party: Party) -> None:
+    """What was on its way there has an unknown outcome, which is found out: no write is lost, and none done twice."""
+    etcd, number = party.etcd, 0
+    etcd.faults = EtcdFaults(longest_call_s=0.2)
+
+    async def come_and_go() -> None:
+        while True:
+            member = etcd.random.randrange(etcd.size)
+            etcd.stop_member(member)
+            await anyio.sleep(etcd.random.uniform(0, 0.5))
+            etcd.start_member(member)
+            await anyio.sleep(etcd.random.uniform(0, 2))
+
+    async with _follow(party.one), anyio.create_task_group() as tasks:
+        tasks.start_soon(come_and_go)
+        session = await party.one.open_session("default", "s", ttl_s=60, kept_alive=True)
+        until = etcd.state.raft_term + 5
+        while etcd.state.raft_term < until:
+            number += 1
+            assert (await _write(party.one, number)).election.number == number
+            assert await party.one.renew(session)
+        tasks.cancel_scope.cancel()
+
+
+async def test_without_a_majority_nothing_is_served_and_nothing_expires(party: Party) -> None:
+    """When it is back, sessions have their whole time-to-live again."""
+    async with _follow(party.one), _follow(party.other) as taken:
+        session = await party.one.open_session("default", "s", ttl_s=5, kept_alive=True)
+        await party.one.catch_up()
+        await party.other.catch_up()
+        for member in (0, 1):
+            party.etcd.stop_member(member)
+        with pytest.raises(StoreError, match="did not answer"):
+            await party.one.read(E1)
+        await anyio.sleep(30)
+        party.etcd.start_member(0)
+        await anyio.sleep(2 * party.etcd.election_timeout_s + 4)
+        assert await party.one.renew(session)
+        await anyio.sleep(6)
+        assert SessionGone(session) in taken
 
 
 # What is heard of etcd, and what is not.
