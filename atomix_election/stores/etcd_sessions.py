@@ -31,8 +31,8 @@ MAX_OPENED = 10_000
 """Sessions whose keys are remembered from when they were opened here; others are known from changes, or read."""
 ELECTION_TIMEOUTS_IN_LEAST_TTL = 1.5
 """Etcd grants no lease that is shorter than so many of its own election time-outs."""
-ELECTION_TIMEOUTS = 2
-"""Etcd's members wait for one to two of them before they elect another leader."""
+ELECTION_TIMEOUTS = 3
+"""Etcd's members wait for one to two of them before they elect another leader, who lets leases last one more."""
 DELETION_S = 0.5
 """How late etcd deletes the keys of a lease that has expired: it looks for such ones twice a second."""
 
@@ -79,7 +79,7 @@ class Sessions:
         """See ``SharedStore.longest_failover_s``.
 
         The worst is that etcd's leader dies just before a session ends: its successor gives every lease its whole
-        time-to-live again.
+        time-to-live again, and one of its own election time-outs more.
         """
         election_s = ELECTION_TIMEOUTS * self._least_ttl_s / ELECTION_TIMEOUTS_IN_LEAST_TTL
         return 2 * self.ttl_s(ttl_s) + election_s + DELETION_S
