@@ -65,6 +65,7 @@ class Invariants:
     history: list[str] = field(default_factory=list[str])
     _digest: Any = field(default_factory=hashlib.sha256)
     _newest: dict[str, int] = field(default_factory=dict[str, int])
+    _latest: dict[str, Election] = field(default_factory=dict[str, Election])
     _highest: dict[str, Floors] = field(default_factory=dict[str, Floors])
     _granted: dict[tuple[str, int], str] = field(default_factory=dict[tuple[str, int], str])
 
@@ -100,8 +101,15 @@ class Invariants:
         for election in leaders:
             self.last_led[election] = self.now()
 
-    def committed(self, election: str, before: Election, after: Election) -> None:
-        """Who was there keeps the order, who is new comes last, unless an operator is at work; numbers never fall."""
+    def committed(self, election: str, after: Election) -> None:
+        """Who was there keeps the order, who is new comes last, unless an operator is at work; numbers never fall.
+
+        Args:
+            election: its name.
+            after: its state now. Not every state has to be told, but none late: others may follow from it already.
+        """
+        before = self._latest.get(election, Election())
+        self._latest[election] = after
         self.note(f"commit {election} {after.term} waits for {[each.candidate.id for each in after.displaced]}")
         stayed = [each for each in before.candidates if each in after.candidates]
         one_step = after.revision == before.revision + 1  # else somebody may have left and entered again
