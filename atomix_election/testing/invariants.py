@@ -115,13 +115,13 @@ class Invariants:
         one_step = after.revision == before.revision + 1  # else somebody may have left and entered again
         if one_step and not self.operators and list(after.candidates[: len(stayed)]) != stayed:
             self.fail(f"the order of {election} changed: {before.term} to {after.term}")
-        first = after.candidates[:1]
-        if after.number < before.number or (first and first != before.candidates[:1] and after.number == before.number):
-            self.fail(f"the number of {election} did not grow: {before.term} to {after.term}")
         highest = self._highest.get(election, Floors())
         if after.number < highest.number or after.revision < highest.revision:
             self.fail(f"{election} fell below {highest}, which it had before: {after.term}")
         self._highest[election] = highest.over(after)
+        first = after.candidates[:1]
+        if first and first != before.candidates[:1] and after.number == before.number:
+            self.fail(f"the number of {election} did not grow: {before.term} to {after.term}")
         if set(after.candidates) - set(before.candidates) and self.now() < self.nobody_before:
             self.fail(f"somebody was admitted to {election} while leaders from before a restore may act: {after.term}")
 
