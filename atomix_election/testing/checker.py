@@ -12,7 +12,19 @@ from math import inf
 from operator import attrgetter
 
 from atomix_election import LossReason, Term
-from atomix_election.testing.history import DONE, Answered, Entry, Fault, Gone, Led, Restored, Seen, Up, end_of
+from atomix_election.testing.history import (
+    DONE,
+    WITHOUT_TERM,
+    Answered,
+    Entry,
+    Fault,
+    Gone,
+    Led,
+    Restored,
+    Seen,
+    Up,
+    end_of,
+)
 from atomix_election.testing.liveness import led_again
 
 _BY_OPERATORS = {LossReason.EVICTED.name, LossReason.SUPERSEDED.name}
@@ -79,7 +91,7 @@ def check(history: Sequence[Entry], promises: Promises) -> list[str]:
 def _told(history: Iterable[Entry]) -> dict[str, list[_Told]]:
     told: dict[str, list[_Told]] = defaultdict(list)
     for each in history:
-        if isinstance(each, Answered) and each.outcome == DONE:
+        if isinstance(each, Answered) and each.outcome == DONE and each.what not in WITHOUT_TERM:
             told[each.election].append(_Told(each.begun, each.ended, each.term, each))
         elif isinstance(each, Seen):
             # A later event may be old news by the time that it is read, so that only the first one has a beginning.

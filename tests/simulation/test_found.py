@@ -12,8 +12,8 @@ from atomix_election import NotACandidate, OutcomeUnknown, StoreError, Unavailab
 from atomix_election.engine import Connection, Engine
 from atomix_election.service import Call, Renewal
 from atomix_election.testing import VirtualClock
-from atomix_election.testing.host import FaultyStore, StoreFaults
 from atomix_election.testing.invariants import Invariants
+from atomix_election.testing.memory_host import FaultyStore, StoreFaults
 
 
 @pytest.fixture
