@@ -85,18 +85,21 @@ class Sessions:
         return 2 * self.ttl_s(ttl_s) + election_s + DELETION_S
 
     async def open(self, namespace: str, session_id: str, *, ttl_s: float, kept_alive: bool, owner: str) -> SessionId:
-        """See ``Store.open_session``. A lease whose session did not come about is given back, or expires."""
+        """See ``Store.open_session``. A lease whose session did not come about is given back, or expires.
+
+        It is not given back where the session may be there: its client may have gone on with it at another server.
+        """
         self._access.check()
         lease_id = max(int(self._unique(), 16) >> 1, 1)
         key = self._access.layout.sessions(namespace, session_id) + self._unique().encode()
         value = encode_stored(namespace, session_id, ttl_s, kept_alive=kept_alive, owner=owner)
+        tries = Tries(SESSION_S, self._pauses)
         try:
-            tries = Tries(SESSION_S, self._pauses)
             await self._grant(lease_id, self.ttl_s(ttl_s), tries)
-            incarnation = await self._put(key, value, lease_id, tries)
         except BaseException:
             self._background.start_soon(self._give_back, lease_id)
             raise
+        incarnation = await self._put(key, value, lease_id, tries)
         session = SessionId(namespace, session_id, incarnation)
         self._remember(Place(key, lease_id, StoredSession(session, ttl_s, kept_alive, owner)))
         return session
@@ -212,6 +215,10 @@ class Sessions:
                 answer, found = await self._access.write([absent(key)], puts, [Get(key)], timeout_s=tries.left_s)
             except EtcdOutcomeUnknown as error:
                 await tries.unknown("a new session", error)
+            except StoreError:
+                if not tries.is_unknown:
+                    self._background.start_soon(self._give_back, lease_id)
+                raise
             else:
                 return answer.revision if answer.succeeded else _made_at(found[0].items)
 

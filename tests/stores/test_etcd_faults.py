@@ -372,23 +372,63 @@ async def test_a_session_whose_end_is_not_answered_is_ended(party: Party, outcom
 
 
 @pytest.mark.parametrize("moment", range(12))
-async def test_a_cancelled_opening_leaves_nothing(party: Party, moment: int) -> None:
-    """The lease is given back at once, without waiting for its time."""
+async def test_a_cancelled_opening_leaves_nothing_for_longer_than_a_session(party: Party, moment: int) -> None:
+    """The lease is given back at once, unless the session may be there: then that lasts for its time."""
 
     async def open_session() -> None:
         await party.one.open_session("default", "s", ttl_s=300, kept_alive=True)
         await anyio.sleep_forever()
 
-    opened = False
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(open_session)
         for _ in range(moment):
             await anyio.lowlevel.checkpoint()
-        opened = bool(party.one._sessions._opened)
         tasks.cancel_scope.cancel()
     await anyio.sleep(1)
-    assert len(party.etcd.state.leases) == 2 + opened
-    assert len(await party.other.sessions()) == opened
+    assert len(await party.other.sessions()) <= len(party.etcd.state.leases) - 2 <= 1
+    await anyio.sleep(300)
+    assert len(party.etcd.state.leases) == 2
+
+
+async def test_a_session_that_etcd_refuses_leaves_no_lease(party: Party) -> None:
+    """There is nothing that could be there."""
+    grant = party.client.grant
+
+    async def grant_and_fill(*args: Any, **kwargs: Any) -> Lease:
+        lease = await grant(*args, **kwargs)
+        party.etcd.fill()
+        return lease
+
+    party.client.grant = grant_and_fill
+    with pytest.raises(StoreError, match="space exceeded"):
+        await party.one.open_session("default", "s", ttl_s=300, kept_alive=True)
+    await anyio.sleep(1)
+    assert len(party.etcd.state.leases) == 2
+
+
+async def test_an_opening_that_nobody_waits_for_ends_no_session_that_others_have_taken_up(party: Party) -> None:
+    """The client has gone to another server, which has found the session and renewed it: it lasts for that time."""
+
+    async def open_session() -> None:
+        await party.one.open_session("default", "s", ttl_s=5, kept_alive=True)
+
+    async with _follow(party.other) as taken:
+        await party.other.catch_up()
+        party.etcd.faults = EtcdFaults(longest_call_s=0.5)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(open_session)
+            while not taken:  # noqa: ASYNC110 - it tells nobody
+                await anyio.sleep(0.001)
+            tasks.cancel_scope.cancel()
+        (opened,) = taken
+        assert isinstance(opened, SessionOpened)
+        assert not party.one._sessions._opened, "its answer was still on its way"
+        party.etcd.faults = EtcdFaults()
+        assert await party.other.renew(opened.stored.session)
+        await anyio.sleep(4.9)
+        assert len(taken) == 1
+        await anyio.sleep(1)
+        assert taken[1:] == [SessionGone(opened.stored.session)]
 
 
 async def test_a_renewal_by_a_deposed_leader_does_not_count(party: Party) -> None:
