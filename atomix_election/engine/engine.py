@@ -117,6 +117,32 @@ class Engine:
         if not self._lent:
             raise _closed()
 
+    async def open_session(
+        self, namespace: str, session_id: str, *, owner: str = "", kept_alive_ttl_s: float | None = None
+    ) -> Session:
+        """Return the open session of that id, after opening it if need be: see ``Sessions.open``.
+
+        Raises:
+            Unavailable: the engine has ended meanwhile. One that was opened then is left to the next one.
+        """
+        sessions = self.sessions
+        session = await sessions.open(namespace, session_id, owner=owner, kept_alive_ttl_s=kept_alive_ttl_s)
+        if sessions is not self.sessions:
+            raise _closed()
+        return session
+
+    async def look_up(self, namespace: str, session_id: str) -> Session | None:
+        """Return the session of that id, if it was open when this was called, or None.
+
+        Raises:
+            Unavailable: the engine has ended meanwhile.
+        """
+        sessions = self.sessions
+        session = await sessions.look_up(namespace, session_id)
+        if sessions is not self.sessions:
+            raise _closed()
+        return session
+
     def _stop(self) -> None:
         """The last user leaves, or the start has failed. Whoever comes next starts from what is in the store."""
         for lane in list(self._lanes.values()):
