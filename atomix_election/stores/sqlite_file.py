@@ -27,6 +27,8 @@ MAX_WAL_BYTES = 16 << 20
 
 Read = Callable[[sqlite3.Connection], Any]
 """Something to be read."""
+Connect = Callable[..., sqlite3.Connection]
+"""Opens a database, with the arguments of ``sqlite3.connect``."""
 
 _NOT_COMMITTED = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR_WRITE}
 """When COMMIT fails for one of these, its last frame was not written, so that it can never be taken for committed."""
@@ -78,13 +80,15 @@ class SqliteFile:
 
     Args:
         path: where it is; made if there is nothing.
+        connect: opens it; a simulation has a disk of its own.
 
     Raises:
         StoreError: it is owned by another, damaged, not ours, or cannot be written.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, connect: Connect = sqlite3.connect) -> None:
         self._path = os.path.realpath(path)
+        self._open_database = connect
         if not Path(self._path).parent.is_dir():
             raise StoreError(f"directory {Path(self._path).parent} does not exist: make it, or choose another path")
         self._connection: sqlite3.Connection | None = None
@@ -242,7 +246,7 @@ class SqliteFile:
         self._inode = (found.st_dev, found.st_ino)
 
     def _open(self) -> sqlite3.Connection:
-        return sqlite3.connect(
+        return self._open_database(
             f"file:{quote(self._path)}?mode=rw",
             uri=True,
             timeout=BUSY_TIMEOUT_S,

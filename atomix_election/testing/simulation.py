@@ -20,15 +20,18 @@ from atomix_election.core.campaign import LONGEST_CALL_S
 from atomix_election.testing import clients
 from atomix_election.testing.clients import Clients
 from atomix_election.testing.clock import VirtualClock
-from atomix_election.testing.host import LONGEST_FAULT, Host, Surroundings
+from atomix_election.testing.host import DRIFT, LONGEST_FAULT, Host, Surroundings
 from atomix_election.testing.invariants import Invariants
 from atomix_election.testing.memory_host import MemoryHost
 from atomix_election.testing.scheduling import Machines, outside, repeatable, tasks_of, watched
+from atomix_election.testing.sqlite_host import SqliteHost
 
-HOSTS: Mapping[str, type[Host]] = MappingProxyType({"memory": MemoryHost})
+HOSTS: Mapping[str, type[Host]] = MappingProxyType({"memory": MemoryHost, "sqlite": SqliteHost})
 """The servers that there are to choose from, by their store."""
 LIKELY = 0.4
 """How likely each kind of faults is in a run."""
+LONGEST_END_S = 1000.0
+"""How long a run goes on after its faults at most, in virtual time."""
 MOST_STEPS = 20_000
 """How often tasks may run without any time passing."""
 SETTLING_S = 1.0 + LONGEST_CALL_S
@@ -80,7 +83,8 @@ async def _run(seed: int, minutes: float, store: str | None) -> Outcome:
     simulation = _Simulation(seed, minutes, store)
     invariants = simulation.invariants
     try:
-        await simulation.run()
+        with anyio.fail_after(60 * minutes + LONGEST_END_S):
+            await simulation.run()
     except Exception as error:  # noqa: BLE001 - whatever comes out is a fault of the package
         invariants.fail(f"an error came out: {_causes(error)}")
     return Outcome(
@@ -202,7 +206,7 @@ class _Simulation:
 
     async def _end(self) -> None:
         """All have left or died: nothing stays."""
-        await anyio.sleep(self._host.longest_failover_s + SETTLING_S)
+        await anyio.sleep(max(self._host.longest_failover_s, self._ttl_s / (1 - DRIFT)) + SETTLING_S)
         found = await self._host.left_behind()
         found += [f"a stream of {each.process}" for each in self._clients.members if each.service.open_streams]
         found += [f"task {task} of {each.process}" for each in self._clients.alive() for task in tasks_of(each.process)]
