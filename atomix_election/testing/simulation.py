@@ -137,17 +137,18 @@ class _Simulation:
 
     async def run(self) -> None:
         """The faults, the calm, and the end."""
-        async with self._network, self._host.running(), self._processes:
-            with self._scope, watched(self._machines, self._step):
-                for name in "abcde"[: self._chance.randint(2, 5)]:
-                    self._clients.begin(name)
-                await self._go_wrong()
-                await self._calm_down()
-                await self._end()
-            for member in self._clients.members:
-                member.service.kill()
-            self._processes.cancel_scope.cancel()
-        self._network.cancel_scope.cancel()
+        async with self._network:
+            async with self._host.running(), self._processes:
+                with self._scope, watched(self._machines, self._step):
+                    for name in "abcde"[: self._chance.randint(2, 5)]:
+                        self._clients.begin(name)
+                    await self._go_wrong()
+                    await self._calm_down()
+                    await self._end()
+                for member in self._clients.members:
+                    member.service.kill()
+                self._processes.cancel_scope.cancel()
+            self._network.cancel_scope.cancel()
 
     def _step(self) -> None:
         now = anyio.current_time()

@@ -88,7 +88,7 @@ class SqliteHost(Host):
     def hung_up(self, name: str) -> None:
         """See ``Host.hung_up``."""
         connection = self._process.connections.pop(name, None)
-        if connection is not None:
+        if connection is not None and self._process.engine is not None:
             connection.disconnect(by_peer=True)
 
     async def do(self, fault: str) -> None:

@@ -291,6 +291,24 @@ async def test_an_engine_that_ends_while_a_session_is_opened_says_so(again: bool
     assert sorted(refused) == ["create", "renewal"]
 
 
+async def test_an_engine_that_ends_while_a_session_is_ended_says_so(store: RecordingStore) -> None:
+    """Whoever asked for the end of it does not wait for ever, as the next engine begins with it again."""
+    refused = False
+
+    async def end() -> None:
+        nonlocal refused
+        with pytest.raises(Unavailable):
+            await Connection(engine).end_session("default", "s")
+        refused = True
+
+    async with anyio.create_task_group() as tasks, running(store) as engine:
+        await stand(Connection(engine), "s", "a")
+        store.failing = True
+        tasks.start_soon(end)
+        await anyio.sleep(1.0)
+    assert refused
+
+
 async def test_an_engine_that_ends_while_a_session_is_swept_ends_well(store: RecordingStore) -> None:
     """The end of a session that waits behind another command is left to the next engine, without an error."""
     async with running(store) as engine:
