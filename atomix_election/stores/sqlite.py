@@ -1,6 +1,5 @@
 """A store in an SQLite file: what was acknowledged is on the disk."""
 
-import sqlite3
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
@@ -124,7 +123,7 @@ async def open_sqlite_store(
     path: str,
     *,
     execute: Executor | None = None,
-    connect: Connect = sqlite3.connect,
+    connect: Connect | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> AsyncGenerator["SqliteStore"]:
     """Own an SQLite file for as long as the block lasts; one that does not exist is made.
@@ -132,7 +131,7 @@ async def open_sqlite_store(
     Args:
         path: where it is.
         execute: how to run what blocks; by default in a thread of its own.
-        connect: opens the file.
+        connect: opens the file instead of ``sqlite3.connect``, where the disk is a simulated one.
         sleep: waits for some seconds where ``execute`` runs things, between tries to find out what became of a write.
 
     Raises:

@@ -80,15 +80,15 @@ class SqliteFile:
 
     Args:
         path: where it is; made if there is nothing.
-        connect: opens it; a simulation has a disk of its own.
+        connect: opens it instead of ``sqlite3.connect``, where the disk is a simulated one.
 
     Raises:
         StoreError: it is owned by another, damaged, not ours, or cannot be written.
     """
 
-    def __init__(self, path: str, connect: Connect = sqlite3.connect) -> None:
+    def __init__(self, path: str, connect: Connect | None = None) -> None:
         self._path = os.path.realpath(path)
-        self._open_database = connect
+        self._open_database = connect or sqlite3.connect
         if not Path(self._path).parent.is_dir():
             raise StoreError(f"directory {Path(self._path).parent} does not exist: make it, or choose another path")
         self._connection: sqlite3.Connection | None = None
@@ -188,12 +188,13 @@ class SqliteFile:
             connection.execute("COMMIT")
             # What a failed fsync left in the log may be missing on the disk: only the database file counts now.
             busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            number = self._number_in(connection)
         except sqlite3.Error as error:
             self._disconnect()
             raise self._failed("find out what was written to", error) from error
         if busy:
             raise StoreError(f"another process is reading {self._path}: wait for its end")
-        self._number = self._number_in(connection)
+        self._number = number
         self._doubt = None
         return took_place
 

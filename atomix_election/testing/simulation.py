@@ -8,7 +8,7 @@ from it as well.
 import logging
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import cast
 
@@ -72,35 +72,28 @@ def simulate(seed: int, minutes: float = 1.0, store: str | None = None) -> Outco
     log = logging.getLogger("atomix_election")
     level = log.level
     log.setLevel(logging.CRITICAL + 1)
+    begun: list[_Simulation] = []
+
+    async def run() -> None:
+        begun.append(_Simulation(seed, minutes, store))
+        await begun[0].run()
+
     try:
         with repeatable(seed):
-            return trio.run(_run, seed, minutes, store, clock=trio.testing.MockClock(autojump_threshold=0))
+            trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
+    except trio.TrioInternalError as error:  # which is what becomes of an error in a callback without a task
+        return replace(begun[0].outcome, violation=f"an error came out of a callback: {_causes(error)}")
     finally:
         log.setLevel(level)
-
-
-async def _run(seed: int, minutes: float, store: str | None) -> Outcome:
-    simulation = _Simulation(seed, minutes, store)
-    invariants = simulation.invariants
-    try:
-        with anyio.fail_after(60 * minutes + LONGEST_END_S):
-            await simulation.run()
-    except Exception as error:  # noqa: BLE001 - whatever comes out is a fault of the package
-        invariants.fail(f"an error came out: {_causes(error)}")
-    return Outcome(
-        seed,
-        simulation.store,
-        simulation.faults,
-        invariants.violation,
-        invariants.trace,
-        tuple(invariants.history),
-    )
+    return begun[0].outcome
 
 
 def _causes(error: BaseException) -> str:
     if isinstance(error, BaseExceptionGroup):
         errors = cast("BaseExceptionGroup[BaseException]", error).exceptions
         return ", ".join(_causes(each) for each in errors)
+    if isinstance(error, trio.TrioInternalError) and error.__cause__ is not None:
+        return _causes(error.__cause__)
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
@@ -112,6 +105,7 @@ class _Simulation:
     """One run."""
 
     def __init__(self, seed: int, minutes: float, store: str | None) -> None:
+        self._seed = seed
         self._chance = random.Random(seed)
         chosen = self._chance.choice(list(HOSTS))
         self.store = store or chosen
@@ -135,7 +129,23 @@ class _Simulation:
         self._host = host(surroundings)
         self._clients = Clients(surroundings, self._host, self._machines, self._network, self._processes)
 
+    @property
+    def outcome(self) -> Outcome:
+        """What has become of it so far."""
+        invariants = self.invariants
+        return Outcome(
+            self._seed, self.store, self.faults, invariants.violation, invariants.trace, tuple(invariants.history)
+        )
+
     async def run(self) -> None:
+        """Do everything; whatever error comes out of the package is one of the rules that it breaks."""
+        try:
+            with anyio.fail_after(60 * self._minutes + LONGEST_END_S):
+                await self._play()
+        except Exception as error:  # noqa: BLE001 - see above
+            self.invariants.fail(f"an error came out: {_causes(error)}")
+
+    async def _play(self) -> None:
         """The faults, the calm, and the end."""
         async with self._network:
             async with self._host.running(), self._processes:

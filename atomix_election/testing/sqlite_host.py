@@ -1,10 +1,9 @@
 """The simulated server on an SQLite store: real files, on a disk that fails, and a process that is killed anywhere."""
 
-import shutil
-import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 import anyio
@@ -65,15 +64,12 @@ class SqliteHost(Host):
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """See ``Host.running``."""
-        directory = _make_directory()
-        try:
+        with _make_directory() as directory:
             async with anyio.create_task_group() as supervisor:
                 supervisor.start_soon(self._supervise, Path(directory) / "store.db")
                 await self._up.wait()
                 yield
                 supervisor.cancel_scope.cancel()
-        finally:
-            shutil.rmtree(directory)
 
     def service(self, name: str) -> Service:
         """See ``Host.service``."""
@@ -229,8 +225,8 @@ class SqliteHost(Host):
         self._sessions_before_kill = set()
 
 
-def _make_directory() -> str:
-    return tempfile.mkdtemp(prefix=DIRECTORY, dir=IN_MEMORY if IN_MEMORY.is_dir() else None)
+def _make_directory() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix=DIRECTORY, dir=IN_MEMORY if IN_MEMORY.is_dir() else None)
 
 
 def _at_once(_: float) -> None:
