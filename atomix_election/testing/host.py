@@ -9,11 +9,13 @@ from typing import ClassVar, Protocol, TypeVar
 import anyio
 
 from atomix_election.clock import Clock
+from atomix_election.core.election import Election
 from atomix_election.core.floors import EARLIEST_MS
-from atomix_election.engine import Connection, Engine
+from atomix_election.engine import Connection, Engine, SessionLimits
 from atomix_election.errors import ElectionError, OutcomeUnknown, Unavailable
-from atomix_election.model import ElectionDescription, ElectionPage, Term
+from atomix_election.model import ElectionDescription, ElectionId, ElectionPage, Term
 from atomix_election.service import PAGE_SIZE, Call, Service
+from atomix_election.stores.base import Store
 from atomix_election.testing.clock import VirtualClock
 from atomix_election.testing.clocks import DriftingClock
 from atomix_election.testing.invariants import Invariants
@@ -63,8 +65,10 @@ class Host(Protocol):
     An instance serves one run. Whatever it does must follow from its surroundings, so that equal seeds give equal runs:
     no time of the machine, no chance but ``chance``, no order of a set, no path or random identity in what is noted.
 
-    It tells ``invariants``: ``committed`` of each new state of an election, in the order in which they come to be; and
-    ``nobody_before`` when it serves from a restored store. ``HostedConnection`` tells of operators.
+    It tells ``invariants``: ``committed`` of each new state of an election, in the order in which they come to be and
+    before anybody is told of it; ``found`` of what a server finds that was started; and ``nobody_before`` when it
+    serves from a restored store. ``HostedEngine`` does that for the engine of a store that has only one,
+    ``HostedConnection`` tells of operators.
     """
 
     conditions: ClassVar[tuple[str, ...]]
@@ -133,6 +137,32 @@ def left_in(engine: Engine | None) -> list[str]:
     return found
 
 
+class HostedEngine(Engine):
+    """An engine that lets the invariants know of each state of an election before anybody is told of it.
+
+    Args:
+        store: see ``Engine``.
+        surroundings: of its host.
+        clock: of its machine.
+    """
+
+    def __init__(self, store: Store, surroundings: Surroundings, clock: Clock) -> None:
+        ttl_s = surroundings.ttl_s
+        limits = SessionLimits(min_ttl_s=0.1, default_ttl_s=ttl_s, max_ttl_s=ttl_s)
+        super().__init__(store, clock=clock, limits=limits, wall_clock=clock.now)
+        self._invariants = surroundings.invariants
+        if store.hold_s is not None:
+            self._invariants.nobody_before = anyio.current_time() + ttl_s / (1 + DRIFT)
+
+    def _committed(self, election_id: ElectionId, before: Election, after: Election) -> None:
+        """See ``Engine``. It begins with what the store has."""
+        if self._restored:
+            self._invariants.committed(election_id.name, after)
+        else:
+            self._invariants.found(election_id.name, after)
+        super()._committed(election_id, before, after)
+
+
 class HostedConnection(Connection):
     """A connection to a server that may be killed: then nothing of what it answers reaches anybody.
 
@@ -169,17 +199,17 @@ class HostedConnection(Connection):
 
     async def anoint(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.anoint``."""
-        with self._operating():
+        with self._operating(call):
             return await self._write(super().anoint(call, candidate_id))
 
     async def promote(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.promote``."""
-        with self._operating():
+        with self._operating(call):
             return await self._write(super().promote(call, candidate_id))
 
     async def evict(self, call: Call, candidate_id: str) -> Term:
         """See ``ElectionService.evict``."""
-        with self._operating():
+        with self._operating(call):
             return await self._write(super().evict(call, candidate_id))
 
     async def forget(self, call: Call) -> Term:
@@ -200,11 +230,14 @@ class HostedConnection(Connection):
         return await self._answered(super().describe(call), Unavailable)
 
     @contextmanager
-    def _operating(self) -> Generator[None]:
-        """Let the invariants know while a command is at work that may change the order of a queue."""
+    def _operating(self, call: Call) -> Generator[None]:
+        """Let the invariants know of a command that may change the order of a queue, as long as it may take place."""
         self._invariants.operators += 1
         try:
             yield
+        except OutcomeUnknown:
+            self._invariants.unsure.add(call.election)
+            raise
         finally:
             self._invariants.operators -= 1
 

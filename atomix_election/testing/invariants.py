@@ -52,6 +52,7 @@ class Invariants:
         on_violation: called at the first one.
         clients: those that are alive.
         operators: how many are at work.
+        unsure: elections whose next state may show what became of an operator's command of unknown outcome.
         nobody_before: when leaders from before the last restore have ended, at the latest.
     """
 
@@ -59,6 +60,7 @@ class Invariants:
     on_violation: Callable[[], None]
     clients: list[Observed] = field(default_factory=list[Observed])
     operators: int = 0
+    unsure: set[str] = field(default_factory=set[str])
     nobody_before: float = 0.0
     violation: str | None = None
     last_led: dict[str, float] = field(default_factory=dict[str, float])
@@ -108,13 +110,23 @@ class Invariants:
             election: its name.
             after: its state now. Not every state has to be told, but none late: others may follow from it already.
         """
-        before = self._latest.get(election, Election())
-        self._latest[election] = after
         self.note(f"commit {election} {after.term} waits for {[each.candidate.id for each in after.displaced]}")
+        before = self._latest.get(election, Election())
         stayed = [each for each in before.candidates if each in after.candidates]
         one_step = after.revision == before.revision + 1  # else somebody may have left and entered again
-        if one_step and not self.operators and list(after.candidates[: len(stayed)]) != stayed:
+        moved = self.operators or election in self.unsure
+        if one_step and not moved and list(after.candidates[: len(stayed)]) != stayed:
             self.fail(f"the order of {election} changed: {before.term} to {after.term}")
+        self._see(election, before, after)
+
+    def found(self, election: str, after: Election) -> None:
+        """A server was started, and this is what its store has of an election: nothing that was told before is gone."""
+        self.note(f"found {election} {after.term}")
+        self._see(election, self._latest.get(election, Election()), after)
+
+    def _see(self, election: str, before: Election, after: Election) -> None:
+        self._latest[election] = after
+        self.unsure.discard(election)
         highest = self._highest.get(election, Floors())
         if after.number < highest.number or after.revision < highest.revision:
             self.fail(f"{election} fell below {highest}, which it had before: {after.term}")

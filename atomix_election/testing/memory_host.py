@@ -10,14 +10,13 @@ import anyio
 
 from atomix_election.core.election import Election
 from atomix_election.core.floors import Floors, reached_by
-from atomix_election.engine import Engine, SessionLimits
+from atomix_election.engine import Engine
 from atomix_election.errors import StoreError, Unavailable
 from atomix_election.model import ElectionId
 from atomix_election.service import Service
 from atomix_election.stores.base import Record
 from atomix_election.stores.memory import MemoryStore
-from atomix_election.testing.host import DRIFT, Host, HostedConnection, Surroundings, left_in
-from atomix_election.testing.invariants import Invariants
+from atomix_election.testing.host import DRIFT, Host, HostedConnection, HostedEngine, Surroundings, left_in
 
 
 @dataclass(slots=True)
@@ -44,18 +43,16 @@ class StoreFaults:
 
 
 class FaultyStore(MemoryStore):
-    """A memory store that takes its time, fails, and shows what is committed.
+    """A memory store that takes its time and fails.
 
     Args:
-        invariants: sees every commit.
         chance: decides what happens to each write.
         faults: how bad it is; may be changed at any time.
     """
 
-    def __init__(self, invariants: Invariants, chance: random.Random, faults: StoreFaults) -> None:
+    def __init__(self, chance: random.Random, faults: StoreFaults) -> None:
         super().__init__()
         self.faults = faults
-        self._invariants = invariants
         self._chance = chance
         self._hold_s: float | None = None
         self._reached = 0
@@ -76,18 +73,12 @@ class FaultyStore(MemoryStore):
     async def write(self, election_id: ElectionId, election: Election, *, expected: int) -> Record | None:
         """See ``Store.write``."""
         await self._be_bad()
-        record = await super().write(election_id, election, expected=expected)
-        if record is not None:
-            self._invariants.committed(election_id.name, election)
-        return record
+        return await super().write(election_id, election, expected=expected)
 
     async def forget(self, election_id: ElectionId, *, expected: int) -> Record | None:
         """See ``Store.forget``."""
         await self._be_bad()
-        left = await super().forget(election_id, expected=expected)
-        if left is not None and expected:
-            self._invariants.note(f"forgot {election_id.name}, which goes on from {left.election.term}")
-        return left
+        return await super().forget(election_id, expected=expected)
 
     def back_up(self, now_ms: int) -> Backup:
         """Return what a backup has that is made now."""
@@ -101,7 +92,7 @@ class FaultyStore(MemoryStore):
         floors = backup.floors.restored(now_ms, reached=backup.reached)
         assert floors is not None, "the clock never goes back here"
         backup.reached = floors.number
-        store = FaultyStore(self._invariants, self._chance, self.faults)
+        store = FaultyStore(self._chance, self.faults)
         store._floors = {
             each.namespace: floors for each in (*backup.elections, *self._records, ElectionId("default", ""))
         }
@@ -135,7 +126,7 @@ class MemoryHost(Host):
             delay_s=self._ttl_s / 20 if "slow store" in surroundings.faults else 0.0,
             failing=0.1 if "store errors" in surroundings.faults else 0.0,
         )
-        self._store = FaultyStore(surroundings.invariants, self._chance, faults)
+        self._store = FaultyStore(self._chance, faults)
         self._backups: list[Backup] = []
         self._engine: Engine | None = None
         self._connections: dict[str, HostedConnection] = {}
@@ -208,10 +199,7 @@ class MemoryHost(Host):
     async def _serve(self) -> None:
         """Run an engine until ``_stop``."""
         self._gone = anyio.Event()
-        limits = SessionLimits(min_ttl_s=0.1, default_ttl_s=self._ttl_s, max_ttl_s=self._ttl_s)
-        if self._store.hold_s is not None:
-            self._surroundings.invariants.nobody_before = anyio.current_time() + self._ttl_s / (1 + DRIFT)
-        engine = Engine(self._store, clock=self._clock, limits=limits, wall_clock=self._clock.now)
+        engine = HostedEngine(self._store, self._surroundings, self._clock)
         with anyio.CancelScope() as self._scope:
             try:
                 async with engine.running():

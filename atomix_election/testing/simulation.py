@@ -8,7 +8,7 @@ from it as well.
 import logging
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import cast
 
@@ -20,15 +20,18 @@ from atomix_election.core.campaign import LONGEST_CALL_S
 from atomix_election.testing import clients
 from atomix_election.testing.clients import Clients
 from atomix_election.testing.clock import VirtualClock
-from atomix_election.testing.host import LONGEST_FAULT, Host, Surroundings
+from atomix_election.testing.host import DRIFT, LONGEST_FAULT, Host, Surroundings
 from atomix_election.testing.invariants import Invariants
 from atomix_election.testing.memory_host import MemoryHost
 from atomix_election.testing.scheduling import Machines, outside, repeatable, tasks_of, watched
+from atomix_election.testing.sqlite_host import SqliteHost
 
-HOSTS: Mapping[str, type[Host]] = MappingProxyType({"memory": MemoryHost})
+HOSTS: Mapping[str, type[Host]] = MappingProxyType({"memory": MemoryHost, "sqlite": SqliteHost})
 """The servers that there are to choose from, by their store."""
 LIKELY = 0.4
 """How likely each kind of faults is in a run."""
+LONGEST_END_S = 1000.0
+"""How long a run goes on after its faults at most, in virtual time."""
 MOST_STEPS = 20_000
 """How often tasks may run without any time passing."""
 SETTLING_S = 1.0 + LONGEST_CALL_S
@@ -69,34 +72,28 @@ def simulate(seed: int, minutes: float = 1.0, store: str | None = None) -> Outco
     log = logging.getLogger("atomix_election")
     level = log.level
     log.setLevel(logging.CRITICAL + 1)
+    begun: list[_Simulation] = []
+
+    async def run() -> None:
+        begun.append(_Simulation(seed, minutes, store))
+        await begun[0].run()
+
     try:
         with repeatable(seed):
-            return trio.run(_run, seed, minutes, store, clock=trio.testing.MockClock(autojump_threshold=0))
+            trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
+    except trio.TrioInternalError as error:  # which is what becomes of an error in a callback without a task
+        return replace(begun[0].outcome, violation=f"an error came out of a callback: {_causes(error)}")
     finally:
         log.setLevel(level)
-
-
-async def _run(seed: int, minutes: float, store: str | None) -> Outcome:
-    simulation = _Simulation(seed, minutes, store)
-    invariants = simulation.invariants
-    try:
-        await simulation.run()
-    except Exception as error:  # noqa: BLE001 - whatever comes out is a fault of the package
-        invariants.fail(f"an error came out: {_causes(error)}")
-    return Outcome(
-        seed,
-        simulation.store,
-        simulation.faults,
-        invariants.violation,
-        invariants.trace,
-        tuple(invariants.history),
-    )
+    return begun[0].outcome
 
 
 def _causes(error: BaseException) -> str:
     if isinstance(error, BaseExceptionGroup):
         errors = cast("BaseExceptionGroup[BaseException]", error).exceptions
         return ", ".join(_causes(each) for each in errors)
+    if isinstance(error, trio.TrioInternalError) and error.__cause__ is not None:
+        return _causes(error.__cause__)
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
@@ -108,6 +105,7 @@ class _Simulation:
     """One run."""
 
     def __init__(self, seed: int, minutes: float, store: str | None) -> None:
+        self._seed = seed
         self._chance = random.Random(seed)
         chosen = self._chance.choice(list(HOSTS))
         self.store = store or chosen
@@ -131,19 +129,36 @@ class _Simulation:
         self._host = host(surroundings)
         self._clients = Clients(surroundings, self._host, self._machines, self._network, self._processes)
 
+    @property
+    def outcome(self) -> Outcome:
+        """What has become of it so far."""
+        invariants = self.invariants
+        return Outcome(
+            self._seed, self.store, self.faults, invariants.violation, invariants.trace, tuple(invariants.history)
+        )
+
     async def run(self) -> None:
+        """Do everything; whatever error comes out of the package is one of the rules that it breaks."""
+        try:
+            with anyio.fail_after(60 * self._minutes + LONGEST_END_S):
+                await self._play()
+        except Exception as error:  # noqa: BLE001 - see above
+            self.invariants.fail(f"an error came out: {_causes(error)}")
+
+    async def _play(self) -> None:
         """The faults, the calm, and the end."""
-        async with self._network, self._host.running(), self._processes:
-            with self._scope, watched(self._machines, self._step):
-                for name in "abcde"[: self._chance.randint(2, 5)]:
-                    self._clients.begin(name)
-                await self._go_wrong()
-                await self._calm_down()
-                await self._end()
-            for member in self._clients.members:
-                member.service.kill()
-            self._processes.cancel_scope.cancel()
-        self._network.cancel_scope.cancel()
+        async with self._network:
+            async with self._host.running(), self._processes:
+                with self._scope, watched(self._machines, self._step):
+                    for name in "abcde"[: self._chance.randint(2, 5)]:
+                        self._clients.begin(name)
+                    await self._go_wrong()
+                    await self._calm_down()
+                    await self._end()
+                for member in self._clients.members:
+                    member.service.kill()
+                self._processes.cancel_scope.cancel()
+            self._network.cancel_scope.cancel()
 
     def _step(self) -> None:
         now = anyio.current_time()
@@ -202,7 +217,7 @@ class _Simulation:
 
     async def _end(self) -> None:
         """All have left or died: nothing stays."""
-        await anyio.sleep(self._host.longest_failover_s + SETTLING_S)
+        await anyio.sleep(max(self._host.longest_failover_s, self._ttl_s / (1 - DRIFT)) + SETTLING_S)
         found = await self._host.left_behind()
         found += [f"a stream of {each.process}" for each in self._clients.members if each.service.open_streams]
         found += [f"task {task} of {each.process}" for each in self._clients.alive() for task in tasks_of(each.process)]
