@@ -255,7 +255,11 @@ class EtcdState:
         return self._keys[start:] if end == END_OF_KEYS else self._keys[start : bisect_left(self._keys, end)]
 
     def _holds(self, compare: Compare) -> bool:
-        item = self._at(compare.key, self.revision)
+        found = [self._at(key, self.revision) for key in self._range(compare.key, compare.end)]
+        there = [item for item in found if item is not None]
+        return all(self._holds_for(item, compare) for item in there or [None])
+
+    def _holds_for(self, item: KeyValue | None, compare: Compare) -> bool:
         if compare.target is Target.VALUE:
             return item is not None and _relates(item.value, compare.relation, compare.operand)
         number = 0 if item is None else getattr(item, compare.target.name.lower())

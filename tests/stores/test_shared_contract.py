@@ -376,6 +376,31 @@ async def test_who_has_caught_up_knows_what_there_is(stores: tuple[SharedStore, 
         assert follower.changes == [SessionOpened(StoredSession(session, 5.0, kept_alive=True, owner="somebody"))]
 
 
+async def test_a_session_that_is_opened_alone_is_the_one_that_is_there(
+    stores: tuple[SharedStore, SharedStore],
+) -> None:
+    """Whichever store opened it; when it has ended, another one is opened."""
+    one, other = stores
+
+    async def open_alone(store: SharedStore, owner: str) -> SessionId:
+        return await store.open_session("default", "s", ttl_s=5.0, kept_alive=True, owner=owner, alone=True)
+
+    former = None
+    for owner in ("a", "b"):
+        async with anyio.create_task_group() as tasks:
+            for store in stores * 5:
+                tasks.start_soon(open_alone, store, owner)
+        session = await open_alone(other, owner)
+        assert [each.session for each in await one.sessions()] == [session]
+        assert session != former
+        assert await open_alone(one, "c") == session
+        assert [each.owner for each in await one.sessions()] == [owner]
+        assert (await one.look(E1, [session])).open[session]
+        await one.end_session(session)
+        former = session
+    assert await open_alone(one, "d") != former
+
+
 async def test_each_comes_first_for_some(stores: tuple[SharedStore, SharedStore]) -> None:
     """And all agree on the order."""
     async with _following(*stores):

@@ -126,7 +126,8 @@ class Script:
                 operand = self._random.choice([0, self._start + self._random.randrange(1, CALLS)])
             if target is Target.VALUE:
                 operand = b"%d" % self._random.randrange(CALLS)
-            compares.append(Compare(self._key(), target, relation, operand))
+            end = self._random.choice([b"", b"", prefix_end(self._prefix), self._prefix + b"b"])
+            compares.append(Compare(self._key(), target, relation, operand, end))
         return compares
 
     def _operations(self, number: int) -> Sequence[Operation]:
