@@ -8,6 +8,8 @@ returns what is to be done. Its laws:
 2. It never leads again under a number that it gave up.
 3. Another number, or none, in an answer ends a leadership at once; so does a term that shows another one.
 4. It confirms that it stepped down from a leadership only when no work goes on under it.
+5. A withdrawal that may still arrive counts as one that has: what is granted to that candidate before a later write of
+   the session was accepted, after which it comes too late, is given up.
 """
 
 import math
@@ -217,6 +219,7 @@ class Campaign:
         self._given_up: dict[str, int] = {}
         self._seen: dict[str, _Seen] = {}
         self._leaving: Counter[tuple[str, str]] = Counter()
+        self._may_still_leave: set[tuple[str, str]] = set()
         self._revoked: set[Granted] = set()
         self._confirmed: set[Granted] = set()
         self._sent: dict[int, float] = {}
@@ -330,6 +333,14 @@ class Campaign:
         """The withdrawal was answered, or is not waited for any more."""
         self._leaving[election, candidate_id] -= 1
 
+    def may_still_leave(self, election: str, candidate_id: str) -> None:
+        """The withdrawal was sent, and nobody knows whether it has arrived (law 5)."""
+        self._may_still_leave.add((election, candidate_id))
+
+    def written(self, election: str) -> None:
+        """A write of the session was accepted: none that was sent before it takes place any more (law 5)."""
+        self._may_still_leave = {each for each in self._may_still_leave if each[0] != election}
+
     def ended(self, reason: LossReason) -> list[Action]:
         """The session has ended: it leads nowhere any more."""
         self.over = self.over or reason
@@ -410,6 +421,8 @@ class Campaign:
         if self._leaving[granted.election, granted.candidate_id] > 0:
             self._give_up(granted)
             return []
+        if (granted.election, granted.candidate_id) in self._may_still_leave:
+            self._give_up(granted)
         if granted.number <= self._given_up.get(granted.election, 0):
             return [] if granted in self._working else [GiveBack(granted)]
         if self.timing is None or now >= deadline - self.timing.grace_s:

@@ -3,6 +3,11 @@
 ``testing.simulation``, which needs Trio, runs whole simulations.
 """
 
+from atomix_election.testing.checker import Promises as Promises
+from atomix_election.testing.checker import Rule as Rule
+from atomix_election.testing.checker import Verdict as Verdict
+from atomix_election.testing.checker import Violation as Violation
+from atomix_election.testing.checker import check_history as check_history
 from atomix_election.testing.clock import VirtualClock as VirtualClock
 from atomix_election.testing.clocks import DriftingClock as DriftingClock
 from atomix_election.testing.clocks import SleepingClock as SleepingClock
@@ -19,10 +24,15 @@ __all__ = [
     "Faults",
     "FaultyService",
     "History",
+    "Promises",
     "Recorder",
     "RecordingService",
+    "Rule",
     "SleepingClock",
+    "Verdict",
+    "Violation",
     "VirtualClock",
+    "check_history",
     "read_history",
     "recorded",
 ]

@@ -174,10 +174,6 @@ class Gone:
     ttl_s: float
     at: float
 
-    def is_of(self, who: str) -> bool:
-        """Return whether this is about a client."""
-        return who == self.who or who.startswith(f"{self.who}.")
-
 
 @dataclass(frozen=True, slots=True)
 class Stood:
@@ -231,17 +227,10 @@ class Restored:
 
 
 Entry = Called | Answered | Renewed | Seen | Led | Stood | Gone | Up | Fault | Restored
-_KINDS: dict[str, type[Any]] = {
+KINDS: dict[str, type[Any]] = {
     kind.__name__: kind for kind in (Called, Answered, Renewed, Seen, Led, Stood, Gone, Up, Fault, Restored)
 }
-
-
-def end_of(each: Led | Stood, gone: Iterable[Gone]) -> float:
-    """Return when something ended: of its own will, by its deadline, or with its client; infinity if it goes on."""
-    if each.until is not None:
-        return each.until
-    latest = each.deadline if isinstance(each, Led) else inf
-    return min([latest, *(one.at for one in gone if one.is_of(each.who))])
+"""Each kind of record, by its name in files."""
 
 
 class Records(Protocol):
@@ -334,4 +323,4 @@ def _decoded(kind: str, fields: dict[str, Any]) -> Entry:
     term = fields.get("term")
     if term is not None:
         fields["term"] = Term(tuple(term["candidates"]), term["number"], term["revision"])
-    return _KINDS[kind](**fields)
+    return KINDS[kind](**fields)

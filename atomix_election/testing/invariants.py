@@ -10,6 +10,7 @@ from atomix_election.core.candidacy import Place
 from atomix_election.core.election import Election
 from atomix_election.core.floors import Floors
 from atomix_election.leadership import Leadership
+from atomix_election.testing.history import Entry, History, Records
 
 HISTORY_LINES = 4000
 """How many of the newest lines of a history are kept to be shown; all of them count for its digest."""
@@ -41,6 +42,30 @@ class Observed(Protocol):
     def leads(self, place: Place) -> Granted | None:
         """Return what ``is_leader`` and the token say."""
         ...
+
+
+class RunRecords(Records):
+    """The records of a run, which count for the digest of its history.
+
+    Args:
+        invariants: of the run.
+    """
+
+    def __init__(self, invariants: "Invariants") -> None:
+        self.history = History(invariants.now)
+        self.are_over = False
+        """Whether nothing is recorded any more."""
+        self._invariants = invariants
+
+    def now(self) -> float:
+        """See ``Records.now``."""
+        return self.history.now()
+
+    def __call__(self, entry: Entry) -> None:
+        """Take a record."""
+        if not self.are_over:
+            self.history(entry)
+            self._invariants.digest(entry)
 
 
 @dataclass(slots=True)
@@ -75,6 +100,10 @@ class Invariants:
     def trace(self) -> str:
         """The digest of everything that happened, in order and with its time."""
         return self._digest.hexdigest()
+
+    def digest(self, what: object) -> None:
+        """Let something count for the digest."""
+        self._digest.update(f"{what!r}\n".encode())
 
     def note(self, what: str) -> None:
         """Add a line to the history."""

@@ -1,9 +1,6 @@
 """Records what a client does, is told and believes, for ``testing.checker`` to judge afterwards.
 
-history = History()
-async with recorded(connect(target), history, who="a") as client:
-    ...
-verdict = check(history.entries)
+docs/histories.md shows how.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence

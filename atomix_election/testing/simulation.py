@@ -6,6 +6,7 @@ from it as well.
 """
 
 import logging
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,10 +19,12 @@ import trio.testing
 
 from atomix_election.core.campaign import LONGEST_CALL_S
 from atomix_election.testing import clients
+from atomix_election.testing.checker import Rule, check_history
 from atomix_election.testing.clients import Clients
 from atomix_election.testing.clock import VirtualClock
+from atomix_election.testing.history import Fault
 from atomix_election.testing.host import DRIFT, LONGEST_FAULT, Host, Surroundings
-from atomix_election.testing.invariants import Invariants
+from atomix_election.testing.invariants import Invariants, RunRecords
 from atomix_election.testing.memory_host import MemoryHost
 from atomix_election.testing.scheduling import Machines, outside, repeatable, tasks_of, watched
 from atomix_election.testing.sqlite_host import SqliteHost
@@ -123,8 +126,9 @@ class _Simulation:
         self._ttl_s = self._chance.choice((1.0, 3.0, 10.0))
         self._network = anyio.create_task_group()
         self._processes = anyio.create_task_group()
+        self._records = RunRecords(self.invariants)
         surroundings = Surroundings(
-            self._chance, frozenset(self.faults), self._ttl_s, self.invariants, self._start, self._lost
+            self._chance, frozenset(self.faults), self._ttl_s, self.invariants, self._records, self._start, self._lost
         )
         self._host = host(surroundings)
         self._clients = Clients(surroundings, self._host, self._machines, self._network, self._processes)
@@ -200,7 +204,7 @@ class _Simulation:
         await self._host.calm_down()
         await anyio.sleep(LONGEST_FAULT * self._ttl_s + 0.1)  # until all that stood still have gone on
         since = anyio.current_time()
-        self.invariants.note("calm")
+        self._records(Fault("all that goes wrong", 0.0, since))
         await anyio.sleep(self._host.longest_failover_s + SETTLING_S)
         for election in self._clients.elections:
             waiting = [each.process for each in self._clients.alive() if election in each.stands_anywhere()]
@@ -223,3 +227,18 @@ class _Simulation:
         found += [f"task {task} of {each.process}" for each in self._clients.alive() for task in tasks_of(each.process)]
         if found:
             self.invariants.fail(f"left behind: {found}")
+        self._check_history()
+
+    def _check_history(self) -> None:
+        """Judge all that was recorded; nothing counts that comes later, as everybody is broken off."""
+        self._records.are_over = True
+        promises = replace(
+            self._host.promises,
+            calm=frozenset() if "operator" in self.faults else frozenset(self._clients.elections),
+            settle_s=math.inf,  # servers are not recorded
+            longest_failover_s=self._host.longest_failover_s + SETTLING_S,
+        )
+        disturbed = not clients.DISTURBING.isdisjoint(self.faults)
+        for violation in check_history(self._records.history, promises).violations:
+            if not (violation.rule is Rule.KEPT and disturbed):
+                self.invariants.fail(str(violation))

@@ -14,6 +14,7 @@ from atomix_election.model import SessionId
 from atomix_election.service import Service
 from atomix_election.stores.sqlite import SqliteStore, open_sqlite_store
 from atomix_election.stores.sqlite_backup import back_up, restore
+from atomix_election.testing.checker import Promises
 from atomix_election.testing.disk import DiskFaults, SimulatedDisk
 from atomix_election.testing.host import DRIFT, Host, HostedConnection, HostedEngine, Surroundings, left_in
 
@@ -60,6 +61,7 @@ class SqliteHost(Host):
         self._backups: list[Path] = []
         self._to_restore: Path | None = None
         self._sessions_before_kill: set[SessionId] = set()
+        self._stopped_at = 0.0
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -109,6 +111,11 @@ class SqliteHost(Host):
         self._disk.spare()
         while self._process.engine is None:
             await self._up.wait()
+
+    @property
+    def promises(self) -> Promises:
+        """See ``Host.promises``."""
+        return Promises(numbers_jump="restore" in self._surroundings.faults)
 
     @property
     def longest_failover_s(self) -> float:
@@ -174,6 +181,7 @@ class SqliteHost(Host):
         """End the process in order."""
         process = self._process
         self._takes_no_calls(process)
+        self._stopped_at = self._surroundings.record.now()
         for name in process.connections:
             self._surroundings.lost(name)
         process.scope.cancel()
@@ -221,7 +229,7 @@ class SqliteHost(Host):
         for suffix in ("", "-wal", "-shm"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)
         floors = restore(str(backup), str(path), wall_clock=self._surroundings.wall_clock_s)
-        self._surroundings.invariants.note(f"restored {backup.name} above {floors.number}")
+        self._surroundings.restored(self._stopped_at, floors.number)
         self._sessions_before_kill = set()
 
 

@@ -24,8 +24,8 @@ from anyio.abc import Process
 
 from atomix_election import Client, Term, connect
 from atomix_election.etcd import EtcdClient, Get, prefix_end
-from atomix_election.stores.etcd import open_etcd_store
-from atomix_election.testing.checker import Promises, check
+from atomix_election.stores.etcd import SOUND_VERSIONS, open_etcd_store
+from atomix_election.testing.checker import Promises, check_history
 from atomix_election.testing.history import (
     DONE,
     Answered,
@@ -379,8 +379,16 @@ async def soak(plan: Plan, directory: Path, kinds: Iterable[str]) -> Report:
         expiry_slack_s=EXPIRY_SLACK_S,
         numbers_jump=True,
         longest_failover_s=run.longest_failover_s,
+        early_ends=not is_sound(run.version),
     )
-    return Report(plan, history, run.version, run.longest_failover_s, check(history, promises))
+    violations = [str(each) for each in check_history(history, promises).violations]
+    return Report(plan, history, run.version, run.longest_failover_s, violations)
+
+
+def is_sound(version: str) -> bool:
+    """Return whether no stale leader of this etcd ends sessions."""
+    *release, patch = (int(part) for part in version.split("."))
+    return patch >= SOUND_VERSIONS.get((release[0], release[1]), 0)
 
 
 def plans(seed: int) -> list[Plan]:

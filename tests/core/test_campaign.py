@@ -126,8 +126,14 @@ class Stage:
                 return name(granted) if granted else "no"
             case "left", [granted]:
                 return f"{self.campaign.remaining_s(leadership(granted), now):.6g}"
-            case "gone", [granted]:
-                self.campaign.left(leadership(granted).election, leadership(granted).candidate_id)
+            case "gone" | "unanswered", [granted]:
+                place = leadership(granted).election, leadership(granted).candidate_id
+                self.campaign.left(*place)
+                if verb == "unanswered":
+                    self.campaign.may_still_leave(*place)
+                return "nothing"
+            case "written", [election]:
+                self.campaign.written(election)
                 return "nothing"
             case "wake", []:
                 wake_at = self.campaign.wake_at(now)
@@ -273,6 +279,21 @@ def test_working_tells_of_work_under_any_leadership() -> None:
     assert stage.campaign.over is LossReason.SESSION_ENDED
     stage.perform("at 2 finished x#1=a")
     assert not stage.campaign.working
+
+
+def test_deadlines_are_of_all_under_which_something_may_be_done() -> None:
+    """Those that are held, and those that are lost and whose work has not ended."""
+    x, y = leadership("x#1=a"), leadership("y#2=a")
+    one = Campaign()
+    one.connected(0.0)
+    one.renewed(Answer(1, "", TTL_S, FAILOVER_S, (x, y)), 0.0)
+    one.work_began(x)
+    deadline = TTL_S - Timing(TTL_S).margin_s
+    assert one.deadlines == {x: deadline, y: deadline}
+    one.ended(LossReason.SESSION_ENDED)
+    assert one.deadlines == {x: deadline}
+    one.work_ended(x, 1.0)
+    assert one.deadlines == {}
 
 
 def test_the_first_reason_is_why_it_is_over() -> None:

@@ -27,7 +27,7 @@ import anyio
 
 from atomix_election import Client
 from atomix_election.stores.codec import decode_election
-from atomix_election.testing.checker import Promises, check
+from atomix_election.testing.checker import Promises, check_history
 from atomix_election.testing.history import DONE, Answered, Entry, Gone, Led, Recorder, Restored, Up, now, read_history
 from tests.certificates import Authority, write_access
 from tests.crash.load import CALM, ELECTIONS, PASSING, SHORT, Settings
@@ -51,7 +51,7 @@ PORTS = range(20_000, 32_000)
 """None that systems give to connections: while the server is dead, its port must stay free."""
 ROUNDS_BETWEEN_RESTORES = 4
 PRINCIPAL = "soak"
-PROMISES = Promises(calm=CALM, forgotten=frozenset(PASSING))
+PROMISES = Promises(calm=CALM, forgotten=frozenset(PASSING), late_copies=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,7 +357,7 @@ def soak(
             if restores and number % ROUNDS_BETWEEN_RESTORES == 0:
                 run.restore()
     history = run.history()
-    violations = check(history, PROMISES)
+    violations = [str(each) for each in check_history(history, PROMISES).violations]
     return Report(seed, run.kills, history, len(run.backups), run.admissions, secured, violations)
 
 
