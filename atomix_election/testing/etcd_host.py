@@ -30,6 +30,8 @@ WATCHED = ("x", "y")
 """Elections that somebody watches at each server, all the time."""
 LONGEST_ETCD_FAULT = 1.5
 """How long etcd is broken at most, in time-to-lives: then there is time left to recover from that."""
+MOST_COMMANDS = 4
+"""How many commands an operator beside a server gives at most."""
 BUMPED = 1_000_000
 """How far a restore bumps revisions, if it does: more than are ever written here."""
 LATE_S = 10.0
@@ -121,8 +123,6 @@ class EtcdHost(Host):
         "etcd away",
         "etcd compacted",
         "etcd full",
-        "operator at a server",
-        "operator at a server",
         "floor raised",
         "restore",
     )
@@ -134,7 +134,7 @@ class EtcdHost(Host):
         self._number = chance.randint(2, 3)
         self._etcd = SimulatedEtcd(surroundings.new_clock(), seed=chance.getrandbits(32))
         self._witness = Witness(self._etcd, surroundings.invariants)
-        share = chance.choice((0.03, 0.15)) if "lost outcomes" in surroundings.faults else 0.0
+        share = chance.choice((0.05, 0.15)) if "lost outcomes" in surroundings.faults else 0.0
         slowest_s = min(chance.choice((0.02, 0.1, 0.4)) * ttl_s, 1.5)
         self._faults = EtcdFaults(
             applied=share,
@@ -163,6 +163,8 @@ class EtcdHost(Host):
             for _ in range(self._number):
                 await self._start()
             self._etcd.faults = self._faults
+            if "operator" in self._surroundings.faults:
+                tasks.start_soon(self._operate)
             try:
                 yield
             finally:
@@ -192,8 +194,6 @@ class EtcdHost(Host):
             await self._restore()
         elif fault == "floor raised":
             self._tasks.start_soon(self._raise_floor)
-        elif fault == "operator at a server":
-            self._tasks.start_soon(self._operate)
         elif self._running:
             self._do_to_server(fault, self._chance.choice(self._running), duration_s)
 
@@ -313,13 +313,14 @@ class EtcdHost(Host):
         await anyio.sleep(self._chance.uniform(0.0, self._ttl_s))
         self._is_restoring = True
         self._stores += 1
-        former, ended = list(self._running), self._surroundings.record.now()
+        former = list(self._running)
         for hosted in former:
             if self._chance.random() < 0.5:
                 self._let_go_of(hosted)
                 await hosted.end(at_once=False)
             else:
                 hosted.isolate(from_clients=False)
+        ended = self._surroundings.record.now()
         bump_revision = self._chance.choice((0, BUMPED))
         self._etcd.restore(self._chance.choice(self._snapshots), bump_revision=bump_revision)
         self._etcd.make_room()  # a snapshot of a full one is full
@@ -361,20 +362,24 @@ class EtcdHost(Host):
             self._surroundings.invariants.note(f"operator: {type(error).__name__}")
 
     async def _operate(self) -> None:
-        """An operator beside a server moves or removes somebody; nothing but that server comes between."""
-        if not self._running:
-            return
-        name = self._chance.choice(WATCHED)
-        candidates = self._witness.latest(name).candidates
+        """An operator beside a server moves and removes candidates; nothing but that server comes between."""
+        while self._is_bad:
+            await anyio.sleep(self._chance.uniform(0.0, 2 * self._ttl_s))
+            if self._running and self._is_bad:
+                connection, service = self._chance.choice(self._running).connect()
+                operator = RecordingService(service, self._surroundings.record, f"operator/{next(self._operators)}")
+                for _ in range(self._chance.randint(1, MOST_COMMANDS)):
+                    await self._command(operator, self._chance.choice(WATCHED))
+                connection.disconnect()
+
+    async def _command(self, operator: RecordingService, election: str) -> None:
+        candidates = self._witness.latest(election).candidates
         if candidates:
-            connection, service = self._chance.choice(self._running).connect()
-            operator = RecordingService(service, self._surroundings.record, f"operator/{next(self._operators)}")
-            act = getattr(operator, self._chance.choice(("anoint", "promote", "promote", "evict")))
+            act = self._chance.choice((operator.anoint, operator.promote, operator.promote, operator.evict))
             try:
-                await act(Call(name), self._chance.choice(candidates))
+                await act(Call(election), self._chance.choice(candidates[1:] or candidates))
             except ElectionError as error:
                 self._surroundings.invariants.note(f"operator: {type(error).__name__}")
-            connection.disconnect()
 
     def _repeat(self, name: str, call: Call, candidate_id: str) -> None:
         """A call comes once more, late and anywhere, as of a client that did not hear of it and went elsewhere."""

@@ -9,6 +9,7 @@ import anyio
 
 from atomix_election.core.campaign import Answer
 from atomix_election.engine import Engine
+from atomix_election.errors import ElectionError
 from atomix_election.model import ElectionDescription, ElectionPage, Event, Term
 from atomix_election.service import PAGE_SIZE, WATCH_BUFFER, Call, KeepAlive, Renewal, Service
 from atomix_election.testing.etcd_witness import Witness
@@ -38,7 +39,7 @@ class LateConnection(HostedConnection):
         self._invariants.operators += 1
         try:
             yield
-        except BaseException:
+        except ElectionError:
             self._surroundings.start(self._operated_late)
             raise
         self._invariants.operators -= 1
@@ -124,7 +125,7 @@ class WitnessedService(Service):
         """See ``ElectionService.events``."""
         since = self._witness.latest(call.election).revision
         async with self._service.events(call, buffer=buffer) as events:
-            yield WitnessedEvents(events, self._witness, call.election, since, self._link)
+            yield WitnessedEvents(events, self._witness, call.election, since, buffer, self._link)
 
     async def list_elections(self, namespace: str, *, page_size: int = PAGE_SIZE, page_token: str = "") -> ElectionPage:
         """See ``InspectionService.list_elections``."""
@@ -202,14 +203,24 @@ class WitnessedEvents:
         witness: compares.
         election: of which one.
         since: the revision that it had when the watch was opened.
+        buffer: see ``ElectionService.events``.
         link: the way back.
     """
 
-    def __init__(self, events: AsyncIterator[Event], witness: Witness, election: str, since: int, link: Link) -> None:
+    def __init__(
+        self,
+        events: AsyncIterator[Event],
+        witness: Witness,
+        election: str,
+        since: int,
+        buffer: int,
+        link: Link,
+    ) -> None:
         self._events = events
         self._witness = witness
         self._election = election
         self._since = since
+        self._buffer = buffer
         self._link = link
         self.last: Term | None = None
 
@@ -221,7 +232,7 @@ class WitnessedEvents:
         event = await anext(self._events)
         if self.last is None:
             self._witness.answered(self._election, self._since, event.term)
-        self._witness.told(self._election, self.last, event)
+        self._witness.told(self._election, self.last, event, self._buffer)
         self.last = event.term
         await self._link.passable(Direction.BACK)
         return event

@@ -14,7 +14,6 @@ from atomix_election.core.steps import replay
 from atomix_election.errors import ElectionError, OutcomeUnknown
 from atomix_election.etcd import Change, Get, WatchEvent, prefix_end
 from atomix_election.model import Event, SessionId, Term
-from atomix_election.service import WATCH_BUFFER
 from atomix_election.stores.etcd_keys import Envelope, Layout, decode_envelope
 from atomix_election.testing.etcd import SimulatedEtcd
 from atomix_election.testing.invariants import Invariants
@@ -87,19 +86,20 @@ class Witness:
             self._movers[key] -= not may_have_moved
             self._check_moves(key)
 
-    def told(self, election: str, before: Term | None, event: Event) -> None:
+    def told(self, election: str, before: Term | None, event: Event, buffer: int) -> None:
         """A watcher was given an event.
 
         Args:
             election: of which one.
             before: the term of the event before it; None for the snapshot.
             event: this one.
+            buffer: how many may wait for it before some are skipped.
         """
         self._check(election, event.term, "announced")
         if before is None:
             return
         missed = event.term.revision - before.revision - 1
-        may_miss = self._has_compacted or self._has_forgotten or missed >= WATCH_BUFFER
+        may_miss = self._has_compacted or self._has_forgotten or missed >= buffer
         if missed < 0 or (missed and not may_miss) or bool(missed) != event.skipped:
             self._invariants.fail(f"{election}: {event} was announced after {before}")
 
