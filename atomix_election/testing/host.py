@@ -16,7 +16,7 @@ from atomix_election.errors import ElectionError, OutcomeUnknown, Unavailable
 from atomix_election.model import ElectionDescription, ElectionId, ElectionPage, Term
 from atomix_election.service import PAGE_SIZE, Call, Service
 from atomix_election.stores.base import Store
-from atomix_election.testing.checker import Promises
+from atomix_election.testing.checker import Promises, Violation
 from atomix_election.testing.clock import VirtualClock
 from atomix_election.testing.clocks import DriftingClock
 from atomix_election.testing.history import Records, Restored
@@ -134,6 +134,15 @@ class Host(Protocol):
     @property
     def promises(self) -> Promises:
         """What is to hold in the history of this run, as far as that depends on servers and store."""
+        ...
+
+    def excuses(self, violation: Violation) -> bool:
+        """Return whether what a history shows is as it should be here, and ``promises`` cannot say so."""
+        ...
+
+    @property
+    def may_skip_changes(self) -> bool:
+        """Whether a watch may be told of several changes as one that says so, though nobody was slow to read it."""
         ...
 
     @property

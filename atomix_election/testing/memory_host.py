@@ -16,7 +16,7 @@ from atomix_election.model import ElectionId
 from atomix_election.service import Service
 from atomix_election.stores.base import Record
 from atomix_election.stores.memory import MemoryStore
-from atomix_election.testing.checker import Promises
+from atomix_election.testing.checker import Promises, Violation
 from atomix_election.testing.host import DRIFT, Host, HostedConnection, HostedEngine, Surroundings, left_in
 
 
@@ -178,6 +178,15 @@ class MemoryHost(Host):
     def promises(self) -> Promises:
         """See ``Host.promises``."""
         return Promises(numbers_jump="restore" in self._surroundings.faults)
+
+    def excuses(self, violation: Violation) -> bool:
+        """See ``Host.excuses``. Nothing is."""
+        return False
+
+    @property
+    def may_skip_changes(self) -> bool:
+        """See ``Host.may_skip_changes``."""
+        return False
 
     @property
     def longest_failover_s(self) -> float:

@@ -9,12 +9,12 @@ from typing import ClassVar
 import anyio
 
 from atomix_election.engine.engine import EXPIRY_DELAY_S
-from atomix_election.errors import StoreError, Unavailable
+from atomix_election.errors import CandidateTaken, StoreError, Unavailable
 from atomix_election.model import SessionId
 from atomix_election.service import Service
 from atomix_election.stores.sqlite import SqliteStore, open_sqlite_store
 from atomix_election.stores.sqlite_backup import back_up, restore
-from atomix_election.testing.checker import Promises
+from atomix_election.testing.checker import Promises, Rule, Violation
 from atomix_election.testing.disk import DiskFaults, SimulatedDisk
 from atomix_election.testing.host import DRIFT, Host, HostedConnection, HostedEngine, Surroundings, left_in
 
@@ -26,6 +26,7 @@ FAILING = 0.02
 """How likely each statement fails where the disk fails at all; a commit has at least four."""
 CLOCK_STEP_S = 0.002
 """Between a backup and a restore of it the wall clock goes on at least so long, as it has to."""
+_RESTARTING = frozenset({"restarts", "kill", "power cut", "restore"})
 
 
 class _Process:
@@ -116,6 +117,20 @@ class SqliteHost(Host):
     def promises(self) -> Promises:
         """See ``Host.promises``."""
         return Promises(numbers_jump="restore" in self._surroundings.faults)
+
+    def excuses(self, violation: Violation) -> bool:
+        """See ``Host.excuses``.
+
+        A client is told that its session has ended before that is stored, and a restart in between brings the session
+        back: nobody uses it any more, but until it expires the ids of its candidates are taken.
+        """
+        restarted = not _RESTARTING.isdisjoint(self._surroundings.faults)
+        return restarted and violation.rule is Rule.REFUSED and CandidateTaken.__name__ in violation.what
+
+    @property
+    def may_skip_changes(self) -> bool:
+        """See ``Host.may_skip_changes``. What became of a batch whose outcome was not known is told as one change."""
+        return "store errors" in self._surroundings.faults
 
     @property
     def longest_failover_s(self) -> float:
