@@ -41,8 +41,7 @@ class Network:
     """
 
     def __init__(self, *, seed: int = 0, faults: Faults | None = None, clock: Clock | None = None) -> None:
-        self.faults = faults or Faults()
-        """How bad all links are; it may be changed at any time, and each message then meets it as it is."""
+        self._faults = faults or Faults()
         self._seed = seed
         self._server = RestartingServer(clock or VirtualClock())
         self._ends: dict[str, _End] = {}
@@ -65,6 +64,11 @@ class Network:
     ) -> bool | None:
         return await self._running.__aexit__(kind, error, trace)
 
+    @property
+    def faults(self) -> Faults:
+        """How bad all links are that were given no faults of their own. Its fields may be changed at any time."""
+        return self._faults
+
     @asynccontextmanager
     async def client(
         self,
@@ -84,7 +88,7 @@ class Network:
             session_ttl: seconds that its session lasts after its last renewal; as short as you like.
             release_on_disconnect: see ``connect``.
             clock: what time it is for this client; by default the event loop's time.
-            faults: how bad its link is, by default as that of all others (``Network.faults``).
+            faults: how bad its link is; by default as all others are (``Network.faults``).
 
         Raises:
             InvalidRequest: there is a client of that name, an argument is malformed, or the network is not entered.
@@ -94,7 +98,7 @@ class Network:
         if name in self._ends:
             raise InvalidRequest(f"client {name!r} is connected already: choose another name")
         sleeping, chance = SleepingClock(clock or VirtualClock()), self._chance_of(name)
-        service = self._way(name, chance, faults or self.faults)
+        service = self._way(name, chance, faults or self._faults)
         process, numbers = next(self._processes), count()
         keeper = SessionKeeper(
             service,
