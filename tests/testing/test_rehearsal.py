@@ -274,6 +274,8 @@ async def test_each_link_may_have_faults_of_its_own() -> None:
         assert 5.0 < await duration_s(a.election("e")) < 20.0
         network.faults.delay_s = 0.0
         assert await duration_s(a.election("e")) == 0
+        with pytest.raises(AttributeError):  # clients that are there would not notice
+            network.faults = Faults()  # type: ignore[misc]
 
 
 @virtually
