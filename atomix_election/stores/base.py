@@ -20,8 +20,8 @@ class Record:
     Args:
         election: its state.
         version: of this stored state, a positive number that no other state of this election has had, or will have;
-            0 for one that was never written, or was forgotten. That one has the number and the revision which it goes
-            on from, should it have been there before.
+            0, which alone comes back, for one that was never written, or was forgotten. That one has the number and the
+            revision which it goes on from, should it have been there before.
         floor: the least number that a term beginning from here may have. It says something of the moment of the read,
             and nothing of the state.
     """
@@ -78,7 +78,8 @@ class Store(Protocol):
     def hold_s(self) -> float | None:
         """None, unless the store was restored and has not been served for one maximum time-to-live since.
 
-        Then it is the longest time-to-live that it had granted: leaders whom it knows nothing of may act as long.
+        Then it is the longest time-to-live that it had granted: leaders whom it knows nothing of may act as long. No
+        candidates and no sessions are in a restored store, and its elections begin above all numbers that were given.
         """
         ...
 
@@ -269,7 +270,7 @@ class SharedStore(Store, Protocol):
             election_id: whose state.
             election: the new state.
             expected: the version that it takes the place of.
-            assuming: for each session that the change depends on, whether it is open.
+            assuming: for each session that the change depends on, whether it is open; up to a hundred that are.
             terms: all that the change leads through, the last one included, which other engines announce; none where
                 nothing visible changes. None for a caller that has not applied a command, and knows what it does.
         """
@@ -284,7 +285,9 @@ class SharedStore(Store, Protocol):
     async def renew(self, session: SessionId) -> bool:
         """Give a session one time-to-live from now, and return whether it was still there.
 
-        A session lasts at least one time-to-live from when this was called, if it was there.
+        A session lasts at least one time-to-live from when this was called, if it was there. Somebody takes the
+        ``changes`` meanwhile, and all from before this call were taken when it returns, as after ``catch_up``:
+        leadership is granted by what is known then.
         """
         ...
 
