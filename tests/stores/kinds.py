@@ -146,19 +146,19 @@ async def memories(_: Path) -> AsyncGenerator[Memories]:
 @asynccontextmanager
 async def sqlite_files(_: Path) -> AsyncGenerator[SqliteFiles]:
     """Stores in files, each with a thread of its own."""
-    with _fast_directory() as directory:
+    with fast_directory() as directory:
         yield SqliteFiles(directory)
 
 
 @asynccontextmanager
 async def sqlite_files_inline(_: Path) -> AsyncGenerator[SqliteFiles]:
     """Stores in files, without threads."""
-    with _fast_directory() as directory:
+    with fast_directory() as directory:
         yield SqliteFiles(directory, Inline)
 
 
 @contextmanager
-def _fast_directory() -> Generator[Path]:
+def fast_directory() -> Generator[Path]:
     """Give a directory in memory, where there is such a thing: the contract says nothing of disks, other tests do."""
     in_memory = Path("/dev/shm")
     with TemporaryDirectory(prefix="atomix-election-", dir=in_memory if in_memory.is_dir() else None) as directory:
