@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from atomix_election.addresses import (
     ETCD,
@@ -165,13 +165,7 @@ class _Settings:
 @asynccontextmanager
 async def _engine_on(store: Store, settings: _Settings) -> AsyncGenerator[Engine]:
     """Run an engine on a store that its user has opened."""
-    missing = [name for name in dir(Store) if not name.startswith("_") and not hasattr(store, name)]
-    if missing:
-        raise InvalidRequest(
-            f"{store!r} is neither a target nor a store: it has no {', '.join(missing)} "
-            "(see atomix_election.stores.Store)"
-        )
-    if isinstance(store, SharedStore):
+    if _is_shared(store):
         engine = settings.shared_engine(store)
         with used_alone(store):
             async with engine.running():
@@ -180,6 +174,23 @@ async def _engine_on(store: Store, settings: _Settings) -> AsyncGenerator[Engine
         name = f"this {type(store).__name__}"
         async with shared_engine(name, id(store), partial(_opened, store), settings.engine) as engine:
             yield engine
+
+
+def _is_shared(store: Store) -> TypeGuard[SharedStore]:
+    """Return which kind of store it is.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    is_shared = hasattr(store, "changes")
+    kind = SharedStore if is_shared else Store
+    missing = [name for name in dir(kind) if not name.startswith("_") and not hasattr(store, name)]
+    if missing:
+        raise InvalidRequest(
+            f"{store!r} is neither a target nor a store: it has no {', '.join(missing)} "
+            f"(see atomix_election.stores.{kind.__name__})"
+        )
+    return is_shared
 
 
 @asynccontextmanager

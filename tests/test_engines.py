@@ -117,6 +117,12 @@ class HalfAStore:
     end_session = MemoryStore.end_session
 
 
+class HalfASharedStore(MemoryStore):
+    """What lacks some of what several engines need."""
+
+    changes = look = confirm = renew = known = catch_up = rank = MemoryStore.sessions
+
+
 def _users(store: Any) -> list[AbstractAsyncContextManager[object]]:
     return [connect(store), LeaderElection("e", target=store), ElectionServer(store)]
 
@@ -124,7 +130,15 @@ def _users(store: Any) -> list[AbstractAsyncContextManager[object]]:
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize(
-    ("store", "missing"), [(HalfAStore(), "end_hold, forget, page "), (Path("elections.db"), "elections, .*write_now")]
+    ("store", "missing"),
+    [
+        (HalfAStore(), r"end_hold, forget, page \(see atomix_election.stores.Store\)"),
+        (
+            HalfASharedStore(),
+            r"latest, lease_left_s, longest_failover_s, ttl_s \(see .*\.SharedStore\)",
+        ),
+        (Path("elections.db"), "elections, .*write_now"),
+    ],
 )
 async def test_what_is_no_store_is_refused(store: object, missing: str) -> None:
     """The message says what it lacks, before anything is asked of it."""

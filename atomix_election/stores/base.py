@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from atomix_election.core.election import Election
 from atomix_election.errors import OutcomeUnknown, StoreError
@@ -218,13 +218,12 @@ class ElectionChanged:
 Change = SessionOpened | SessionGone | ElectionChanged
 
 
-@runtime_checkable
 class SharedStore(Store, Protocol):
     """A store that any number of engines use at the same time, from any number of machines.
 
-    It keeps time: a session that nobody renews for one time-to-live is gone from it. What one engine changes, all
-    others learn from ``changes``. An engine decides by what it knows, which may be out of date, and what it has decided
-    takes place only if what it assumed was true at that moment.
+    What has ``changes`` is taken for one. It keeps time: a session that nobody renews for one time-to-live is gone from
+    it. What one engine changes, all others learn from ``changes``. An engine decides by what it knows, which may be out
+    of date, and what it has decided takes place only if what it assumed was true at that moment.
     """
 
     def ttl_s(self, wanted_s: float) -> float:
