@@ -3,12 +3,23 @@
 ``Network`` is where to begin, and docs/testing.md tells how. ``run_virtually`` runs a test in virtual time;
 ``VirtualClock``, ``DriftingClock`` and ``SleepingClock`` are what a client or a server may be given to tell the time;
 ``depose`` takes the lead from whoever has it, on a real server too. ``testing.simulation``, which needs Trio, runs
-whole simulations of this package.
+whole simulations of this package. For who writes a store, ``check_store`` checks that it does what every store does;
+``testing.contract`` has its rules.
 """
 
 from atomix_election.testing.clock import VirtualClock as VirtualClock
 from atomix_election.testing.clocks import DriftingClock as DriftingClock
 from atomix_election.testing.clocks import SleepingClock as SleepingClock
+from atomix_election.testing.contract import SHARED_STORE_RULES as SHARED_STORE_RULES
+from atomix_election.testing.contract import STORE_RULES as STORE_RULES
+from atomix_election.testing.contract import BrokenContract as BrokenContract
+from atomix_election.testing.contract import BrokenRule as BrokenRule
+from atomix_election.testing.contract import CheckedRules as CheckedRules
+from atomix_election.testing.contract import RuleLeftOut as RuleLeftOut
+from atomix_election.testing.contract import SharedStoreRule as SharedStoreRule
+from atomix_election.testing.contract import StoreRule as StoreRule
+from atomix_election.testing.contract import check_shared_store as check_shared_store
+from atomix_election.testing.contract import check_store as check_store
 from atomix_election.testing.deposing import depose as depose
 from atomix_election.testing.network import Faults as Faults
 from atomix_election.testing.network import FaultyService as FaultyService
@@ -19,15 +30,25 @@ from atomix_election.testing.virtual_time import VirtualEventLoop as VirtualEven
 from atomix_election.testing.virtual_time import run_virtually as run_virtually
 
 __all__ = [
+    "SHARED_STORE_RULES",
+    "STORE_RULES",
+    "BrokenContract",
+    "BrokenRule",
+    "CheckedRules",
     "Direction",
     "DriftingClock",
     "Faults",
     "FaultyService",
     "Link",
     "Network",
+    "RuleLeftOut",
+    "SharedStoreRule",
     "SleepingClock",
+    "StoreRule",
     "VirtualClock",
     "VirtualEventLoop",
+    "check_shared_store",
+    "check_store",
     "depose",
     "run_virtually",
 ]
