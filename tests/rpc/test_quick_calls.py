@@ -162,6 +162,26 @@ def test_so_it_is_with_a_store_that_waits_or_fails(script: list[Asked], failing:
     anyio.run(both)
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("begun", [b"", ENTER_A[:3], ENTER_A], ids=["headers", "half", "all but the end"])
+async def test_what_is_complete_first_takes_place_first(way: str, begun: bytes) -> None:
+    """Also when the end of one call comes in one piece with the whole of the next one, as networks have it."""
+    async with serving(way) as server, RawConnection(server.port) as raw:
+        await server.inside.create(Call("e", session="s"))
+        for operation in ("1", "3"):
+            first = raw.begin(headers_of("Enter", *about("e", "s"), ("atomix-election-operation", operation)))
+            if begun:
+                raw.send(first, begun)
+            await raw.heard()
+            with raw.together():
+                raw.send(first, ENTER_A[len(begun) :], end=True)
+                later = ("atomix-election-operation", str(int(operation) + 1))
+                second = raw.ask(headers_of("Withdraw", *about("e", "s"), later), ENTER_A)
+            assert [(await raw.ended(each)).status for each in (first, second)] == [0, 0]
+        term = await server.inside.get_term(Call("e"))
+        assert (term.leader, term.number, term.revision) == (None, 2, 4)
+
+
 @asynccontextmanager
 async def held(way: str, **options: Any) -> AsyncGenerator[tuple[Serving, HeldStore, Transcribing]]:
     """A server whose store waits, with an open session, and a client."""
