@@ -355,6 +355,8 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
                 if self._h2.encoder.header_table_size > HEADER_TABLE_BYTES:
                     self._h2.encoder.header_table_size = HEADER_TABLE_BYTES
                 self._h2.max_outbound_frame_size = min(self._h2.max_outbound_frame_size, MAX_FRAME_BYTES)
+            elif isinstance(event, RequestReceived) and self._client:
+                raise ProtocolError(f"the server has begun stream {event.stream_id}")
             elif isinstance(event, StreamReset) and self._serving is not None and self._guard is not None:
                 self._serving.cancelled(event.stream_id)
                 if not event.remote_reset:
