@@ -155,6 +155,7 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
         self._frames = FrameHeaders(0)
         self._transport: Transport | None = None
         self._buffer = bytearray()
+        self._woken = False
         self._later: list[Event] = []
         self._lingering: asyncio.TimerHandle | None = None
         self._ending = False
@@ -262,22 +263,23 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
 
     def _handle(self, events: list[Event]) -> None:
         """Hand on what the peer has said. What it has asked for first, and is complete, takes place first."""
-        taken, in_order, woken = -1, True, False
+        taken, in_order = -1, True
         for place, event in enumerate(events):
             if place <= taken:
                 continue
             if isinstance(event, RequestReceived):
-                if in_order and woken:
+                if in_order and self._woken:
                     self._handle_later(events[place:])
                     return
                 if in_order and self._take(event, events[place + 1 : place + 1 + len(_REST)]):
                     taken = place + len(_REST)
                     continue
                 in_order = False  # a task has it: what has come with it, after it, has to wait for its turn too
+                self._wake()
             elif isinstance(event, _REST):
                 if isinstance(event, DataReceived) and self._offer(event):
                     continue
-                woken = not self._client  # the task of a call, which may have waited for that
+                self._wake()
             self._hand_on(event)
 
     def _hand_on(self, event: Event) -> None:
@@ -290,8 +292,17 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
         elif type(event) in getattr(self.processor, "processors", {}) and not _says_nothing(event):
             self.processor.process(event)
 
+    def _wake(self) -> None:
+        """A task of a call has something to do. Its turn comes in the next round of the event loop."""
+        if not self._woken and not self._client:
+            self._woken = True
+            asyncio.get_running_loop().call_soon(self._had_turn)
+
+    def _had_turn(self) -> None:
+        self._woken = False
+
     def _handle_later(self, events: list[Event]) -> None:
-        """Hand it on when the tasks that are woken have had their turn, and before more is read."""
+        """Hand it on when the tasks that are woken have had their turn, and before what comes in after it."""
         self._later = events
         asyncio.get_running_loop().call_soon(self._handle_rest)
 
