@@ -29,6 +29,8 @@ from tests.fuzz.scripts import FINISH, Script
 from tests.rpc.raw import eventually
 from tests.rpc.ways import AT_ONCE, BY_TASKS, reading, serving
 
+IN_ORDER = "pipelines"
+"""The kind of scripts that have nothing but short calls, which take place in the order in which they are sent."""
 ELECTIONS, SESSIONS = ("e", "f", "g"), ("s", "t")
 TURNS = 50
 """Of the event loop: more than any call of a store in memory takes."""
@@ -87,7 +89,8 @@ def compare(portal: BlockingPortal, script: Script) -> int:
     """Fail unless both ways are seen alike, and return how many calls were answered at once.
 
     Where the connection is closed, for what a client has sent or because it has gone, it is a matter of luck which of
-    its calls were answered before; but no answer may be another one.
+    its calls were answered before; but no answer may be another one. Where there is nothing but short calls, it makes
+    no difference either where they are cut.
 
     Raises:
         Fault: they are not.
@@ -95,25 +98,40 @@ def compare(portal: BlockingPortal, script: Script) -> int:
     if script.ending != FINISH or script.says_good_bye:
         return 0  # what was answered by then is a matter of luck too
     heard, left = seen(portal, AT_ONCE, script)
-    plain, plain_left = seen(portal, BY_TASKS, script)
-    for each in (left, plain_left):
-        if each["errors"] or each["tasks"]:
-            raise Fault(f"{each['tasks']} tasks are left, and these errors were logged: {each['errors']}")
     at_once = left.pop("at once")
-    if plain_left.pop("at once"):
-        raise AssertionError("the plain way is not what it is to be")
-    _check_equal("good-byes", heard.goaway, plain.goaway)
-    lasts = heard.goaway is None and script.is_whole
-    for stream in {*heard.answers, *plain.answers}:
-        one, other = heard.answers.get(stream, Answer()), plain.answers.get(stream, Answer())
-        if lasts or (one.over and other.over):
-            _check_equal(f"answers on stream {stream}", one, other)
-    if lasts:
-        for name in left:
-            _check_equal(name, left[name], plain_left[name])
+    others = {"by tasks": script, "by tasks, uncut": replace(script, cuts=())}
+    if script.kind != IN_ORDER or not script.cuts:
+        del others["by tasks, uncut"]
+    for name, each in others.items():
+        plain, plain_left = seen(portal, BY_TASKS, each)
+        if plain_left.pop("at once"):
+            raise AssertionError("the plain way is not what it is to be")
+        _compare(name, (heard, left), (plain, plain_left), lasts=heard.goaway is None and script.is_whole)
     return at_once
 
 
-def _check_equal(what: str, at_once: object, by_tasks: object) -> None:
-    if at_once != by_tasks:
-        raise Fault(f"the {what} differ:\n  at once:  {at_once}\n  by tasks: {by_tasks}")
+def _compare(name: str, one: tuple[Heard, dict[str, Any]], other: tuple[Heard, dict[str, Any]], *, lasts: bool) -> None:
+    """Fail unless two ways have come to the same.
+
+    Args:
+        name: of the other one.
+        one: what was heard, and left, of the calls that are answered at once.
+        other: the same of the other way.
+        lasts: whether the connection was not closed for anything.
+    """
+    (heard, left), (plain, plain_left) = one, other
+    for each in (left, plain_left):
+        if each["errors"] or each["tasks"]:
+            raise Fault(f"{each['tasks']} tasks are left, and these errors were logged: {each['errors']}")
+    _check_equal("good-byes", name, heard.goaway, plain.goaway)
+    for stream in {*heard.answers, *plain.answers}:
+        answer, expected = heard.answers.get(stream, Answer()), plain.answers.get(stream, Answer())
+        if lasts or (answer.over and expected.over):
+            _check_equal(f"answers on stream {stream}", name, answer, expected)
+    for what in left if lasts else ():
+        _check_equal(what, name, left[what], plain_left[what])
+
+
+def _check_equal(what: str, name: str, at_once: object, other: object) -> None:
+    if at_once != other:
+        raise Fault(f"the {what} differ:\n  at once:  {at_once}\n  {name}: {other}")
