@@ -390,7 +390,7 @@ class SessionKeeper:
                         self._check_store(stream, answer)
                         self._do(self._campaign.renewed(answer, self.clock.now()))
                         if not self._campaign.over:
-                            self._session_is_open()
+                            self._session_is_open(answer)
             finally:
                 if self._hangs_up:  # the server has to see the stream and its connection end together
                     await shielded(self._work_over())
@@ -430,11 +430,12 @@ class SessionKeeper:
             log.info("a renewal could not be sent: %s", error)
             tasks.cancel_block()
 
-    def _session_is_open(self) -> None:
+    def _session_is_open(self, answer: Answer) -> None:
         """An answer has come; the first one opens the session."""
+        if self._campaign.timing is None:
+            raise Unavailable(f"the server answered renewal {answer.renewal}, which was not sent")
         self._failure = None
         self._attempt = 0
-        assert self._campaign.timing is not None
         self._pauses.limit(self._campaign.timing.longest_pause_s)
         self.service.session_granted(self._campaign.timing.ttl_s)
         if not self._opened.is_set():
