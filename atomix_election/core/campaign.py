@@ -216,6 +216,8 @@ class Campaign:
         self._given_up: dict[str, int] = {}
         self._seen: dict[str, _Seen] = {}
         self._leaving: Counter[tuple[str, str]] = Counter()
+        self._may_still_leave: set[tuple[str, str]] = set()
+        """Whose withdrawal may still arrive."""
         self._revoked: set[Granted] = set()
         self._confirmed: set[Granted] = set()
         self._sent: dict[int, float] = {}
@@ -320,9 +322,15 @@ class Campaign:
             return []
         return self._lose(granted, LossReason.WITHDRAWN)
 
-    def left(self, election: str, candidate_id: str) -> None:
-        """The withdrawal was answered, or is not waited for any more."""
+    def left(self, election: str, candidate_id: str, *, answered: bool = True) -> None:
+        """The withdrawal was answered, or else is not waited for any more: then it may arrive until ``written``."""
         self._leaving[election, candidate_id] -= 1
+        if not answered:
+            self._may_still_leave.add((election, candidate_id))
+
+    def written(self, election: str) -> None:
+        """A write to that election was answered: none that was sent before it takes place any more."""
+        self._may_still_leave = {place for place in self._may_still_leave if place[0] != election}
 
     def ended(self, reason: LossReason) -> list[Action]:
         """The session has ended: it leads nowhere any more."""
@@ -404,6 +412,8 @@ class Campaign:
         if self._leaving[granted.election, granted.candidate_id] > 0:
             self._give_up(granted)
             return []
+        if (granted.election, granted.candidate_id) in self._may_still_leave:
+            self._give_up(granted)  # a withdrawal that arrives late would end it unseen
         if granted.number <= self._given_up.get(granted.election, 0):
             return [] if granted in self._working else [GiveBack(granted)]
         if self.timing is None or now >= deadline - self.timing.grace_s:

@@ -263,9 +263,12 @@ class SessionKeeper:
 
     async def _write(self, name: str, send: Callable[[Call], Awaitable[Term]]) -> Term:
         session_id = self.session_id or await self.opened()
+        campaign = self._campaign
         call = Call(name, self.namespace, session_id, next(self._operations))
         try:
-            return await send(call)
+            term = await send(call)
+            campaign.written(name)
+            return term
         except SessionEnded:
             if session_id == self._session_id:
                 self._end_campaign(LossReason.SESSION_ENDED)
@@ -282,10 +285,13 @@ class SessionKeeper:
         actions = campaign.leaving(*place)
         if actions:
             self._do(actions)
+        answered = False
         try:
-            return await self.write(place[0], lambda call: self.service.withdraw(call, place[1]))
+            term = await self.write(place[0], lambda call: self.service.withdraw(call, place[1]))
+            answered = True
+            return term
         finally:
-            campaign.left(*place)
+            campaign.left(*place, answered=answered)
 
     def see(self, name: str, term: Term) -> None:
         """Take note of a term that the service told."""

@@ -126,8 +126,12 @@ class Stage:
                 return name(granted) if granted else "no"
             case "left", [granted]:
                 return f"{self.campaign.remaining_s(leadership(granted), now):.6g}"
-            case "gone", [granted]:
-                self.campaign.left(leadership(granted).election, leadership(granted).candidate_id)
+            case "gone" | "unheard", [granted]:
+                place = leadership(granted).election, leadership(granted).candidate_id
+                self.campaign.left(*place, answered=verb == "gone")
+                return "nothing"
+            case "written", [election]:
+                self.campaign.written(election)
                 return "nothing"
             case "wake", []:
                 wake_at = self.campaign.wake_at(now)

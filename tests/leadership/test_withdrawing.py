@@ -16,6 +16,7 @@ from atomix_election import (
     Unavailable,
     connect,
 )
+from atomix_election.testing import Direction, Network, run_virtually
 from tests.leadership.world import TTL_S, a_group, a_world
 
 pytestmark = pytest.mark.anyio
@@ -221,3 +222,24 @@ async def test_an_entry_of_unknown_outcome_is_left_like_any_other() -> None:
                 await a.election.withdraw()
         await anyio.sleep(2 * TTL_S)
         assert (await world.term()).candidates == ()
+
+
+def test_who_enters_after_a_withdrawal_that_was_given_up_on_leads_again() -> None:
+    """Not before its entry was answered: until then the withdrawal could still arrive, and end it unseen."""
+
+    async def main() -> None:
+        async with Network() as network, network.client("a", session_ttl=3.0) as client:
+            election = client.election("e", candidate_id="a")
+            await election.enter()
+            await anyio.sleep(0.1)
+            assert election.is_leader
+            network.link("a").cut(Direction.THERE)
+            with anyio.move_on_after(0.5) as waiting:
+                await election.withdraw()
+            assert waiting.cancelled_caught
+            network.link("a").mend()
+            await election.enter()
+            await anyio.sleep(3.0)
+            assert election.is_leader
+
+    run_virtually(main)

@@ -24,7 +24,6 @@ class Case:
 
 
 _BY_IS_LEADER = Clients(use=Use.IS_LEADER)
-_BY_LEAD = Clients(use=Use.LEAD)
 
 CASES = (
     Case("clocks go wrong in all ways", Bounds(rates=CORNERS), 10_000),
@@ -49,10 +48,9 @@ LONG_CASES = (
     Case("time stops twice on its way", Bounds(Faults(pauses=2), terms=2), 180_000),
     Case("clocks change their rates twice, a message comes twice", Bounds(Faults(changes=2, duplicates=1)), 180_000),
     Case(
-        "two commands and a Withdraw given up on, at one moment, for lead() alone",
+        "two commands and a Withdraw given up on, at one moment",
         Bounds(Faults(commands=2, given_up=1), terms=4, timeless=True),
-        84_000,
-        _BY_LEAD,
+        70_000,
     ),
     Case(
         "a command, a departure, a message twice, at one moment",

@@ -101,6 +101,7 @@ class Clients:
             actions = campaign.ended(LossReason.SESSION_ENDED) if term is None else campaign.term_seen(ELECTION, term)
             if client.phase is Phase.LEAVING:
                 campaign.left(ELECTION, client.name)
+            campaign.written(ELECTION)
             return actions
 
         return self._do(client, act, Phase.STANDING if client.phase is Phase.ENTERING else Phase.OUT)
@@ -109,7 +110,7 @@ class Clients:
         """It waits for the reply to Withdraw no longer: see ``LEAVE_TIMEOUT_S``."""
 
         def act(campaign: Campaign) -> list[Action]:
-            campaign.left(ELECTION, client.name)
+            campaign.left(ELECTION, client.name, answered=False)
             return []
 
         return self._do(client, act, Phase.OUT)

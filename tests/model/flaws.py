@@ -59,6 +59,14 @@ class WithdrawsTooSoon(Clients):
         return Step(after, (*step.sent, Write(client.name, client.session, after.operation, Kind.WITHDRAW)))
 
 
+class ForgetsWithdrawals(Campaign):
+    """It leads again although a withdrawal that it waits for no longer may still arrive."""
+
+    def left(self, election: str, candidate_id: str, *, answered: bool = True) -> None:
+        """See ``Campaign``."""
+        super().left(election, candidate_id, answered=True)
+
+
 class IgnoresTerms(Campaign):
     """It takes no notice of the terms that come with replies."""
 
@@ -127,11 +135,10 @@ FLAWS = (
         _bounds(timeless=True, departures=1, duplicates=1, commands=1, terms=4),
         servers=Servers(checks_operations=False),
     ),
+    Flaw(
+        "a client forgets a Withdraw that it waits for no longer",
+        _bounds(timeless=True, commands=2, given_up=1, terms=4),
+        Clients(ForgetsWithdrawals),
+    ),
 )
 """Rules that are left out, each of which is missed."""
-
-GAP = Flaw(
-    "a Withdraw that is waited for no longer arrives after its candidate was granted the lead again",
-    _bounds(timeless=True, commands=2, given_up=1, terms=4),
-)
-"""What the protocol does not cover, as it is: it lets ``is_leader`` be true for too long, and no block of ``lead``."""

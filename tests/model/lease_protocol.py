@@ -10,7 +10,7 @@ from tests.model.calm import Calm
 from tests.model.cases import CASES, LONG_CASES, Case
 from tests.model.client import Clients
 from tests.model.explorer import Exploration, explore
-from tests.model.flaws import FLAWS, GAP, NEEDED_MARGIN, Flaw
+from tests.model.flaws import FLAWS, NEEDED_MARGIN, Flaw
 from tests.model.messages import INSTANTS_PER_TTL, TTL
 from tests.model.parts import Bounds, Label, State
 from tests.model.servers import Servers
@@ -121,9 +121,6 @@ def main() -> int:
     _say()
     _say("Unsafe without one of the rules, each shown by a shortest way:")
     as_expected += [_show(flaw) for flaw in FLAWS]
-    _say()
-    _say("Not safe as it is:")
-    as_expected.append(_show(GAP))
     return 0 if all(as_expected) else 1
 
 

@@ -92,10 +92,14 @@ def see_term(chance: random.Random, pair: Pair) -> None:
 
 
 def leave(chance: random.Random, pair: Pair) -> None:
-    """Or be heard to have left."""
-    election = chance.choice(ELECTIONS)
-    left = chance.random() < 0.5 and pair.real._leaving[election, "a"] > 0
-    pair.both(lambda campaign, _: campaign.left(election, "a") if left else campaign.leaving(election, "a"))
+    """Or be heard to have left, or not be heard of, or to have written since."""
+    election, answered = chance.choice(ELECTIONS), chance.random() < 0.5
+    if pair.real._leaving[election, "a"] > 0 and chance.random() < 0.5:
+        pair.both(lambda campaign, _: campaign.left(election, "a", answered=answered))
+    elif answered:
+        pair.both(lambda campaign, _: campaign.leaving(election, "a"))
+    else:
+        pair.both(lambda campaign, _: campaign.written(election))
 
 
 def work(_: random.Random, pair: Pair) -> None:
