@@ -36,8 +36,8 @@ check: $(VENV)/installed-check ## lint, formatting, types, layers
 simulate: $(VENV)/installed-test ## search for interleavings that break a rule; SEED=n replays, MINUTES=m searches
 	@$(RUN) -m tests.simulation.search $(if $(SEED),--seed $(SEED),$(if $(MINUTES),--minutes $(MINUTES)))
 
-soak: $(VENV)/installed-test ## break things under load for MINUTES=m, and check what clients were told; STORE=etcd: a cluster
-	@$(RUN) -m tests.$(if $(filter etcd,$(STORE)),cluster,crash).soak $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+soak: $(VENV)/installed-test ## break servers and clients under load for MINUTES=m, and check what clients were told; STORE=sqlite: one store
+	@$(RUN) -m tests.soak $(if $(STORE),--store $(STORE)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 fuzz: $(VENV)/installed-test ## send garbage to a server for MINUTES=m, beside a client that must not notice; SEED=n replays
 	@$(RUN) -m tests.fuzz.run $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))

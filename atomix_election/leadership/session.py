@@ -415,10 +415,16 @@ class SessionKeeper:
 
     def _check_store(self, stream: KeepAlive, answer: Answer) -> None:
         try:
-            self._stores.check(stream.target, answer.store_id)
+            replaced = self._stores.check(stream.target, answer.store_id)
         except InvalidRequest as error:
             self._refused = error  # the end of the stream may come meanwhile, and hide it
             raise
+        if replaced:  # that the former session is over may have been heard otherwise, without the reason
+            log.warning(
+                "%s serves another store now, %s: sessions of the former one are over, and tokens may begin anew",
+                stream.target or "the service",
+                answer.store_id,
+            )
 
     async def _send_renewals(self, stream: KeepAlive, tasks: Background) -> None:
         try:

@@ -12,8 +12,9 @@ from math import inf
 from operator import attrgetter
 
 from atomix_election import LossReason, Term
-from atomix_election.testing.history import DONE, Answered, Entry, Fault, Gone, Led, Restored, Seen, Up, end_of
+from atomix_election.testing.history import DONE, Answered, Emptied, Entry, Fault, Gone, Led, Restored, Seen, Up, end_of
 from atomix_election.testing.liveness import led_again
+from atomix_election.testing.lives import lives
 
 _BY_OPERATORS = {LossReason.EVICTED.name, LossReason.SUPERSEDED.name}
 """How a leadership may end where others anoint, promote and evict."""
@@ -22,6 +23,10 @@ _BY_OPERATORS = {LossReason.EVICTED.name, LossReason.SUPERSEDED.name}
 @dataclass(frozen=True, slots=True)
 class Promises:
     """What the promises amount to in this run.
+
+    Where a store was lost with its server (``Emptied``), they hold within the time of each store, and nothing holds
+    from one to the next: tokens begin anew, and a leader by the former store may act until it hears of that, or its
+    lease ends.
 
     Args:
         calm: elections in which nobody moves or removes another's candidate.
@@ -52,6 +57,11 @@ class _Told:
 
 def check(history: Sequence[Entry], promises: Promises) -> list[str]:
     """Return each broken promise, with the records that show it."""
+    return [each for life in lives(history) for each in _check_life(life, promises)]
+
+
+def _check_life(history: Sequence[Entry], promises: Promises) -> list[str]:
+    """Check what happened with one store."""
     told = _told(history)
     leaderships = _by_election(each for each in history if isinstance(each, Led))
     found: list[str] = []
@@ -218,9 +228,9 @@ def _alone(leaderships: list[Led], gone: list[Gone]) -> Iterator[str]:
 
 
 def _kept(history: Sequence[Entry], promises: Promises) -> Iterator[str]:
-    """A leadership is lost only when no server was there in time, or an operator took it."""
+    """A leadership is lost only when no server was there for its client in time, or an operator took it."""
     servers = [each for each in history if isinstance(each, Up)]
-    restored = [each for each in history if isinstance(each, Restored)]
+    restored = [each for each in history if isinstance(each, Restored | Emptied)]
     for each in history:
         if not isinstance(each, Led) or not each.lost:
             continue
@@ -228,22 +238,31 @@ def _kept(history: Sequence[Entry], promises: Promises) -> Iterator[str]:
             continue
         if each.lost in _BY_OPERATORS and each.election not in promises.calm:
             continue
-        if each.lost == LossReason.EXPIRED.name and not _could_renew(each, servers, promises):
+        hindered = [fault for fault in history if isinstance(fault, Fault) and fault.is_of(each.who)]
+        # Who was stopped may hear of what came of that before it looks at its own clock.
+        if (hindered or each.lost == LossReason.EXPIRED.name) and not _could_renew(each, servers, hindered, promises):
             continue
         yield f"a leadership was lost for no reason that is one: {each}"
 
 
-def _could_renew(lost: Led, servers: list[Up], promises: Promises) -> bool:
-    """Return whether one server was there for long enough after the next renewal was due."""
+def _could_renew(lost: Led, servers: list[Up], hindered: list[Fault], promises: Promises) -> bool:
+    """Return whether one server was there for its client for long enough after the next renewal was due."""
     assert lost.until is not None
     since = lost.until - lost.ttl_s / 2  # two thirds, less the grace and the margin
-    return any(min(up.until, lost.until) - max(up.begun, since) >= promises.settle_s for up in servers)
+    times = [(max(up.begun, since), min(up.until, lost.until)) for up in servers]
+    for fault in hindered:
+        times = [
+            part
+            for begun, until in times
+            for part in ((begun, min(until, fault.begun)), (max(begun, fault.ended), until))
+        ]
+    return any(until - begun >= promises.settle_s for begun, until in times)
 
 
 def _left_behind(history: Sequence[Entry], promises: Promises) -> Iterator[str]:
     """The candidates of a client that has gone follow it, one time-to-live later or after the last restart or fault."""
     gone = {each.who: each for each in history if isinstance(each, Gone)}
-    faults = [each for each in history if isinstance(each, Fault)]
+    faults = [each for each in history if isinstance(each, Fault) and not each.who]
     starts = [-inf, *sorted([each.begun for each in history if isinstance(each, Up)] + [each.ended for each in faults])]
     for each in history:
         if not isinstance(each, Answered) or each.outcome != DONE:

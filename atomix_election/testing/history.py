@@ -108,7 +108,7 @@ class Gone:
 
     def is_of(self, who: str) -> bool:
         """Return whether this is about a client."""
-        return who == self.who or who.startswith(f"{self.who}.")
+        return _is_of(self.who, who)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +138,23 @@ class Up:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that was done to servers or their store, until all of them were there again."""
+    """Something that was done to servers or their store, until all of them were there again; or to clients.
+
+    Args:
+        kind: what.
+        begun: since when.
+        ended: until when.
+        who: the client that it was done to, or the process of clients (see ``Gone``); "" for servers.
+    """
 
     kind: str
     begun: float
     ended: float
+    who: str = ""
+
+    def is_of(self, who: str) -> bool:
+        """Return whether it was done to a client."""
+        return self.who != "" and _is_of(self.who, who)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +174,27 @@ class Restored:
     floor: int
 
 
-Entry = Answered | Seen | Led | Stood | Gone | Up | Fault | Restored
-_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Answered, Seen, Led, Stood, Gone, Up, Fault, Restored)}
+@dataclass(frozen=True, slots=True)
+class Emptied:
+    """A store that is kept by its server alone was lost with it: with the next server everything begins anew.
+
+    Args:
+        ended: when the former server ended.
+        begun: when the next one was started.
+    """
+
+    ended: float
+    begun: float
+
+
+Entry = Answered | Seen | Led | Stood | Gone | Up | Fault | Restored | Emptied
+_KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (Answered, Seen, Led, Stood, Gone, Up, Fault, Restored, Emptied)
+}
+
+
+def _is_of(process: str, who: str) -> bool:
+    return who == process or who.startswith(f"{process}.")
 
 
 def end_of(each: Led | Stood, gone: Iterable[Gone]) -> float:

@@ -11,8 +11,8 @@ from atomix_election.testing.history import Answered, Entry, Fault, Gone, Led, S
 def led_again(history: Sequence[Entry], elections: Collection[str], longest_s: float) -> Iterator[str]:
     """Return where nobody led for too long, although a client wanted to all the time.
 
-    The time begins anew with each fault that has ended, and with each client that has gone, as its own session has to
-    end.
+    The time begins anew with each fault of servers that has ended, and with each client that has gone, or that a fault
+    begins to keep from the servers, as its own session has to end.
 
     Args:
         history: what happened.
@@ -27,6 +27,9 @@ def led_again(history: Sequence[Entry], elections: Collection[str], longest_s: f
             for start, end in _undisturbed(begun, until, faults, gone):
                 for each in wanted:
                     since, to = max(start, each.begun), min(end, end_of(each, gone))
+                    since = max(
+                        [since, *(fault.ended for fault in faults if fault.is_of(each.who) and fault.begun < to)]
+                    )
                     if to - since > longest_s:
                         yield f"{election}: nobody led for {to - since:.3f} s, from {since} to {to}, in spite of {each}"
                         break
@@ -47,7 +50,8 @@ def _unled(history: Sequence[Entry], election: str, gone: list[Gone]) -> Iterato
 
 def _undisturbed(begun: float, until: float, faults: list[Fault], gone: list[Gone]) -> Iterator[tuple[float, float]]:
     """Return the parts of a time in which nothing happened that would let it begin anew."""
-    disturbed = sorted([(each.begun, each.ended) for each in faults] + [(each.at, each.at) for each in gone])
+    disturbed = [(each.begun, each.begun if each.who else each.ended) for each in faults]
+    disturbed = sorted([*disturbed, *((each.at, each.at) for each in gone)])
     ends = [(begun, begun), *disturbed, (until, until)]
     latest = -inf
     for (_, former), (latter, _) in pairwise(ends):

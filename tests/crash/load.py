@@ -104,7 +104,9 @@ class View:
         """Look at the deadline, again and again."""
         while True:
             at = now()  # before what is left, so that the deadline is no later than it was
-            self._deadline = max(self._deadline, at + self._leadership.remaining)
+            left = self._leadership.remaining
+            if left:  # else it passed some time ago, as for a process that was stopped
+                self._deadline = max(self._deadline, at + left)
             await anyio.sleep(LOOK_S)
 
     def end(self) -> float:
@@ -167,6 +169,7 @@ class LoadClient:
                         tasks.cancel_scope.cancel()
                 finally:
                     led = replace(led, until=view.end())
+                    self._record(led)  # at once: the next one may lead before it is known here why this one does not
         except LeadershipLost as error:
             lost = error.reason.name
             raise

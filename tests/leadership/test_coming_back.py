@@ -1,5 +1,7 @@
 """Leaders that come back: to another store, with another session, after their lease, and to an id that is taken."""
 
+import logging
+
 import anyio
 import pytest
 
@@ -82,6 +84,22 @@ async def test_another_store_cancels_the_block() -> None:
         assert lost.value.leadership is leadership
         assert leadership.remaining == 0
         assert leadership.lost.is_set()
+
+
+async def test_another_store_is_logged_whoever_hears_of_it_first(caplog: pytest.LogCaptureFixture) -> None:
+    """A call is told that its session is not open before a renewal is told of the store."""
+    caplog.set_level(logging.WARNING)
+    async with a_world() as world, world.replica("a") as first, a_group() as tasks:
+        await first.election.enter()
+        first.service.answers.shut()
+        await world.move()
+        tasks.start_soon(first.election.enter)
+        await anyio.sleep(SOON_S)
+        first.service.answers.open()
+        await anyio.sleep(SOON_S)
+        said = [each.getMessage() for each in caplog.records]
+        assert any("is over: session ended" in each for each in said)
+        assert sum(f"the service serves another store now, {world.store.id}:" in each for each in said) == 1
 
 
 async def test_run_goes_on_with_another_store() -> None:

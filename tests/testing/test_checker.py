@@ -6,12 +6,13 @@ import pytest
 
 from atomix_election import LossReason, Term
 from atomix_election.testing.checker import Promises, check
-from atomix_election.testing.history import DONE, Answered, Entry, Fault, Gone, Led, Restored, Seen, Stood, Up
+from atomix_election.testing.history import DONE, Answered, Emptied, Entry, Fault, Gone, Led, Restored, Seen, Stood, Up
 
 PROMISES = Promises(calm=frozenset({"calm"}), forgotten=frozenset({"passing"}))
 SHARED = Promises(calm=frozenset({"calm"}), numbers_jump=True, longest_failover_s=3.0)
 """Of several servers on one store."""
 RESTORED = Restored(5, 6, 10.0, 100)
+LOST = Emptied(5, 7)
 A, AB, B, NOBODY, BC = (
     Term(("a",), 1, 1),
     Term(("a", "b"), 1, 2),
@@ -91,6 +92,24 @@ RIGHT: dict[str, list[Entry]] = {
         told(16, Term(("b",), 101, 101), what="enter", candidate="b"),
         led("b", 101, 17, 18),
     ],
+    "expired as its client was stopped": [
+        Up(0, 20),
+        led("p.0", 1, 0, 6, lost="EXPIRED"),
+        Fault("stopped", 2, 9, "p"),
+        led("q.0", 2, 7, 8),
+    ],
+    "its client was stopped, and heard of what came of that": [
+        Up(0, 20),
+        led("p.0", 1, 0, 6, lost="SUPERSEDED"),
+        Fault("stopped", 2, 9, "p"),
+    ],
+    "lost with its store": [
+        Up(0, 5),
+        led("a", 1, 1, 9, lost="STORE_CHANGED"),
+        LOST,
+        Up(7.5, 20),
+        led("b", 1, 8, 10),
+    ],
     "swept after a restart": [Up(0, 3), Gone("a", 6.0, 2), Up(9, 20), told(12, A)],
 }
 
@@ -118,6 +137,18 @@ RIGHT_SHARED: dict[str, list[Entry]] = {
         Gone("b", 1.0, 2),
         Gone("c", 1.0, 6),
         led("a", 7, 10, 30),
+    ],
+    "not led as long as the one who wants to is stopped": [
+        Stood("p.0", "calm", 0),
+        led("b", 1, 0, 5),
+        Fault("stopped", 4, 20, "p"),
+        led("p.0", 7, 24, 30),
+    ],
+    "not led until the session of one that was stopped has ended": [
+        Stood("a", "calm", 0),
+        led("b", 1, 0, 5),
+        Fault("stopped", 9, 30, "p"),
+        led("a", 7, 13, 30),
     ],
     "not led where operators displace": [
         Stood("a", "e", 0),
@@ -148,6 +179,18 @@ WRONG_SHARED: dict[str, tuple[str, list[Entry]]] = {
     "not led again after a fault": (
         "nobody led",
         [Stood("a", "calm", 0), led("b", 1, 0, 5), Fault("quorum lost", 6, 20), led("a", 7, 25.1, 30)],
+    ),
+    "not led while another one is stopped": (
+        "nobody led",
+        [Stood("a", "calm", 0), led("b", 1, 0, 5), Fault("stopped", 6, 20, "p"), led("a", 7, 11.1, 30)],
+    ),
+    "not led after the one who wants to was stopped": (
+        "nobody led",
+        [Stood("p.0", "calm", 0), led("b", 1, 0, 5), Fault("stopped", 6, 20, "p"), led("p.0", 7, 25.1, 30)],
+    ),
+    "not led in the next store": (
+        "nobody led",
+        [Stood("a", "calm", 0), led("a", 1, 0, 6), LOST, led("a", 1, 12.1, 30)],
     ),
     "not led before a fault": (
         "nobody led",
@@ -220,6 +263,25 @@ WRONG: dict[str, tuple[str, list[Entry]]] = {
     "expired though a server came back": ("no reason", [Up(0, 1), led("a", 1, 0, 7, lost="EXPIRED"), Up(5, 9)]),
     "a session that ended": ("no reason", [led("a", 1, 1, 2, lost="SESSION_ENDED")]),
     "another store": ("no reason", [led("a", 1, 1, 2, lost="STORE_CHANGED")]),
+    "expired as its client was stopped briefly": (
+        "no reason",
+        [Up(0, 20), led("p.0", 1, 0, 6, lost="EXPIRED"), Fault("stopped", 3, 4, "p")],
+    ),
+    "expired as another one was stopped": (
+        "no reason",
+        [Up(0, 20), led("p.0", 1, 0, 6, lost="EXPIRED"), Fault("stopped", 2, 9, "q")],
+    ),
+    "expired as servers did something": (
+        "no reason",
+        [Up(0, 20), led("p.0", 1, 0, 6, lost="EXPIRED"), Fault("a server stopped", 2, 9)],
+    ),
+    "lost before its store": ("no reason", [led("a", 1, 1, 4, lost="STORE_CHANGED"), LOST]),
+    "a token for two of the next store": ("given twice", [LOST, led("a", 1, 8, 9), led("b", 1, 10, 11)]),
+    "two at once with the next store": ("two led", [LOST, led("a", 1, 8, 11), led("b", 2, 10, 12)]),
+    "a candidate that stays beside a client that was stopped": (
+        "outlived",
+        [Up(0, 20), Gone("a", 6.0, 2), Fault("stopped", 3, 12, "p"), told(11, A)],
+    ),
     "a candidate that stays": ("outlived", [Up(0, 20), Gone("a", 6.0, 2), told(11, A)]),
     "a candidate of a process that stays": (
         "outlived",
