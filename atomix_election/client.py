@@ -159,6 +159,11 @@ class Client:
         return self._keeper.namespace
 
     @property
+    def keeper(self) -> SessionKeeper:
+        """What keeps its session: for those who look at a client from the inside, as ``testing.recorded`` does."""
+        return self._keeper
+
+    @property
     def service(self) -> ElectionService:
         """What the calls go to."""
         self._check()

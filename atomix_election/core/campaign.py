@@ -12,6 +12,7 @@ returns what is to be done. Its laws:
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -231,6 +232,11 @@ class Campaign:
     def working(self) -> bool:
         """Whether work goes on under any leadership, held or lost."""
         return bool(self._working)
+
+    @property
+    def deadlines(self) -> Mapping[Granted, float]:
+        """Until when something may still be done under a leadership: those held, and those whose work goes on."""
+        return self._deadlines
 
     def leads(self, election: str, candidate_id: str, now: float) -> Granted | None:
         """Return the leadership under which a candidate may act at this moment, or None."""

@@ -65,6 +65,10 @@ class Candidacies:
         """Return whether a leadership of the candidate is wanted by anybody (law 3)."""
         return place in self._entered or place in self._standing
 
+    def is_wanted(self, place: Place) -> bool:
+        """Return whether the candidate is to be in the queue, and not about to leave it."""
+        return place in self._entered or self._standing.get(place, False)
+
     def give_back(self, place: Place) -> bool:
         """Begin to give a leadership back; return False where its candidate is leaving already."""
         if place in self._returning or self._standing.get(place) is False:

@@ -91,6 +91,7 @@ class Candidates:
         """
         await self.keeper.opened_in_time()
         is_new = self._candidacies.enter(place)  # before it is sent: one of unknown outcome is left like any other
+        self._tell(place)
         try:
             return await self.send_enter(place)
         except OutcomeUnknown:
@@ -98,6 +99,7 @@ class Candidates:
         except ElectionError:
             if is_new:
                 self._candidacies.withdraw(place)
+                self._tell(place)
             raise
 
     async def send_enter(self, place: Place) -> Term:
@@ -121,6 +123,7 @@ class Candidates:
 
     async def _withdraw(self, place: Place) -> Term:
         self._candidacies.withdraw(place)
+        self._tell(place)
         if self.keeper.session_id:
             try:
                 return await self.keeper.withdraw(place)
@@ -132,6 +135,7 @@ class Candidates:
         """Take a candidate out of the queue, bounded in time; if it fails, that is logged and made good later."""
         if not self.keeper.session_id:
             self._candidacies.withdraw(place)
+            self._tell(place)
             return
         try:
             await shielded(within(self.keeper.clock, LEAVE_TIMEOUT_S, lambda: self._withdraw(place)))
@@ -152,6 +156,7 @@ class Candidates:
         if self.keeper.is_closing:
             raise closed()
         self._candidacies.stand(place)
+        self._tell(place)
         stand = self._stands[place] = Stand(place)
         return stand
 
@@ -192,6 +197,7 @@ class Candidates:
     def end_stand(self, stand: Stand, *, withdraw: bool) -> None:
         """A stand is over; its candidate is taken out of the queue by a task that no cancellation reaches."""
         self._candidacies.leave(stand.place)
+        self._tell(stand.place)
         if not withdraw or not self.keeper.spawn(self._leave_stand, stand):
             self._remove_stand(stand)
 
@@ -205,6 +211,9 @@ class Candidates:
         self._candidacies.left(stand.place)
         del self._stands[stand.place]
         stand.over.set()
+
+    def _tell(self, place: Place) -> None:
+        self.keeper.observer.wants(place, self._candidacies.is_wanted(place))
 
     def session_opened(self) -> None:
         """See ``SessionUser``."""

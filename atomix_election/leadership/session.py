@@ -38,6 +38,7 @@ from atomix_election.errors import (
     Unauthenticated,
     Unavailable,
 )
+from atomix_election.leadership.observer import LeadershipObserver, NoLeadershipObserver
 from atomix_election.leadership.waiting import pause, within
 from atomix_election.model import Term, session_digest
 from atomix_election.service import Call, ElectionService, KeepAlive, Renewal
@@ -114,6 +115,7 @@ class SessionKeeper:
         self.service = service
         self.namespace = namespace
         self.clock = clock
+        self.observer: LeadershipObserver = NoLeadershipObserver()
         self._pauses = Pauses(Timing(ttl_s).longest_pause_s, chance)
         self._ttl_s = ttl_s
         self._new_session_id = new_session_id
@@ -282,9 +284,7 @@ class SessionKeeper:
     async def withdraw(self, place: Place) -> Term:
         """Withdraw a candidate, which leads no more from the moment when that is sent."""
         campaign = self._campaign
-        actions = campaign.leaving(*place)
-        if actions:
-            self._do(actions)
+        self._do_if_any(campaign.leaving(*place))
         answered = False
         try:
             term = await self.write(place[0], lambda call: self.service.withdraw(call, place[1]))
@@ -295,9 +295,7 @@ class SessionKeeper:
 
     def see(self, name: str, term: Term) -> None:
         """Take note of a term that the service told."""
-        actions = self._campaign.term_seen(name, term)
-        if actions:  # there are none with most terms, and nothing else changes then
-            self._do(actions)
+        self._do_if_any(self._campaign.term_seen(name, term))
 
     def leads(self, place: Place) -> Granted | None:
         """Return the leadership under which a candidate may act at this moment. Without I/O, by the clock."""
@@ -471,8 +469,16 @@ class SessionKeeper:
     def _end_campaign(self, reason: LossReason) -> None:
         self._do(self._campaign.ended(reason))
 
+    def _do_if_any(self, actions: list[Action]) -> None:
+        """Carry out what the campaign has decided where that is mostly nothing, and no time to wake at has changed."""
+        if actions:
+            self._do(actions)
+        else:
+            self.observer.stepped(self._campaign, actions)
+
     def _do(self, actions: list[Action]) -> None:
         """Carry out what the campaign has decided."""
+        self.observer.stepped(self._campaign, actions)
         for action in actions:
             match action:
                 case Renew():

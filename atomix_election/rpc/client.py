@@ -273,13 +273,12 @@ class RpcClient:
                     return await client_call.resume(resumed, decode)
                 return await client_call.unary(request, decode, self._time_for_a_try(attempt, deadline))
             except (Unavailable, OutcomeUnknown, StoreError) as error:
-                if isinstance(error, StoreError) and self._tries == 1:
-                    raise
                 if client_call.timed_out or isinstance(error, StoreError):
                     self._give_up_unless_kept()
                 was_sent = was_sent or isinstance(error, OutcomeUnknown)
                 pause_s = self._pauses.after(attempt)
                 again = repeatable or (not was_sent and client_call.connected and attempt < self._tries)
+                again = again and not (isinstance(error, StoreError) and self._tries == 1)
                 if not again or anyio.current_time() + pause_s >= deadline:
                     if was_sent and not isinstance(error, OutcomeUnknown):
                         raise OutcomeUnknown(f"{error}; an earlier try may have been applied") from error

@@ -163,7 +163,9 @@ class Writes:
                     case TxnResult():
                         return self._forgot(election_id, done.revision, raised)
                     case _Found() if tries.is_unknown and done.floors.batches.get(own.id) == batch:
-                        return done.kept.record
+                        came_back = done.kept.record.version  # what is there by now is not what this has left
+                        left = self._mirror.absent(election_id, {election_id.namespace: raised})
+                        return left if came_back else done.kept.record
                     case _Found() if done.kept.record.version == expected and done.floors.version != floors.version:
                         continue
                     case _Found() if tries.is_unknown and done.floors.version != floors.version:

@@ -1,37 +1,77 @@
-"""What clients were told, and what was done to them: frozen records, which processes write to files as they go."""
+"""What clients were told, and what was done to them: frozen records, kept in memory or written to files as they come.
+
+A history is of one namespace of one store, or of what was restored from it. All its times are in seconds of one clock,
+which all who record have in common: that of the machine, or a virtual one. What begins and ends has a record when it
+begins, which the one of its end replaces: so what a process was in the middle of when it was killed is known.
+"""
 
 import dataclasses
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from atomix_election.clock import SystemClock
 from atomix_election.model import Term
 
 DONE = "done"
-"""The outcome of a call that was answered with a term; another one is the name of an error."""
+"""The outcome of a call that was carried out; another one is the name of the error that it raised."""
 NO_TERM = Term()
+WITHOUT_TERM = frozenset({"create", "close", "end_session"})
+"""The calls that are answered without a term."""
 now = SystemClock().now
 """The time in seconds that all processes of a machine share."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """A call that has ended. One that its client did not live to see the end of has no record.
+class Called:
+    """A call that was made. ``Answered`` replaces it when it has ended; nobody knows what became of one that has not.
 
     Args:
         who: the client.
-        what: the method's name.
+        what: the name of the method of ``ElectionService``.
+        election: where; "" for the end of a session.
+        candidate: whom it named, if anybody.
+        begun: when it was made.
+        session: stands for the session that it named, as in ``model.session_digest``; "" for none.
+        operation: the session's number for it, if it has one.
+        number: tells it from other calls of its client; 0 for one whose beginning has no record of its own.
+    """
+
+    who: str
+    what: str
+    election: str
+    candidate: str
+    begun: float
+    session: str = ""
+    operation: int | None = None
+    number: int = 0
+
+    def answered(self, ended: float, outcome: str, term: Term = NO_TERM) -> "Answered":
+        """Return the record of its end."""
+        what = (self.who, self.what, self.election, self.candidate, self.begun, ended, outcome, term)
+        return Answered(*what, self.session, self.operation, self.number)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A call that has ended.
+
+    Args:
+        who: the client.
+        what: the name of the method.
         election: where.
         candidate: whom it named, if anybody.
         begun: when it was made.
         ended: when its outcome was known.
         outcome: DONE, or the name of the error that it raised.
         term: what it returned.
+        session: see ``Called``, also for the others.
+        operation: its number within the session.
+        number: its number within its client.
     """
 
     who: str
@@ -42,6 +82,32 @@ class Answered:
     ended: float
     outcome: str = DONE
     term: Term = NO_TERM
+    session: str = ""
+    operation: int | None = None
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """A sign of life of a session that was answered.
+
+    Args:
+        who: the client.
+        session: see ``Called``.
+        begun: when the renewal was sent.
+        ended: when its answer was there.
+        ttl_s: the time-to-live that was granted.
+        open: whether the session was open; if not, it has ended for good.
+        releases: whether it ends as soon as its connection closes.
+    """
+
+    who: str
+    session: str
+    begun: float
+    ended: float
+    ttl_s: float
+    open: bool = True
+    releases: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +115,7 @@ class Seen:
     """An event that a watcher was given.
 
     Args:
-        watch: one watch of one election.
+        watch: names one watch, together with its election and when it was opened.
         election: which one.
         begun: when the watch was opened.
         at: when the event was given.
@@ -69,7 +135,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Led:
-    """A leadership by its own client's view. One that begins has a record, which a second one replaces at its end.
+    """A leadership by its own client's view: as long as it may act, and until its work has ended or its deadline came.
 
     Args:
         who: the client.
@@ -79,7 +145,8 @@ class Led:
         ttl_s: time-to-live of the session.
         begun: since when.
         until: when it ended by the client's own view; None as long as it goes on.
-        lost: the name of the reason, if it did not end of its own will.
+        lost: the name of the reason, if its work was told to stop.
+        deadline: until when it may last at most, as it is known so far; infinity where that was not recorded.
     """
 
     who: str
@@ -90,6 +157,7 @@ class Led:
     begun: float
     until: float | None = None
     lost: str = ""
+    deadline: float = inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +173,6 @@ class Gone:
     who: str
     ttl_s: float
     at: float
-
-    def is_of(self, who: str) -> bool:
-        """Return whether this is about a client."""
-        return _is_of(self.who, who)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +218,7 @@ class Fault:
 
     def is_of(self, who: str) -> bool:
         """Return whether it was done to a client."""
-        return self.who != "" and _is_of(self.who, who)
+        return self.who != "" and (who == self.who or who.startswith(f"{self.who}."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,27 +251,62 @@ class Emptied:
     begun: float
 
 
-Entry = Answered | Seen | Led | Stood | Gone | Up | Fault | Restored | Emptied
-_KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Answered, Seen, Led, Stood, Gone, Up, Fault, Restored, Emptied)
+Entry = Called | Answered | Renewed | Seen | Led | Stood | Gone | Up | Fault | Restored | Emptied
+KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (Called, Answered, Renewed, Seen, Led, Stood, Gone, Up, Fault, Restored, Emptied)
 }
+"""Each kind of record, by its name in files."""
 
 
-def _is_of(process: str, who: str) -> bool:
-    return who == process or who.startswith(f"{process}.")
+class Records(Protocol):
+    """Where records go, and the clock that they have in common."""
+
+    def now(self) -> float:
+        """Return the time, in seconds."""
+        ...
+
+    def __call__(self, entry: Entry) -> None:
+        """Take a record."""
+        ...
 
 
-def end_of(each: Led | Stood, gone: Iterable[Gone]) -> float:
-    """Return when something ended: of its own will, or with its client; infinity if it goes on."""
-    if each.until is not None:
-        return each.until
-    return min((one.at for one in gone if one.is_of(each.who)), default=inf)
+class History:
+    """Records in memory, of one event loop.
+
+    Args:
+        now: returns the time in seconds; by default that of the machine. In virtual time it is ``anyio.current_time``.
+    """
+
+    def __init__(self, now: Callable[[], float] = now) -> None:
+        self.now = now
+        self._entries: dict[object, Entry] = {}
+
+    def __call__(self, entry: Entry) -> None:
+        """Take a record; that of an end replaces that of its beginning."""
+        self._entries[_key(entry) or len(self._entries)] = entry
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The records, in order of their beginnings."""
+        return list(self._entries.values())
 
 
 class Recorder:
-    """Writes records to a file, each at once and whole, so that a process that is killed leaves what it has seen."""
+    """Writes records to a file, each at once and whole, so that a process that is killed leaves what it has seen.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: the file; what is there already is kept. Each process needs one of its own.
+        now: returns the time in seconds, of a clock that all processes share; by default that of the machine.
+    """
+
+    def __init__(self, path: Path, now: Callable[[], float] = now) -> None:
+        self.now = now
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def __enter__(self) -> Self:
@@ -224,13 +323,12 @@ class Recorder:
 
 def read_history(paths: Iterable[Path]) -> list[Entry]:
     """Return the records in files; a line that a killed process has not finished is left out."""
-    lines = [line for path in paths for line in path.read_text().splitlines(keepends=True)]
-    entries: dict[object, Entry] = {}
-    for line in lines:
-        if line.endswith("\n"):
-            entry = _decoded(*json.loads(line))
-            entries[_key(entry) or len(entries)] = entry
-    return list(entries.values())
+    history = History()
+    for path in paths:
+        for line in path.read_text().splitlines(keepends=True):
+            if line.endswith("\n"):
+                history(_decoded(*json.loads(line)))
+    return history.entries
 
 
 def _key(entry: Entry) -> object:
@@ -240,6 +338,8 @@ def _key(entry: Entry) -> object:
             return Led, entry.who, entry.election, entry.token, entry.begun
         case Stood():
             return Stood, entry.who, entry.election, entry.begun
+        case Called() | Answered() if entry.number:
+            return Called, entry.who, entry.number, entry.begun
         case _:
             return None
 
@@ -248,4 +348,4 @@ def _decoded(kind: str, fields: dict[str, Any]) -> Entry:
     term = fields.get("term")
     if term is not None:
         fields["term"] = Term(tuple(term["candidates"]), term["number"], term["revision"])
-    return _KINDS[kind](**fields)
+    return KINDS[kind](**fields)

@@ -5,7 +5,20 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import inf
 
-from atomix_election.testing.history import Answered, Emptied, Entry, Fault, Gone, Led, Restored, Seen, Stood, Up
+from atomix_election.testing.history import (
+    Answered,
+    Called,
+    Emptied,
+    Entry,
+    Fault,
+    Gone,
+    Led,
+    Renewed,
+    Restored,
+    Seen,
+    Stood,
+    Up,
+)
 
 
 def lives(history: Sequence[Entry]) -> list[Sequence[Entry]]:
@@ -42,11 +55,11 @@ class _Life:
         watches: set[str] = set()
         for each in history:
             match each:
-                case Answered():
+                case Answered() | Renewed():
                     belongs = self._has(each.begun) and self._has(each.ended)
                 case Seen():
                     belongs = self._has(each.at)
-                case Led() | Up() | Restored():
+                case Called() | Led() | Up() | Restored():
                     belongs = self._has(each.begun)
                 case Stood() | Fault():
                     belongs = each.begun < self.until and _until(each) >= self.begun

@@ -279,6 +279,21 @@ def test_working_tells_of_work_under_any_leadership() -> None:
     assert not stage.campaign.working
 
 
+def test_deadlines_are_of_all_under_which_something_may_be_done() -> None:
+    """Those that are held, and those that are lost and whose work has not ended."""
+    x, y = leadership("x#1=a"), leadership("y#2=a")
+    one = Campaign()
+    one.connected(0.0)
+    one.renewed(Answer(1, "", TTL_S, FAILOVER_S, (x, y)), 0.0)
+    one.work_began(x)
+    deadline = TTL_S - Timing(TTL_S).margin_s
+    assert one.deadlines == {x: deadline, y: deadline}
+    one.ended(LossReason.SESSION_ENDED)
+    assert one.deadlines == {x: deadline}
+    one.work_ended(x, 1.0)
+    assert one.deadlines == {}
+
+
 def test_the_first_reason_is_why_it_is_over() -> None:
     """What comes later does not change it."""
     member = Campaign()

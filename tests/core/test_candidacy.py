@@ -123,3 +123,18 @@ def test_a_taken_id_is_tried_for_the_longest_failover() -> None:
     candidacy.entered("s", Term(("a",), 1, 1))
     assert candidacy.taken(200.0, 10.1)
     assert candidacy.taken(210.1, 10.1)
+
+
+def test_a_candidate_is_wanted_until_it_is_about_to_leave() -> None:
+    """By whoever entered it, or waits to lead, or leads; not any more while it is being withdrawn."""
+    candidacies = Candidacies()
+    assert not candidacies.is_wanted(A)
+    candidacies.stand(A)
+    assert candidacies.is_wanted(A)
+    candidacies.leave(A)
+    assert not candidacies.is_wanted(A)
+    candidacies.left(A)
+    candidacies.enter(A)
+    assert candidacies.is_wanted(A)
+    candidacies.withdraw(A)
+    assert not candidacies.is_wanted(A)

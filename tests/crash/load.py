@@ -10,24 +10,16 @@ import sys
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Self
 
 import anyio
 
-from atomix_election import (
-    Client,
-    ClientTls,
-    ElectionError,
-    EventType,
-    LeaderElection,
-    Leadership,
-    LeadershipLost,
-    Term,
-    connect,
-)
-from atomix_election.testing.history import DONE, Answered, Gone, Led, Recorder, Seen, Stood, now
+from atomix_election import Client, ClientTls, ElectionError, LeaderElection, Term, connect
+from atomix_election.testing import Recorder, recorded
+from atomix_election.testing.history import Gone
 
 LASTING = "lasting"
 """Who leads here does so for as long as it can."""
@@ -42,8 +34,6 @@ PASSING = ("passing-0", "passing-1", "passing-2")
 CALM = frozenset({LASTING, SHORT})
 ELECTIONS = (LASTING, SHORT, CONTESTED, *BUSY, *PASSING)
 OPERATIONS = ("anoint", "promote", "evict", "get_term")
-LOOK_S = 0.02
-"""Between two looks of a leader at its deadline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,27 +83,6 @@ class Settings:
         )
 
 
-class View:
-    """What a leader knows of its own leadership."""
-
-    def __init__(self, leadership: Leadership) -> None:
-        self._leadership = leadership
-        self._deadline = 0.0
-
-    async def look(self) -> None:
-        """Look at the deadline, again and again."""
-        while True:
-            at = now()  # before what is left, so that the deadline is no later than it was
-            left = self._leadership.remaining
-            if left:  # else it passed some time ago, as for a process that was stopped
-                self._deadline = max(self._deadline, at + left)
-            await anyio.sleep(LOOK_S)
-
-    def end(self) -> float:
-        """Return when the leadership ended: past its deadline it is over, whenever its block gets to know."""
-        return now() if self._leadership.remaining else min(now(), self._deadline)
-
-
 class LoadClient:
     """One client, with its candidate in each election."""
 
@@ -124,7 +93,7 @@ class LoadClient:
         self._record = record
         self._chance = random.Random(f"{settings.seed} {who}")
         self._known: dict[str, set[str]] = defaultdict(set)
-        self._watches = 0
+        self._visits = count(1)
 
     async def work(self) -> None:
         """Do all at the same time, for ever."""
@@ -144,38 +113,11 @@ class LoadClient:
         await anyio.sleep(self._chance.uniform(0.0, 0.5))
 
     async def _lead(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        stood = Stood(self._who, name, now())
-        self._record(stood)
-        try:
-            while True:
-                with suppress(ElectionError):
-                    await self._lead_once(name, work)
-                await anyio.sleep(self._chance.uniform(0.0, self._settings.pause_s))
-        finally:
-            self._record(replace(stood, until=now()))
-
-    async def _lead_once(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        led: Led | None = None
-        lost = ""
-        try:
-            async with self._election(name).lead() as leadership:
-                led = Led(self._who, name, self._who, leadership.token, self._settings.ttl_s, now())
-                self._record(led)
-                view = View(leadership)
-                try:
-                    async with anyio.create_task_group() as tasks:
-                        tasks.start_soon(view.look)
-                        await work()
-                        tasks.cancel_scope.cancel()
-                finally:
-                    led = replace(led, until=view.end())
-                    self._record(led)  # at once: the next one may lead before it is known here why this one does not
-        except LeadershipLost as error:
-            lost = error.reason.name
-            raise
-        finally:
-            if led is not None:
-                self._record(replace(led, lost=lost))
+        while True:
+            with suppress(ElectionError):
+                async with self._election(name).lead():
+                    await work()
+            await anyio.sleep(self._chance.uniform(0.0, self._settings.pause_s))
 
     async def _command(self, names: Sequence[str], what: Sequence[str]) -> None:
         while True:
@@ -186,8 +128,9 @@ class LoadClient:
         """Enter and leave with a session of its own, which is over then, and forget the election if nobody uses it."""
         while True:
             name = self._chance.choice(PASSING)
+            visit = f"{self._who}.{next(self._visits)}"
             with suppress(ElectionError):
-                async with self._settings.connect() as visitor:
+                async with recorded(self._settings.connect(), self._record, who=visit) as visitor:
                     for what in ("enter", "get_term", "withdraw"):
                         await self._call(what, name, visitor)
             await self._call("forget", name)
@@ -205,29 +148,16 @@ class LoadClient:
             "promote": lambda: election.promote(candidate),
             "evict": lambda: election.evict(candidate),
         }
-        named = candidate if what in ("anoint", "promote", "evict") else self._who
-        begun = now()
-        try:
-            term = await calls[what]()
-        except ElectionError as error:
-            self._record(Answered(self._who, what, name, named, begun, now(), type(error).__name__))
-        else:
-            self._record(Answered(self._who, what, name, named, begun, now(), DONE, term))
-            self._known[name] = set(term.candidates)
+        with suppress(ElectionError):
+            self._known[name] = set((await calls[what]()).candidates)
 
     async def _watch(self) -> None:
         while True:
             with suppress(ElectionError), anyio.move_on_after(self._chance.uniform(0.5, 10.0)):
-                await self._watch_once(self._chance.choice(ELECTIONS))
+                async with self._election(self._chance.choice(ELECTIONS)).events() as events:
+                    async for _ in events:
+                        pass
             await anyio.sleep(self._settings.pause_s)
-
-    async def _watch_once(self, name: str) -> None:
-        self._watches += 1
-        watch, begun = f"{self._who} {self._watches}", now()
-        async with self._election(name).events() as events:
-            async for event in events:
-                snapshot = event.type is EventType.NONE
-                self._record(Seen(watch, name, begun, now(), event.term, snapshot, event.skipped))
 
 
 async def run(settings: Settings) -> None:
@@ -235,7 +165,7 @@ async def run(settings: Settings) -> None:
     with Recorder(Path(settings.path)) as record:
 
         async def act(who: str) -> None:
-            async with settings.connect() as client:
+            async with recorded(settings.connect(), record, who=who) as client:
                 with anyio.CancelScope() as scope:
                     scopes.append(scope)
                     await LoadClient(client, who, settings, record).work()
@@ -247,7 +177,7 @@ async def run(settings: Settings) -> None:
             await anyio.wait_readable(sys.stdin)
             for scope in scopes:
                 scope.cancel()
-        record(Gone(settings.who, settings.ttl_s, now()))
+        record(Gone(settings.who, settings.ttl_s, record.now()))
 
 
 if __name__ == "__main__":

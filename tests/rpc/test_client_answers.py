@@ -1,11 +1,12 @@
 """Our client and answers that no server of ours would give."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import anyio
 import pytest
 
-from atomix_election.errors import ElectionError, OutcomeUnknown, Unavailable
+from atomix_election.errors import ElectionError, OutcomeUnknown, StoreError, Unavailable
 from atomix_election.model import EventType
 from atomix_election.rpc.client import RpcClient
 from tests.rpc.attacks import END_HEADERS, HEADERS, http2_frame
@@ -91,6 +92,27 @@ async def test_an_answer_that_is_none_is_a_clear_error(answer: Callable[[Speaker
         assert type(read) is Unavailable
         assert type(write) in (OutcomeUnknown, Unavailable)
         assert type(watched) is Unavailable
+
+
+def store_error(speaker: Speaker, stream: int) -> None:
+    """Refuse, as the store has failed."""
+    why = [("grpc-status", "14"), ("atomix-election-error", "StoreError")]
+    speaker.h2.send_headers(stream, [*RESPONSE, *why], end_stream=True)
+
+
+async def test_a_store_that_fails_at_the_second_try_does_not_hide_the_first_one() -> None:
+    """Which may have been carried out; a store that fails at the first try has done nothing."""
+    answers = [store_error, reset, store_error]
+
+    def answer(speaker: Speaker, stream: int) -> None:
+        answers.pop(0)(speaker, stream)
+
+    numbered = [replace(CALL, session="s", operation=number) for number in (1, 2)]
+    async with listening(answering(answer)) as endpoint, RpcClient([endpoint], call_timeout_s=TIMEOUT_S) as client:
+        with pytest.raises(StoreError):
+            await client.enter(numbered[0], "a")
+        with pytest.raises(OutcomeUnknown, match="an earlier try may have been applied"):
+            await client.enter(numbered[1], "a")
 
 
 def well(speaker: Speaker, stream: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 
 from atomix_election.etcd import EtcdClient, Get, prefix_end
-from atomix_election.stores.etcd import open_etcd_store
+from atomix_election.stores.etcd import SOUND_VERSIONS, open_etcd_store
 from atomix_election.testing.history import DONE, Answered, now
 from tests.certificates import Authority
 from tests.cluster.faults import OF_ONE, OF_THREE, OUT_OF_SPACE, OUTAGES, PANICKED, Faults, Panics
@@ -67,6 +67,12 @@ class EtcdServers:
         self._version = ""
         self.entrance = Entrance("grpc", tuple(each.port for each in servers))
         crews.also_cut += [proxy for server in servers for proxy in server.members]
+
+    @property
+    def early_ends(self) -> bool:
+        """See ``Site.early_ends``: a stale leader of some releases of etcd ends them."""
+        *release, patch = (int(part) for part in self._version.split("."))
+        return patch < SOUND_VERSIONS.get((release[0], release[1]), 0)
 
     @property
     def kinds(self) -> Sequence[str]:

@@ -77,6 +77,11 @@ class OneServer:
             self._by_kind[SERVER_CLOCK_JUMPED] = self._set_clock
 
     @property
+    def early_ends(self) -> bool:
+        """See ``Site.early_ends``."""
+        return False
+
+    @property
     def _how(self) -> str:
         return "with TLS and access" if self._plan.secured else "in plain text"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import anyio
 
-from atomix_election.testing.checker import check
+from atomix_election.testing.checker import check_history
 from atomix_election.testing.history import Recorder, now, read_history
 from tests.crash.load import LASTING
 from tests.soak import asking
@@ -108,7 +108,8 @@ class Run:
     def report(self) -> Report:
         """Check what clients were told."""
         history = read_history(sorted(self._directory.glob("*.records")))
-        broken = check(history, self._plan.promises(self.longest_failover_s))
+        verdict = check_history(history, self._plan.promises(self.longest_failover_s, early_ends=self._site.early_ends))
+        broken = [str(each) for each in verdict.violations]
         what, *lines = self._site.lines()
         return Report(self._plan, what, self._book.counts, history, self.longest_failover_s, lines, broken)
 

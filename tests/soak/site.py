@@ -50,8 +50,8 @@ class Plan:
         if self.library is not None and self.small_disk:
             raise ValueError("the clock of a server whose disk is full cannot be set: leave library or small_disk out")
 
-    def promises(self, longest_failover_s: float) -> Promises:
-        """Return what has to hold then."""
+    def promises(self, longest_failover_s: float, *, early_ends: bool) -> Promises:
+        """Return what has to hold then; sessions may end early where the site says so."""
         return Promises(
             calm=CALM,
             forgotten=frozenset(PASSING),
@@ -59,6 +59,7 @@ class Plan:
             expiry_slack_s=self.expiry_slack_s,
             numbers_jump=self.store == ETCD,
             longest_failover_s=longest_failover_s,
+            early_ends=early_ends,
         )
 
 
@@ -67,6 +68,11 @@ class Site(Protocol):
 
     crews: Crews
     """Their clients."""
+
+    @property
+    def early_ends(self) -> bool:
+        """Whether sessions may end before their time-to-live is over."""
+        ...
 
     @property
     def entrance(self) -> Entrance:

@@ -201,6 +201,24 @@ async def test_a_forget_is_found_out_also_when_more_was_forgotten_since(
     assert _keys(party.etcd, LAYOUT.all_elections) == []
 
 
+async def test_what_a_forget_left_is_told_also_when_the_election_came_back_since(party: Party) -> None:
+    """And not what is there by then, whose number and revision are those of another term."""
+    before = await _write(party.one, 5)
+    party.client.next_writes.append(Outcome.APPLIED)
+    left: list[Record | None] = []
+
+    async def forget() -> None:
+        left.append(await party.one.forget(E1, expected=before.version))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(forget)
+        while party.client.next_writes:
+            await anyio.lowlevel.checkpoint()
+        await _write(party.other, 6)
+    assert left == [Record(Election(number=5, revision=5), 0)]
+    assert (await party.one.read(E1)).election == Election(number=6, revision=6)
+
+
 async def test_a_late_first_write_does_not_bring_back_what_was_forgotten_since(party: Party) -> None:
     """The record is absent again, as it expects, but the floors are others."""
     party.client.next_writes.extend([Outcome.LATE])

@@ -6,11 +6,14 @@ from atomix_election import Term
 from atomix_election.testing.history import (
     DONE,
     Answered,
+    Called,
     Entry,
     Fault,
     Gone,
+    History,
     Led,
     Recorder,
+    Renewed,
     Restored,
     Seen,
     Stood,
@@ -22,6 +25,8 @@ LED = Led("a", "e", "a", 1, 2.0, 3.0)
 ENTRIES: list[Entry] = [
     Answered("a", "enter", "e", "a", 1.0, 2.0, DONE, Term(("a", "b"), 1, 2)),
     Answered("a", "evict", "e", "b", 1.0, 2.0, "OutcomeUnknown"),
+    Called("a", "evict", "e", "b", 1.0, "s", 4, 7),
+    Renewed("a", "s", 1.0, 2.0, 6.0),
     Seen("a 1", "e", 1.0, 2.0, Term(("a",), 1, 1), snapshot=True),
     LED,
     Gone("a", 2.0, 5.0),
@@ -53,9 +58,13 @@ def test_an_end_replaces_its_beginning(tmp_path: Path) -> None:
     assert read_history([tmp_path / "records"]) == [ended, other, left, stays]
 
 
-def test_a_client_is_known_by_its_process() -> None:
-    """Names that begin alike are not taken for each other."""
-    gone = Gone("p1", 2.0, 5.0)
-    assert gone.is_of("p1")
-    assert gone.is_of("p1.0")
-    assert not gone.is_of("p12.0")
+def test_an_answer_replaces_its_call() -> None:
+    """In memory as in files; a call without a number has no record of its beginning, and stands for itself."""
+    history = History(lambda: 3.0)
+    called, other = (Called("a", "evict", "e", "b", 1.0, "s", number, number) for number in (1, 2))
+    unnumbered = Answered("a", "get_term", "e", "", 1.0, 2.0)
+    for each in (called, other, unnumbered, unnumbered, called.answered(history.now(), "NotACandidate")):
+        history(each)
+    answered = Answered("a", "evict", "e", "b", 1.0, 3.0, "NotACandidate", Term(), "s", 1, 1)
+    assert history.entries == [answered, other, unnumbered, unnumbered]
+    assert (len(history), list(history)) == (4, history.entries)
