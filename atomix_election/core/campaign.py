@@ -8,6 +8,8 @@ returns what is to be done. Its laws:
 2. It never leads again under a number that it gave up.
 3. Another number, or none, in an answer ends a leadership at once; so does a term that shows another one.
 4. It confirms that it stepped down from a leadership only when no work goes on under it.
+5. A withdrawal that may still arrive counts as one that has: what is granted to that candidate before a later write of
+   the session was accepted, after which it comes too late, is given up.
 """
 
 import math
@@ -218,7 +220,6 @@ class Campaign:
         self._seen: dict[str, _Seen] = {}
         self._leaving: Counter[tuple[str, str]] = Counter()
         self._may_still_leave: set[tuple[str, str]] = set()
-        """Whose withdrawal may still arrive."""
         self._revoked: set[Granted] = set()
         self._confirmed: set[Granted] = set()
         self._sent: dict[int, float] = {}
@@ -328,15 +329,17 @@ class Campaign:
             return []
         return self._lose(granted, LossReason.WITHDRAWN)
 
-    def left(self, election: str, candidate_id: str, *, answered: bool = True) -> None:
-        """The withdrawal was answered, or else is not waited for any more: then it may arrive until ``written``."""
+    def left(self, election: str, candidate_id: str) -> None:
+        """The withdrawal was answered, or is not waited for any more."""
         self._leaving[election, candidate_id] -= 1
-        if not answered:
-            self._may_still_leave.add((election, candidate_id))
+
+    def may_still_leave(self, election: str, candidate_id: str) -> None:
+        """The withdrawal was sent, and nobody knows whether it has arrived (law 5)."""
+        self._may_still_leave.add((election, candidate_id))
 
     def written(self, election: str) -> None:
-        """A write to that election was answered: none that was sent before it takes place any more."""
-        self._may_still_leave = {place for place in self._may_still_leave if place[0] != election}
+        """A write of the session was accepted: none that was sent before it takes place any more (law 5)."""
+        self._may_still_leave = {each for each in self._may_still_leave if each[0] != election}
 
     def ended(self, reason: LossReason) -> list[Action]:
         """The session has ended: it leads nowhere any more."""
@@ -419,7 +422,7 @@ class Campaign:
             self._give_up(granted)
             return []
         if (granted.election, granted.candidate_id) in self._may_still_leave:
-            self._give_up(granted)  # a withdrawal that arrives late would end it unseen
+            self._give_up(granted)
         if granted.number <= self._given_up.get(granted.election, 0):
             return [] if granted in self._working else [GiveBack(granted)]
         if self.timing is None or now >= deadline - self.timing.grace_s:

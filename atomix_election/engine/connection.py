@@ -85,7 +85,7 @@ class Connection:
     async def end_session(self, namespace: str, session: str) -> None:
         """See ``ElectionService.end_session``."""
         self._check_connected()
-        found = await self._engine.sessions.look_up(namespace, session)
+        found = await self._engine.look_up(namespace, session)
         if found is not None:
             found.check_owner(self._owner)
             await self._engine.end_session(found)
@@ -95,7 +95,7 @@ class Connection:
         self._check_connected()
         _require_session(call)
         self._engine.check_admits()
-        session = await self._engine.sessions.open(call.namespace, call.session, owner=self._owner)
+        session = await self._engine.open_session(call.namespace, call.session, owner=self._owner)
         self._hold(session)
         session.elections[call.election_id] = None
         await self._engine.create(session, call.election_id, _operation(session, call))
@@ -209,7 +209,7 @@ class Connection:
         return bool(call.session) and not self._engine.sessions.all_known
 
     async def _look_up(self, call: Call) -> Session | None:
-        return await self._engine.sessions.look_up(call.namespace, call.session) if call.session else None
+        return await self._engine.look_up(call.namespace, call.session) if call.session else None
 
     def _use(self, call: Call, session: Session | None) -> Session:
         """Return the session of a call that needs one, if this connection may use it, which keeps it open."""

@@ -67,6 +67,8 @@ class Engine:
         self._turns = 0
         self._lanes: dict[ElectionId, Lane] = {}
         self._waits: dict[tuple[ElectionId, Displaced], anyio.CancelScope] = {}
+        self._sweeps: set[anyio.Event] = set()
+        """Those that somebody waits for."""
         self._lent: list[Background] = []
         self._admits_from = -math.inf
         self._restoring = anyio.Lock()
@@ -117,12 +119,41 @@ class Engine:
         if not self._lent:
             raise _closed()
 
+    async def open_session(
+        self, namespace: str, session_id: str, *, owner: str = "", kept_alive_ttl_s: float | None = None
+    ) -> Session:
+        """Return the open session of that id, after opening it if need be: see ``Sessions.open``.
+
+        Raises:
+            Unavailable: the engine has ended meanwhile. One that was opened then is left to the next one.
+        """
+        sessions = self.sessions
+        session = await sessions.open(namespace, session_id, owner=owner, kept_alive_ttl_s=kept_alive_ttl_s)
+        if sessions is not self.sessions:
+            raise _closed()
+        return session
+
+    async def look_up(self, namespace: str, session_id: str) -> Session | None:
+        """Return the session of that id, if it was open when this was called, or None.
+
+        Raises:
+            Unavailable: the engine has ended meanwhile.
+        """
+        sessions = self.sessions
+        session = await sessions.look_up(namespace, session_id)
+        if sessions is not self.sessions:
+            raise _closed()
+        return session
+
     def _stop(self) -> None:
         """The last user leaves, or the start has failed. Whoever comes next starts from what is in the store."""
         for lane in list(self._lanes.values()):
             lane.fail(_closed())
+        for swept in self._sweeps:
+            swept.set()
         self._lanes.clear()
         self._waits.clear()
+        self._sweeps.clear()
         self._start_anew()
         self._restored = False
 
@@ -254,15 +285,27 @@ class Engine:
             await self.end_session(session)
 
     async def end_session(self, session: Session, cause: str = ENDED) -> None:
-        """End a session, and wait until its candidates are gone everywhere; nothing happens if it has ended."""
-        if self.sessions.end(session, cause):
-            swept = anyio.Event()
-            self._start(self._sweep, session, swept)
+        """End a session, and wait until its candidates are gone everywhere; nothing happens if it has ended.
+
+        Raises:
+            Unavailable: the engine has ended before that.
+        """
+        sessions, swept = self.sessions, anyio.Event()
+        if not sessions.end(session, cause):
+            return
+        self._start(self._sweep, session, swept)
+        self._sweeps.add(swept)
+        try:
             await swept.wait()
+        finally:
+            self._sweeps.discard(swept)
+        if sessions is not self.sessions:
+            raise _closed()
 
     def release(self, session: Session) -> None:
         """End a session without waiting for it."""
-        self._start(self.end_session, session, DISCONNECTED)
+        if self.sessions.end(session, DISCONNECTED):
+            self._start(self._sweep, session, anyio.Event())
 
     def insist(self, election_id: ElectionId, command: Command) -> None:
         """See to it that a command is committed, without waiting for it."""

@@ -132,15 +132,16 @@ class EngineKeepAlive:
 
     async def _take_up(self, renewal: Renewal) -> Session | None:
         """Return the session, after opening it where that is asked for."""
-        sessions = self._engine.sessions
         if self._session is not None:
             return None if self._session.ended else self._session
-        session = await sessions.look_up(self._namespace, self._session_id)
+        session = await self._engine.look_up(self._namespace, self._session_id)
         if renewal.open:
             if session is None:
                 self._engine.check_admits()
             ttl_s = self._engine.ttl_s(renewal.ttl_s)
-            session = await sessions.open(self._namespace, self._session_id, owner=self._owner, kept_alive_ttl_s=ttl_s)
+            session = await self._engine.open_session(
+                self._namespace, self._session_id, owner=self._owner, kept_alive_ttl_s=ttl_s
+            )
         if session is not None:
             session.check_owner(self._owner)
             if not session.kept_alive:

@@ -4,7 +4,8 @@ import logging
 import math
 import os
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import contextmanager
 from itertools import count
 from typing import Any, Protocol, TypeVarTuple
 
@@ -265,12 +266,10 @@ class SessionKeeper:
 
     async def _write(self, name: str, send: Callable[[Call], Awaitable[Term]]) -> Term:
         session_id = self.session_id or await self.opened()
-        campaign = self._campaign
         call = Call(name, self.namespace, session_id, next(self._operations))
+        campaign = self._campaign
         try:
             term = await send(call)
-            campaign.written(name)
-            return term
         except SessionEnded:
             if session_id == self._session_id:
                 self._end_campaign(LossReason.SESSION_ENDED)
@@ -280,18 +279,31 @@ class SessionKeeper:
                 log.warning("%s", error)
                 self._do(self._campaign.disowned())
             raise SessionEnded(str(error)) from error
+        campaign.written(name)
+        return term
 
     async def withdraw(self, place: Place) -> Term:
-        """Withdraw a candidate, which leads no more from the moment when that is sent."""
+        """Withdraw a candidate, which leads no more from now on, also while the withdrawal waits for its turn."""
+        with self._leaving(place):
+            return await self.write(place[0], lambda call: self._send_withdrawal(call, place))
+
+    async def _send_withdrawal(self, call: Call, place: Place) -> Term:
+        campaign = self._campaign
+        with self._leaving(place):  # the session is another one than before, maybe
+            try:
+                return await self.service.withdraw(call, place[1])
+            except BaseException:
+                campaign.may_still_leave(*place)
+                raise
+
+    @contextmanager
+    def _leaving(self, place: Place) -> Generator[None]:
         campaign = self._campaign
         self._do_if_any(campaign.leaving(*place))
-        answered = False
         try:
-            term = await self.write(place[0], lambda call: self.service.withdraw(call, place[1]))
-            answered = True
-            return term
+            yield
         finally:
-            campaign.left(*place, answered=answered)
+            campaign.left(*place)
 
     def see(self, name: str, term: Term) -> None:
         """Take note of a term that the service told."""

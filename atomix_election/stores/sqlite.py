@@ -17,7 +17,7 @@ from atomix_election.errors import ElectionError, OutcomeUnknown, StoreError
 from atomix_election.model import ElectionId, SessionId
 from atomix_election.stores.base import Record, StoredSession, Written
 from atomix_election.stores.codec import encode_election
-from atomix_election.stores.sqlite_file import Change, InDoubt, Read, SqliteFile
+from atomix_election.stores.sqlite_file import Change, Connect, InDoubt, Read, SqliteFile
 from atomix_election.stores.sqlite_rows import (
     PAGE,
     EndHold,
@@ -119,12 +119,20 @@ class Inline:
 
 
 @asynccontextmanager
-async def open_sqlite_store(path: str, *, execute: Executor | None = None) -> AsyncGenerator["SqliteStore"]:
+async def open_sqlite_store(
+    path: str,
+    *,
+    execute: Executor | None = None,
+    connect: Connect | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> AsyncGenerator["SqliteStore"]:
     """Own an SQLite file for as long as the block lasts; one that does not exist is made.
 
     Args:
         path: where it is.
         execute: how to run what blocks; by default in a thread of its own.
+        connect: opens the file instead of ``sqlite3.connect``, where the disk is a simulated one.
+        sleep: waits for some seconds where ``execute`` runs things, between tries to find out what became of a write.
 
     Raises:
         StoreError: the file is in use, damaged, of a newer release or of another application, or cannot be written.
@@ -133,7 +141,7 @@ async def open_sqlite_store(path: str, *, execute: Executor | None = None) -> As
     opened: list[SqliteStore] = []
 
     async def open_it() -> None:
-        opened.append(SqliteStore(await _run(executor, lambda: SqliteFile(path)), executor))
+        opened.append(SqliteStore(await _run(executor, lambda: SqliteFile(path, connect)), executor, sleep))
 
     try:
         await see_through(open_it)
@@ -168,11 +176,13 @@ class SqliteStore:
     Args:
         file: what it owns until ``close``.
         executor: how to run what blocks.
+        sleep: see ``open_sqlite_store``.
     """
 
-    def __init__(self, file: SqliteFile, executor: Executor) -> None:
+    def __init__(self, file: SqliteFile, executor: Executor, sleep: Callable[[float], None] = time.sleep) -> None:
         self._file = file
         self._executor = executor
+        self._sleep = sleep
         self._callbacks = Callbacks()
         self._cache: dict[ElectionId, Record] = {}
         self._waiting: list[_Waiting] = []
@@ -338,7 +348,7 @@ class SqliteStore:
             finally:
                 self._tell(batch)
 
-        self._executor.start(partial(_carry_out, self._file, reads, [*undo, *changes]), done)
+        self._executor.start(partial(_carry_out, self._file, reads, [*undo, *changes], self._sleep), done)
 
     def _tell(self, batch: "Iterable[_Waiting]") -> None:
         """Tell all who waited, and go on."""
@@ -443,7 +453,9 @@ class _Outcomes(NamedTuple):
     changes: list[int | None] | ElectionError
 
 
-def _carry_out(file: SqliteFile, reads: Sequence[Read], changes: Sequence[Change]) -> _Outcomes:
+def _carry_out(
+    file: SqliteFile, reads: Sequence[Read], changes: Sequence[Change], sleep: Callable[[float], None]
+) -> _Outcomes:
     """Do what blocks, and return errors as values: those of reads and of changes do not concern each other."""
     try:
         results = file.read(reads) if reads else []
@@ -454,16 +466,16 @@ def _carry_out(file: SqliteFile, reads: Sequence[Read], changes: Sequence[Change
     except StoreError as error:
         return _Outcomes(results, error)
     except InDoubt as doubt:
-        return _Outcomes(results, _settle(file, doubt))
+        return _Outcomes(results, _settle(file, doubt, sleep))
 
 
-def _settle(file: SqliteFile, doubt: InDoubt) -> list[int | None] | ElectionError:
+def _settle(file: SqliteFile, doubt: InDoubt, sleep: Callable[[float], None]) -> list[int | None] | ElectionError:
     """Find out what became of a transaction."""
     for _ in range(MAX_SETTLE_TRIES):
         try:
             took_place = file.settle(abandoned=False)
         except StoreError:
-            time.sleep(SETTLE_PAUSE_S)
+            sleep(SETTLE_PAUSE_S)
         else:
             return doubt.numbers if took_place else StoreError(str(doubt))
     return OutcomeUnknown(f"{doubt}: whether it was written cannot be found out now; read the term later to see")

@@ -27,6 +27,8 @@ MAX_WAL_BYTES = 16 << 20
 
 Read = Callable[[sqlite3.Connection], Any]
 """Something to be read."""
+Connect = Callable[..., sqlite3.Connection]
+"""Opens a database, with the arguments of ``sqlite3.connect``."""
 
 _NOT_COMMITTED = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR_WRITE}
 """When COMMIT fails for one of these, its last frame was not written, so that it can never be taken for committed."""
@@ -78,13 +80,15 @@ class SqliteFile:
 
     Args:
         path: where it is; made if there is nothing.
+        connect: opens it instead of ``sqlite3.connect``, where the disk is a simulated one.
 
     Raises:
         StoreError: it is owned by another, damaged, not ours, or cannot be written.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, connect: Connect | None = None) -> None:
         self._path = os.path.realpath(path)
+        self._open_database = connect or sqlite3.connect
         if not Path(self._path).parent.is_dir():
             raise StoreError(f"directory {Path(self._path).parent} does not exist: make it, or choose another path")
         self._connection: sqlite3.Connection | None = None
@@ -184,12 +188,13 @@ class SqliteFile:
             connection.execute("COMMIT")
             # What a failed fsync left in the log may be missing on the disk: only the database file counts now.
             busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            number = self._number_in(connection)
         except sqlite3.Error as error:
             self._disconnect()
             raise self._failed("find out what was written to", error) from error
         if busy:
             raise StoreError(f"another process is reading {self._path}: wait for its end")
-        self._number = self._number_in(connection)
+        self._number = number
         self._doubt = None
         return took_place
 
@@ -242,7 +247,7 @@ class SqliteFile:
         self._inode = (found.st_dev, found.st_ino)
 
     def _open(self) -> sqlite3.Connection:
-        return sqlite3.connect(
+        return self._open_database(
             f"file:{quote(self._path)}?mode=rw",
             uri=True,
             timeout=BUSY_TIMEOUT_S,

@@ -52,6 +52,7 @@ class Invariants:
         on_violation: called at the first one.
         clients: those that are alive.
         operators: how many are at work.
+        unsure: elections whose next state may show what became of an operator's command of unknown outcome.
         nobody_before: when leaders from before the last restore have ended, at the latest.
     """
 
@@ -59,12 +60,14 @@ class Invariants:
     on_violation: Callable[[], None]
     clients: list[Observed] = field(default_factory=list[Observed])
     operators: int = 0
+    unsure: set[str] = field(default_factory=set[str])
     nobody_before: float = 0.0
     violation: str | None = None
     last_led: dict[str, float] = field(default_factory=dict[str, float])
     history: list[str] = field(default_factory=list[str])
     _digest: Any = field(default_factory=hashlib.sha256)
     _newest: dict[str, int] = field(default_factory=dict[str, int])
+    _latest: dict[str, Election] = field(default_factory=dict[str, Election])
     _highest: dict[str, Floors] = field(default_factory=dict[str, Floors])
     _granted: dict[tuple[str, int], str] = field(default_factory=dict[tuple[str, int], str])
 
@@ -100,20 +103,37 @@ class Invariants:
         for election in leaders:
             self.last_led[election] = self.now()
 
-    def committed(self, election: str, before: Election, after: Election) -> None:
-        """Who was there keeps the order, who is new comes last, unless an operator is at work; numbers never fall."""
+    def committed(self, election: str, after: Election) -> None:
+        """Who was there keeps the order, who is new comes last, unless an operator is at work; numbers never fall.
+
+        Args:
+            election: its name.
+            after: its state now. Not every state has to be told, but none late: others may follow from it already.
+        """
         self.note(f"commit {election} {after.term} waits for {[each.candidate.id for each in after.displaced]}")
+        before = self._latest.get(election, Election())
         stayed = [each for each in before.candidates if each in after.candidates]
         one_step = after.revision == before.revision + 1  # else somebody may have left and entered again
-        if one_step and not self.operators and list(after.candidates[: len(stayed)]) != stayed:
+        moved = self.operators or election in self.unsure
+        if one_step and not moved and list(after.candidates[: len(stayed)]) != stayed:
             self.fail(f"the order of {election} changed: {before.term} to {after.term}")
-        first = after.candidates[:1]
-        if after.number < before.number or (first and first != before.candidates[:1] and after.number == before.number):
-            self.fail(f"the number of {election} did not grow: {before.term} to {after.term}")
+        self._see(election, before, after)
+
+    def found(self, election: str, after: Election) -> None:
+        """A server was started, and this is what its store has of an election: nothing that was told before is gone."""
+        self.note(f"found {election} {after.term}")
+        self._see(election, self._latest.get(election, Election()), after)
+
+    def _see(self, election: str, before: Election, after: Election) -> None:
+        self._latest[election] = after
+        self.unsure.discard(election)
         highest = self._highest.get(election, Floors())
         if after.number < highest.number or after.revision < highest.revision:
             self.fail(f"{election} fell below {highest}, which it had before: {after.term}")
         self._highest[election] = highest.over(after)
+        first = after.candidates[:1]
+        if first and first != before.candidates[:1] and after.number == before.number:
+            self.fail(f"the number of {election} did not grow: {before.term} to {after.term}")
         if set(after.candidates) - set(before.candidates) and self.now() < self.nobody_before:
             self.fail(f"somebody was admitted to {election} while leaders from before a restore may act: {after.term}")
 

@@ -126,9 +126,11 @@ class Stage:
                 return name(granted) if granted else "no"
             case "left", [granted]:
                 return f"{self.campaign.remaining_s(leadership(granted), now):.6g}"
-            case "gone" | "unheard", [granted]:
+            case "gone" | "unanswered", [granted]:
                 place = leadership(granted).election, leadership(granted).candidate_id
-                self.campaign.left(*place, answered=verb == "gone")
+                self.campaign.left(*place)
+                if verb == "unanswered":
+                    self.campaign.may_still_leave(*place)
                 return "nothing"
             case "written", [election]:
                 self.campaign.written(election)

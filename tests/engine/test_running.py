@@ -1,6 +1,7 @@
 """An engine begins, ends, begins anew on what its store has, and keeps nothing that nobody needs."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import anyio
 import pytest
@@ -10,7 +11,8 @@ from atomix_election.core.commands import Anoint, Enter, SteppedDown
 from atomix_election.core.election import Election
 from atomix_election.engine import Connection, Engine
 from atomix_election.errors import StoreError
-from atomix_election.model import ElectionId
+from atomix_election.model import ElectionId, SessionId
+from atomix_election.service import Renewal
 from atomix_election.stores.base import Record
 from atomix_election.testing import VirtualClock
 from tests.engine.fakes import LATE_S, TTL_S, RecordingStore, about, candidates, running, stand
@@ -249,6 +251,62 @@ async def test_an_engine_that_ends_answers_everybody(store: RecordingStore) -> N
     assert connection is not None
     with pytest.raises(Unavailable):
         await connection.get_term(about())
+
+
+class SlowlyOpened(RecordingStore):
+    """A store that takes its time for a new session."""
+
+    async def open_session(self, *args: Any, **kwargs: Any) -> SessionId:
+        """See ``Store.open_session``."""
+        await anyio.sleep(1.0)
+        return await super().open_session(*args, **kwargs)
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_an_engine_that_ends_while_a_session_is_opened_says_so(again: bool) -> None:
+    """Neither a renewal nor Create takes it for a session of the engine that runs next."""
+    store = SlowlyOpened()
+    engine = Engine(store, clock=VirtualClock())
+    refused: list[str] = []
+
+    async def renew() -> None:
+        async with Connection(engine).keep_alive("default", "s") as stream:
+            with pytest.raises(Unavailable):
+                await stream.send(Renewal(1, open=True))
+        refused.append("renewal")
+
+    async def create() -> None:
+        with pytest.raises(Unavailable):
+            await Connection(engine).create(about("t"))
+        refused.append("create")
+
+    async with anyio.create_task_group() as tasks:
+        async with engine.running():
+            tasks.start_soon(renew)
+            tasks.start_soon(create)
+            await anyio.sleep(0.5)
+        if again:
+            async with engine.running():
+                await anyio.sleep(5.0)
+    assert sorted(refused) == ["create", "renewal"]
+
+
+async def test_an_engine_that_ends_while_a_session_is_ended_says_so(store: RecordingStore) -> None:
+    """Whoever asked for the end of it does not wait for ever, as the next engine begins with it again."""
+    refused = False
+
+    async def end() -> None:
+        nonlocal refused
+        with pytest.raises(Unavailable):
+            await Connection(engine).end_session("default", "s")
+        refused = True
+
+    async with anyio.create_task_group() as tasks, running(store) as engine:
+        await stand(Connection(engine), "s", "a")
+        store.failing = True
+        tasks.start_soon(end)
+        await anyio.sleep(1.0)
+    assert refused
 
 
 async def test_an_engine_that_ends_while_a_session_is_swept_ends_well(store: RecordingStore) -> None:

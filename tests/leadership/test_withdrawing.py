@@ -16,10 +16,17 @@ from atomix_election import (
     Unavailable,
     connect,
 )
-from atomix_election.testing import Direction, Network, run_virtually
-from tests.leadership.world import TTL_S, a_group, a_world
+from atomix_election.engine import Connection
+from atomix_election.testing.streams import Direction
+from tests.leadership.world import TTL_S, Replica, a_group, a_world
 
 pytestmark = pytest.mark.anyio
+
+
+async def lead_on(replica: Replica) -> None:
+    """Lead until cancelled."""
+    async with replica.election.lead():
+        await anyio.sleep_forever()
 
 
 async def test_withdrawals_that_overlap_let_nobody_lead_meanwhile() -> None:
@@ -42,6 +49,54 @@ async def test_withdrawals_that_overlap_let_nobody_lead_meanwhile() -> None:
                 tasks.start_soon(b.election.enter)
             assert not (a.election.is_leader and b.election.is_leader)
         assert entered
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_withdrawal_that_may_still_arrive_lets_nobody_lead_meanwhile() -> None:
+    """It takes place whenever it arrives, and the next one leads at once: so what is granted until then is not used."""
+    async with a_world() as world, world.replica("a") as a, world.replica("b") as b, a_group() as tasks:
+        await b.election.enter()
+        await a.election.enter()
+        await anyio.sleep(0.1)
+        a.service.link.cut(Direction.THERE)
+        with pytest.raises(OutcomeUnknown):
+            await a.election.withdraw()
+        a.service.slow_s["a"] = 2.0
+        tasks.start_soon(lead_on, a)
+        await b.election.withdraw()
+        await b.election.enter()
+        await anyio.sleep(0.1)
+        assert (await world.term()).candidates == ("a", "b")
+        assert not a.election.is_leader
+        a.service.answers.shut()
+        a.service.link.mend()
+        await anyio.sleep(0.1)
+        assert b.election.is_leader
+        assert not a.election.is_leader
+        a.service.answers.open()
+        await anyio.sleep(6.0)
+        await b.election.withdraw()
+        await anyio.sleep(0.1)
+        assert a.election.is_leader
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_withdrawal_that_is_sent_with_another_session_ends_what_that_one_leads() -> None:
+    """It waits for its turn while the session ends, a new one enters, and leads: not from when it is sent."""
+    async with a_world() as world, world.replica("a") as a, a_group() as tasks:
+        await a.client.election("warm", candidate_id="w").enter()
+        former = a.keeper.session_id
+        a.service.slow_s["a"] = 1.0
+        for call in (a.election.enter, a.election.enter, a.election.withdraw, lambda: lead_on(a)):
+            tasks.start_soon(call)
+            await anyio.sleep(0.001)
+        await Connection(world.engine).end_session("default", former)
+        await anyio.sleep(1.9)
+        assert a.keeper.session_id != former
+        assert (await world.term()).leader is None
+        await anyio.sleep(0.2)
+        assert (await world.term()).leader == "a"
+        assert not a.election.is_leader
         tasks.cancel_scope.cancel()
 
 
@@ -222,24 +277,3 @@ async def test_an_entry_of_unknown_outcome_is_left_like_any_other() -> None:
                 await a.election.withdraw()
         await anyio.sleep(2 * TTL_S)
         assert (await world.term()).candidates == ()
-
-
-def test_who_enters_after_a_withdrawal_that_was_given_up_on_leads_again() -> None:
-    """Not before its entry was answered: until then the withdrawal could still arrive, and end it unseen."""
-
-    async def main() -> None:
-        async with Network() as network, network.client("a", session_ttl=3.0) as client:
-            election = client.election("e", candidate_id="a")
-            await election.enter()
-            await anyio.sleep(0.1)
-            assert election.is_leader
-            network.link("a").cut(Direction.THERE)
-            with anyio.move_on_after(0.5) as waiting:
-                await election.withdraw()
-            assert waiting.cancelled_caught
-            network.link("a").mend()
-            await election.enter()
-            await anyio.sleep(3.0)
-            assert election.is_leader
-
-    run_virtually(main)

@@ -110,7 +110,8 @@ class Clients:
         """It waits for the reply to Withdraw no longer: see ``LEAVE_TIMEOUT_S``."""
 
         def act(campaign: Campaign) -> list[Action]:
-            campaign.left(ELECTION, client.name, answered=False)
+            campaign.left(ELECTION, client.name)
+            campaign.may_still_leave(ELECTION, client.name)
             return []
 
         return self._do(client, act, Phase.OUT)

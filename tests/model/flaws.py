@@ -62,9 +62,8 @@ class WithdrawsTooSoon(Clients):
 class ForgetsWithdrawals(Campaign):
     """It leads again although a withdrawal that it waits for no longer may still arrive."""
 
-    def left(self, election: str, candidate_id: str, *, answered: bool = True) -> None:
+    def may_still_leave(self, election: str, candidate_id: str) -> None:
         """See ``Campaign``."""
-        super().left(election, candidate_id, answered=True)
 
 
 class IgnoresTerms(Campaign):

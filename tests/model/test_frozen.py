@@ -93,10 +93,12 @@ def see_term(chance: random.Random, pair: Pair) -> None:
 
 def leave(chance: random.Random, pair: Pair) -> None:
     """Or be heard to have left, or not be heard of, or to have written since."""
-    election, answered = chance.choice(ELECTIONS), chance.random() < 0.5
+    election = chance.choice(ELECTIONS)
     if pair.real._leaving[election, "a"] > 0 and chance.random() < 0.5:
-        pair.both(lambda campaign, _: campaign.left(election, "a", answered=answered))
-    elif answered:
+        pair.both(lambda campaign, _: campaign.left(election, "a"))
+        if chance.random() < 0.5:
+            pair.both(lambda campaign, _: campaign.may_still_leave(election, "a"))
+    elif chance.random() < 0.5:
         pair.both(lambda campaign, _: campaign.leaving(election, "a"))
     else:
         pair.both(lambda campaign, _: campaign.written(election))

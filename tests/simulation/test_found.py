@@ -12,8 +12,7 @@ from atomix_election import NotACandidate, OutcomeUnknown, StoreError, Unavailab
 from atomix_election.engine import Connection, Engine
 from atomix_election.service import Call, Renewal
 from atomix_election.testing import VirtualClock
-from atomix_election.testing.host import FaultyStore, StoreFaults
-from atomix_election.testing.invariants import Invariants
+from atomix_election.testing.memory_host import FaultyStore, StoreFaults
 
 
 @pytest.fixture
@@ -25,8 +24,7 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 @pytest.mark.anyio
 async def test_an_engine_is_closed_while_it_commits_an_eviction() -> None:
     """Whoever waits gets an answer, and no error comes out of the engine."""
-    invariants = Invariants(VirtualClock().now, lambda: None)
-    store = FaultyStore(invariants, random.Random(0), StoreFaults(delay_s=0.0))
+    store = FaultyStore(random.Random(0), StoreFaults(delay_s=0.0))
     engine = Engine(store, clock=VirtualClock())
     answered = False
 

@@ -19,7 +19,7 @@ from atomix_election.stores.memory import MemoryStore
 from atomix_election.testing.simulation import Outcome
 from tests.simulation.search import replay_command, search
 
-SEEDS = 30
+SEEDS = 12
 """Runs of a search in this suite, each with some ten virtual seconds of faults and what comes after them."""
 MOST_SEEDS = 300
 """Within so many a planted bug is found."""

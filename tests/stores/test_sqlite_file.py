@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -414,6 +415,31 @@ def test_nothing_is_done_before_a_doubt_is_settled(faults: list[bool], path: Pat
             write(file, 1, 0)
     away.rename(path)
     assert sessions_of(file) == []
+    assert write(file, 1, 0)
+    file.close()
+
+
+def test_a_doubt_whose_settling_fails_in_the_end_is_settled_later(path: Path) -> None:
+    """Whatever fails in it is a StoreError, also the last look at the file."""
+    script: list[tuple[str, bool]] = []
+
+    class Scripted(sqlite3.Connection):
+        """Fails at statements in the order of the script, which says of each whether it does."""
+
+        def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+            """See ``sqlite3.Connection.execute``."""
+            if script and sql.startswith(script[0][0]) and script.pop(0)[1]:
+                raise sqlite3.OperationalError("disk I/O error")
+            return super().execute(sql, parameters)
+
+    file = SqliteFile(str(path), lambda *args, **options: sqlite3.connect(*args, factory=Scripted, **options))
+    script += [("COMMIT", True), ("PRAGMA wal_checkpoint", False), ("SELECT number", True)]
+    with pytest.raises(InDoubt):
+        write(file, 1, 0)
+    with pytest.raises(StoreError, match="disk I/O error"):
+        file.settle(abandoned=False)
+    assert file.in_doubt
+    assert not file.settle(abandoned=False)
     assert write(file, 1, 0)
     file.close()
 
