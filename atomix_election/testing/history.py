@@ -97,8 +97,9 @@ class Renewed:
         begun: when the renewal was sent.
         ended: when its answer was there.
         ttl_s: the time-to-live that was granted.
-        open: whether the session was open; if not, it has ended for good.
+        open: whether the session was open. One that had been open and is not any more has ended for good.
         releases: whether it ends as soon as its connection closes.
+        opens: whether it was to be opened, as the client had not been answered that it was open.
     """
 
     who: str
@@ -108,6 +109,7 @@ class Renewed:
     ttl_s: float
     open: bool = True
     releases: bool = False
+    opens: bool = False
 
 
 @dataclass(frozen=True, slots=True)

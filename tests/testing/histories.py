@@ -4,7 +4,7 @@
 2-3  b: evict a -> NotACandidate   of one without a session; with ``#4`` before the arrow, numbered 4
 3-   A: withdraw a              one that never ended
 3-4  A: close -> done           one without a term
-1-2  A: renewed 6               a renewal of its session, for 6 s; ``over``: it had ended
+1-2  A: renewed 6               a renewal of its session, for 6 s, and ``opens`` it; ``over``: it had ended
 2-3  w: snapshot 1/1 a          of a watch that was opened at 2; then, at a time: change 1/2 a b, or skipped 1/4 a
 1-4  A: leads 1                 under a token; ``lost EXPIRED`` and ``until 9``, its deadline, may follow
 1-4  A: wants                   to lead
@@ -85,7 +85,7 @@ def _other(begun: float, ended: float, who: str, kind: str, rest: list[str], ele
     match kind:
         case "renewed" | "over":
             ttl_s = float(rest[0]) if rest else 0.0
-            return Renewed(who, who, begun, ended, ttl_s, kind == "renewed", "releases" in rest)
+            return Renewed(who, who, begun, ended, ttl_s, kind == "renewed", "releases" in rest, "opens" in rest)
         case "leads":
             led = Led(who, election, who.lower(), int(rest[0]), TTL_S, begun, until)
             words = dict(zip(rest[1::2], rest[2::2], strict=True))

@@ -118,6 +118,12 @@ RIGHT: dict[str, str] = {
         1-2 A: enter a -> 1/1 a
         2-3 A: renewed 6 releases
         4-5 x: get_term -> 1/2""",
+    "a session that had ended before its client knew that it was open": """
+        1-2 A: over
+        3-4 A: renewed 6 opens
+        4-5 A: enter a -> 1/1 a
+        5-6 B: enter a -> CandidateTaken
+        6-7 x: get_term -> 1/1 a""",
     "entered with another session": """
         1-2 A: enter a -> 1/1 a
         2-3 B: enter b -> 1/2 a b
@@ -501,7 +507,7 @@ WRONG: dict[str, tuple[Rule, str, list[int]]] = {
     "a session comes back": (
         Rule.SESSIONS_END,
         """
-        1-2 A: renewed 6
+        1-2 A: renewed 6 opens
         9-10 A: over
         11-12 A: renewed 6""",
         [1, 2],
@@ -1005,6 +1011,7 @@ def test_every_kind_of_record_has_a_line() -> None:
         1-  A: enter a
         1-2 A: close -> done
         1-2 A: over
+        1-2 A: renewed 6 opens
         1-2 w: snapshot 0/0
         3   w: change 1/1 a
         4   w: skipped 1/3
@@ -1019,6 +1026,7 @@ def test_every_kind_of_record_has_a_line() -> None:
         "1.000 to ... A: enter a by A -> never answered",
         "1.000 to 2.000 A: close by A -> done",
         "1.000 to 2.000 A: session A found to have ended",
+        "1.000 to 2.000 A: session A opened for 6 s",
         "2.000 watch w: snapshot term 0 revision 0 []",
         "3.000 watch w: change term 1 revision 1 [a]",
         "4.000 watch w: change after skipped ones term 1 revision 3 []",

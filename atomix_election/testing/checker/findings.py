@@ -102,7 +102,8 @@ def line(entry: Entry) -> str:  # noqa: C901 - one case for each kind of record
         case Answered():
             return f"{_span(entry.begun, entry.ended)} {entry.who}: {_call(entry)} -> {_outcome(entry)}"
         case Renewed():
-            what = f"renewed for {entry.ttl_s:g} s" if entry.open else "found to have ended"
+            how = "opened" if entry.opens else "renewed"
+            what = f"{how} for {entry.ttl_s:g} s" if entry.open else "found to have ended"
             return f"{_span(entry.begun, entry.ended)} {entry.who}: session {entry.session} {what}"
         case Seen():
             kind = "snapshot" if entry.snapshot else "change after skipped ones" if entry.skipped else "change"
