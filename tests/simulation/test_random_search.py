@@ -51,7 +51,9 @@ def test_a_replay_repeats_the_run() -> None:
 
 
 def _violations(wanted: str, first: int) -> Outcome | None:
-    found = (each for each in search(first, seeds=MOST_SEEDS) if each.violation and wanted in each.violation)
+    found = (
+        each for each in search(first, seeds=MOST_SEEDS, store="memory") if each.violation and wanted in each.violation
+    )
     return next(found, None)
 
 
