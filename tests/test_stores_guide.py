@@ -15,8 +15,8 @@ from atomix_election.stores import Record
 from atomix_election.stores.memory import MemoryStore
 from atomix_election.testing import SHARED_STORE_RULES, STORE_RULES, BrokenRule
 from atomix_election.testing.contract.at_once import AT_ONCE_RULES
+from atomix_election.testing.sqlite_host import directory_in_memory
 from tests import manual
-from tests.stores.kinds import fast_directory
 
 COMMANDS = manual.commands(manual.STORES)
 PLACES = set(COMMANDS)
@@ -33,7 +33,7 @@ KEPT = len(STORE_RULES) - len(LEFT_OUT)
 @pytest.fixture
 def directory() -> Generator[Path]:
     """Where all programs of the guide are, and what they write."""
-    with fast_directory() as directory:
+    with directory_in_memory() as directory:
         for name, program in PROGRAMS.items():
             (directory / name).write_text(program)
         yield directory

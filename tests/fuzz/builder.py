@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.headers import METHODS, NAMESPACE, SHORT, Fields, call_headers, encode
 from tests.fuzz.messages import INVALID_ARGUMENT, NOT_FOUND, OK, UNIMPLEMENTED
-from tests.fuzz.scripts import Due, Script
+from tests.fuzz.scripts import FINISH, HANG_UP, RESET, Due, Script
 from tests.rpc.attacks import (
     CONTINUATION,
     DATA,
@@ -159,5 +159,5 @@ class Builder:
             cuts += tuple(draw(st.lists(st.integers(1, max(len(data) - 1, 1)), max_size=6)))
         elif how == "steps":
             cuts += tuple(range(0, len(data), draw(st.sampled_from([1, 3, 7, 9, 64]))))[:400]
-        ending = "finish" if code is not None else draw(st.sampled_from(["finish"] * 6 + ["reset", "hang up"]))
+        ending = FINISH if code is not None else draw(st.sampled_from([FINISH] * 6 + [RESET, HANG_UP]))
         return Script(kind, data, cuts if how != "whole" else (), ending, due, hoped, lasts, code)

@@ -88,10 +88,6 @@ class Server(NamedTuple):
         """Return what is open under the id of a client's nth session."""
         return next((lease for lease in self.leases if lease.session.id == f"{client}{session}"), None)
 
-    def operation_of(self, session: SessionId) -> int:
-        """Return the number of the newest write of a session."""
-        return dict(self.operations).get(session, 0)
-
     def due_in(self) -> list[int]:
         """Return in how many ticks of its clock something is due."""
         times = [lease.left for lease in self.leases] + [wait.left for wait in self.waits] + [self.hold]

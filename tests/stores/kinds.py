@@ -1,10 +1,9 @@
 """The kinds of stores that there are, as the rules of the contract need them."""
 
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from atomix_election.clock import wall_clock_s
@@ -20,6 +19,7 @@ from atomix_election.stores.sqlite_backup import back_up, restore
 from atomix_election.testing import VirtualClock
 from atomix_election.testing.contract.elections import ELECTION
 from atomix_election.testing.etcd import SimulatedEtcd
+from atomix_election.testing.sqlite_host import directory_in_memory
 from tests.etcd.cluster import Cluster
 
 running: list[Cluster] = []
@@ -146,23 +146,15 @@ async def memories(_: Path) -> AsyncGenerator[Memories]:
 @asynccontextmanager
 async def sqlite_files(_: Path) -> AsyncGenerator[SqliteFiles]:
     """Stores in files, each with a thread of its own."""
-    with fast_directory() as directory:
+    with directory_in_memory() as directory:
         yield SqliteFiles(directory)
 
 
 @asynccontextmanager
 async def sqlite_files_inline(_: Path) -> AsyncGenerator[SqliteFiles]:
     """Stores in files, without threads."""
-    with fast_directory() as directory:
+    with directory_in_memory() as directory:
         yield SqliteFiles(directory, Inline)
-
-
-@contextmanager
-def fast_directory() -> Generator[Path]:
-    """Give a directory in memory, where there is such a thing: the contract says nothing of disks, other tests do."""
-    in_memory = Path("/dev/shm")
-    with TemporaryDirectory(prefix="atomix-election-", dir=in_memory if in_memory.is_dir() else None) as directory:
-        yield Path(directory)
 
 
 @asynccontextmanager
