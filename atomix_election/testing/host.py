@@ -165,6 +165,14 @@ def left_in(engine: Engine | None) -> list[str]:
     return found
 
 
+async def left_in_store(store: Store) -> list[str]:
+    """Return what a store still has of clients that have gone."""
+    found = [f"session {each.session.id}" for each in await store.sessions()]
+    async for election_id, election in store.elections():
+        found += [f"{each} in {election_id.name}" for each in election.sessions()]
+    return found
+
+
 class HostedEngine(Engine):
     """An engine that lets the invariants know of each state of an election before anybody is told of it.
 

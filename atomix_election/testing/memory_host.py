@@ -17,7 +17,15 @@ from atomix_election.service import Service
 from atomix_election.stores.base import Record
 from atomix_election.stores.memory import MemoryStore
 from atomix_election.testing.checker import Promises, Violation
-from atomix_election.testing.host import DRIFT, Host, HostedConnection, HostedEngine, Surroundings, left_in
+from atomix_election.testing.host import (
+    DRIFT,
+    Host,
+    HostedConnection,
+    HostedEngine,
+    Surroundings,
+    left_in,
+    left_in_store,
+)
 
 
 @dataclass(slots=True)
@@ -196,10 +204,7 @@ class MemoryHost(Host):
 
     async def left_behind(self) -> list[str]:
         """See ``Host.left_behind``."""
-        found = [f"session {each.session.id}" for each in await self._store.sessions()]
-        async for election_id, election in self._store.elections():
-            found += [f"{each} in {election_id.name}" for each in election.sessions()]
-        return found + left_in(self._engine)
+        return await left_in_store(self._store) + left_in(self._engine)
 
     async def _restart(self, backup: Backup | None = None) -> None:
         self._engine, stopped_at = None, self._surroundings.record.now()

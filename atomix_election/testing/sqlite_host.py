@@ -1,7 +1,7 @@
 """The simulated server on an SQLite store: real files, on a disk that fails, and a process that is killed anywhere."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar
@@ -16,7 +16,15 @@ from atomix_election.stores.sqlite import SqliteStore, open_sqlite_store
 from atomix_election.stores.sqlite_backup import back_up, restore
 from atomix_election.testing.checker import Promises, Rule, Violation
 from atomix_election.testing.disk import DiskFaults, SimulatedDisk
-from atomix_election.testing.host import DRIFT, Host, HostedConnection, HostedEngine, Surroundings, left_in
+from atomix_election.testing.host import (
+    DRIFT,
+    Host,
+    HostedConnection,
+    HostedEngine,
+    Surroundings,
+    left_in,
+    left_in_store,
+)
 
 DIRECTORY = "atomix-election-simulated-"
 """How the names of the directories begin in which the files are for the time of a run."""
@@ -67,9 +75,9 @@ class SqliteHost(Host):
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """See ``Host.running``."""
-        with _make_directory() as directory:
+        with directory_in_memory() as directory:
             async with anyio.create_task_group() as supervisor:
-                supervisor.start_soon(self._supervise, Path(directory) / "store.db")
+                supervisor.start_soon(self._supervise, directory / "store.db")
                 await self._up.wait()
                 yield
                 supervisor.cancel_scope.cancel()
@@ -141,10 +149,7 @@ class SqliteHost(Host):
     async def left_behind(self) -> list[str]:
         """See ``Host.left_behind``."""
         assert self._process.store is not None
-        found = [f"session {each.session.id}" for each in await self._process.store.sessions()]
-        async for election_id, election in self._process.store.elections():
-            found += [f"{each} in {election_id.name}" for each in election.sessions()]
-        return found + left_in(self._process.engine)
+        return await left_in_store(self._process.store) + left_in(self._process.engine)
 
     async def _supervise(self, path: Path) -> None:
         """Run one process after the other."""
@@ -248,8 +253,11 @@ class SqliteHost(Host):
         self._sessions_before_kill = set()
 
 
-def _make_directory() -> TemporaryDirectory[str]:
-    return TemporaryDirectory(prefix=DIRECTORY, dir=IN_MEMORY if IN_MEMORY.is_dir() else None)
+@contextmanager
+def directory_in_memory() -> Generator[Path]:
+    """Make a directory for the length of a block: in memory, where there is such a thing."""
+    with TemporaryDirectory(prefix=DIRECTORY, dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as directory:
+        yield Path(directory)
 
 
 def _at_once(_: float) -> None:

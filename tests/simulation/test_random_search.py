@@ -9,7 +9,7 @@ import pytest
 from atomix_election.testing.search import replay_command
 from atomix_election.testing.simulation import HOSTS
 
-SEEDS = 30
+SEEDS = 12
 """Runs of a search in this suite, each with some ten virtual seconds of faults and what comes after them."""
 
 
