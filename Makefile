@@ -13,7 +13,7 @@ unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
 # All installations go into one environment, so that they cannot run side by side.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test check simulate soak bench bench-check bench-record bench-cluster proto clean
+.PHONY: help demo demo-cluster test check simulate soak fuzz bench bench-check bench-record bench-cluster proto clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s  %s\n", $$1, $$2 }' Makefile
@@ -33,11 +33,14 @@ check: $(VENV)/installed-check ## lint, formatting, types, layers
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(RUN) -m pyright
 	$(VENV)/bin/lint-imports --no-logo --no-cache
 
-simulate: $(VENV)/installed-test ## search for interleavings that break a rule; SEED=n replays, MINUTES=m searches, STORE=memory: one only
-	@$(RUN) -m tests.simulation.search $(if $(SEED),--seed $(SEED),$(if $(MINUTES),--minutes $(MINUTES))) $(if $(STORE),--store $(STORE))
+simulate: $(VENV)/installed-test ## search for interleavings that break a rule; SEED=n replays, MINUTES=m searches, STORE=s: on one store
+	@$(RUN) -m atomix_election.testing.search $(if $(SEED),--seed $(SEED),$(if $(MINUTES),--minutes $(MINUTES))) $(if $(STORE),--store $(STORE))
 
-soak: $(VENV)/installed-test ## break things under load for MINUTES=m, and check what clients were told; STORE=etcd: a cluster
-	@$(RUN) -m tests.$(if $(filter etcd,$(STORE)),cluster,crash).soak $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+soak: $(VENV)/installed-test ## break servers and clients under load for MINUTES=m, and check what clients were told; STORE=sqlite: one store
+	@$(RUN) -m tests.soak $(if $(STORE),--store $(STORE)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
+fuzz: $(VENV)/installed-test ## send garbage to a server for MINUTES=m, beside a client that must not notice; SEED=n replays
+	@$(RUN) -m tests.fuzz.run $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 bench: $(VENV)/installed-bench ## measure everything, and bring docs/performance.md up to date; takes 20 minutes
 	@$(RUN) -m benchmarks $(ARGS)

@@ -53,12 +53,21 @@ class Endpoint(NamedTuple):
             return self.host.lower() == "localhost"
 
 
-def check_target(target: str, tls: ClientTls | None = None, token: Token | None = None) -> None:
+def check_target(target: object, tls: ClientTls | None = None, token: Token | None = None) -> None:
     """Refuse what is no target, and what does not go with it, without connecting to anything.
+
+    Args:
+        target: as text; anything else is taken for a store, which shows when it is used whether it is one.
+        tls: certificates that are given with it.
+        token: what is given with it to prove who calls.
 
     Raises:
         InvalidRequest: it is malformed, its scheme is not known, or it does not go with TLS or a token.
     """
+    if not isinstance(target, str):
+        if tls is not None or token is not None:
+            raise InvalidRequest("a store that is handed over is open: it takes neither certificates nor a token")
+        return
     scheme, rest = split_target(target)
     endpoints: list[Endpoint] = []
     if scheme == "sqlite":

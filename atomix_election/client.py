@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from atomix_election.addresses import check_target
 from atomix_election.clock import Clock, SystemClock
@@ -35,6 +35,9 @@ from atomix_election.tasks import Background, background_tasks
 from atomix_election.tls import ClientTls
 from atomix_election.tokens import Token
 
+if TYPE_CHECKING:
+    from atomix_election.stores.base import Store
+
 _ResultT = TypeVar("_ResultT")
 
 log = logging.getLogger(__name__)
@@ -42,7 +45,7 @@ log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def connect(
-    target: str = "memory://",
+    target: "str | Store" = "memory://",
     *,
     namespace: str = DEFAULT_NAMESPACE,
     session_ttl: float = DEFAULT_SESSION_TTL_S,
@@ -58,7 +61,9 @@ async def connect(
     Args:
         target: where the elections are: ``memory://`` (of this client alone), ``memory://name`` (shared within the
             process), ``grpc://host:port[,host:port]`` for servers, of which the first one is used that answers, and
-            ``etcd://host:port[,host:port]`` for etcd itself; with TLS ``grpcs://`` and ``etcds://``.
+            ``etcd://host:port[,host:port]`` for etcd itself; with TLS ``grpcs://`` and ``etcds://``. Or a store of
+            one's own (``atomix_election.stores.Store``) that is open for longer than the block: all in this process
+            who are given it share one engine on it, but for a ``SharedStore``, which each opens for itself.
         namespace: where the names of the elections live.
         session_ttl: seconds that the session is to last after its last renewal; a server has limits for it.
         release_on_disconnect: end the session as soon as the connection closes, so that the next one leads at once when
@@ -81,7 +86,7 @@ async def connect(
 
 @asynccontextmanager
 async def _connect(
-    target: str,
+    target: "str | Store",
     election: str | None,
     namespace: str,
     session_ttl: float,
@@ -281,7 +286,7 @@ class LeaderElection:
         self,
         name: str,
         *,
-        target: str = "memory://",
+        target: "str | Store" = "memory://",
         candidate_id: str | None = None,
         namespace: str = DEFAULT_NAMESPACE,
         session_ttl: float = DEFAULT_SESSION_TTL_S,

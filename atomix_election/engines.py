@@ -1,4 +1,4 @@
-"""The engines that targets name: a store as text becomes one. The one place where engine and stores meet."""
+"""The engines that targets name: a store as text, or one that is open, becomes one. Here engine and stores meet."""
 
 import os
 from collections.abc import AsyncGenerator, Callable
@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from atomix_election.addresses import (
     ETCD,
@@ -25,7 +25,7 @@ from atomix_election.engine.limits import NO_LIMITS
 from atomix_election.errors import InvalidRequest
 from atomix_election.model import DEFAULT_SESSION_TTL_S
 from atomix_election.observer import Observer
-from atomix_election.sharing import OpenStore, shared_engine
+from atomix_election.sharing import OpenStore, shared_engine, used_alone
 from atomix_election.stores.base import SharedStore, Store
 from atomix_election.stores.memory import MemoryStore
 from atomix_election.tls import ClientTls
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_engine(
-    target: str,
+    target: str | Store,
     limits: SessionLimits,
     clock: Clock,
     *,
@@ -51,7 +51,8 @@ async def open_engine(
     Args:
         target: ``memory://`` for a store of its own, ``memory://name`` for one that is shared within the process, as is
             a file, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``; ``etcd://host:port[,host:port][/prefix]``
-            or ``etcds://…`` for a cluster that any number of engines use.
+            or ``etcds://…`` for a cluster that any number of engines use; or a store that is open for longer than the
+            block: all who are given the object share its engine, but for a ``SharedStore``, which has one user.
         limits: time-to-lives of sessions; of a store that is shared within the process the first user's hold, and
         clock: what time it is; and
         observer: is told what can be counted; and
@@ -60,38 +61,25 @@ async def open_engine(
         token: ``USER:PASSWORD`` for etcd, or the file that it is in.
 
     Raises:
-        InvalidRequest: the target names no store, or the store is in use by another event loop.
+        InvalidRequest: the target names no store and is none, or the store is in use by another event loop.
         StoreError: it cannot be opened: another process has it, it is damaged, the disk does not let us, or etcd does
             not answer.
     """
     check_target(target, tls, token)
-    scheme, rest = split_target(target)
-    if scheme in ETCD:
-        require_asyncio(f"target {target!r}")
-        async with _open_etcd_store(target, tls, token) as shared:
-            engine = SharedEngine(
-                shared, limits=limits, clock=clock, observer=observer, election_limits=election_limits
-            )
-            async with engine.running():
-                yield engine
-        return
-    if scheme not in IN_PROCESS:
-        raise unknown_target(target)
-    make_engine = partial(Engine, limits=limits, clock=clock, observer=observer, election_limits=election_limits)
-    found = _STORES[scheme](target, rest)
-    if found.shared_as is not None:
-        async with shared_engine(target, found.shared_as, found.open, make_engine) as engine:
-            yield engine
+    settings = _Settings(limits, clock, observer, election_limits)
+    if not isinstance(target, str):
+        opening = _engine_on(target, settings)
+    elif split_target(target)[0] in ETCD:
+        opening = _engine_on_etcd(target, tls, token, settings)
     else:
-        async with found.open() as store:
-            engine = make_engine(store)
-            async with engine.running():
-                yield engine
+        opening = _engine_in_process(target, settings)
+    async with opening as engine:
+        yield engine
 
 
 @asynccontextmanager
 async def open_connection(
-    target: str, session_ttl_s: float, clock: Clock, *, tls: ClientTls | None = None, token: Token | None = None
+    target: str | Store, session_ttl_s: float, clock: Clock, *, tls: ClientTls | None = None, token: Token | None = None
 ) -> AsyncGenerator[Connection]:
     """Connect to the engine of a store, which runs in this process at least as long as the block.
 
@@ -142,6 +130,100 @@ async def open_etcd(
         tls.context()  # files that cannot be used are found now, not when etcd is there
     async with EtcdClient(addresses, tls=tls, user=user, password=password) as client:
         yield client, prefix or DEFAULT_PREFIX
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """What an engine is told beside its store, see ``open_engine``."""
+
+    limits: SessionLimits
+    clock: Clock
+    observer: Observer | None
+    election_limits: ElectionLimits
+
+    def engine(self, store: Store) -> Engine:
+        """Return the engine of a store that has one user."""
+        return Engine(
+            store,
+            limits=self.limits,
+            clock=self.clock,
+            observer=self.observer,
+            election_limits=self.election_limits,
+        )
+
+    def shared_engine(self, store: SharedStore) -> SharedEngine:
+        """Return one of the engines of a store that has several."""
+        return SharedEngine(
+            store,
+            limits=self.limits,
+            clock=self.clock,
+            observer=self.observer,
+            election_limits=self.election_limits,
+        )
+
+
+@asynccontextmanager
+async def _engine_on(store: Store, settings: _Settings) -> AsyncGenerator[Engine]:
+    """Run an engine on a store that its user has opened."""
+    if _is_shared(store):
+        engine = settings.shared_engine(store)
+        with used_alone(store):
+            async with engine.running():
+                yield engine
+    else:
+        name = f"this {type(store).__name__}"
+        async with shared_engine(name, id(store), partial(_opened, store), settings.engine) as engine:
+            yield engine
+
+
+def _is_shared(store: Store) -> TypeGuard[SharedStore]:
+    """Return which kind of store it is.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    is_shared = hasattr(store, "changes")
+    kind = SharedStore if is_shared else Store
+    missing = [name for name in dir(kind) if not name.startswith("_") and not hasattr(store, name)]
+    if missing:
+        raise InvalidRequest(
+            f"{store!r} is neither a target nor a store: it has no {', '.join(missing)} "
+            f"(see atomix_election.stores.{kind.__name__})"
+        )
+    return is_shared
+
+
+@asynccontextmanager
+async def _engine_on_etcd(
+    target: str, tls: ClientTls | None, token: Token | None, settings: _Settings
+) -> AsyncGenerator[Engine]:
+    require_asyncio(f"target {target!r}")
+    async with _open_etcd_store(target, tls, token) as store:
+        engine = settings.shared_engine(store)
+        async with engine.running():
+            yield engine
+
+
+@asynccontextmanager
+async def _engine_in_process(target: str, settings: _Settings) -> AsyncGenerator[Engine]:
+    scheme, rest = split_target(target)
+    if scheme not in IN_PROCESS:
+        raise unknown_target(target)
+    found = _STORES[scheme](target, rest)
+    if found.shared_as is not None:
+        async with shared_engine(target, found.shared_as, found.open, settings.engine) as engine:
+            yield engine
+    else:
+        async with found.open() as store:
+            engine = settings.engine(store)
+            async with engine.running():
+                yield engine
+
+
+@asynccontextmanager
+async def _opened(store: Store) -> AsyncGenerator[Store]:
+    """Give a store that its user opens and closes."""
+    yield store
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from atomix_election.observer import Observer
 from atomix_election.rpc.gate import Gate
 from atomix_election.rpc.limits import ConnectionLimits
 from atomix_election.rpc.server import RpcServer
+from atomix_election.stores.base import Store
 from atomix_election.tls import ClientTls, File, ServerTls
 from atomix_election.tokens import Token
 
@@ -31,7 +32,8 @@ class ElectionServer:
         store: where elections are kept: ``memory://`` (of this server alone) or ``memory://name`` (shared within the
             process), neither of which outlives the process, or the file ``sqlite:///relative.db`` or
             ``sqlite:////absolute.db``, which also clients in this process may use, and no other process; or an etcd
-            cluster, ``etcd://host:port[,host:port]`` or ``etcds://…``, which any number of servers use.
+            cluster, ``etcd://host:port[,host:port]`` or ``etcds://…``, which any number of servers use. Or a store of
+            one's own (``atomix_election.stores.Store``) that is open for longer than the server runs.
         host: the address to listen on.
         port: the port to listen on; 0 for any free one.
         session_ttl: seconds that a session of a published client lasts after its last connection has closed, and what a
@@ -61,7 +63,7 @@ class ElectionServer:
 
     def __init__(
         self,
-        store: str = "memory://",
+        store: str | Store = "memory://",
         *,
         host: str = "127.0.0.1",
         port: int = 0,

@@ -1,4 +1,4 @@
-"""Stores that have one user at a time, used by several clients of one process: they share an engine."""
+"""Stores that have one user at a time, used by several clients of one process: they share an engine, or are refused."""
 
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
@@ -38,7 +38,7 @@ class _Shared:
         self._opening = anyio.Lock()
 
     @asynccontextmanager
-    async def using_store(self, key: str, open_store: OpenStore) -> AsyncGenerator[Store]:
+    async def using_store(self, key: object, open_store: OpenStore) -> AsyncGenerator[Store]:
         """Give the store, which the first one opens and the last one closes."""
         self._store_users += 1
         try:
@@ -51,7 +51,7 @@ class _Shared:
             if not self._store_users:
                 await see_through(partial(self._close, key))
 
-    async def _close(self, key: str) -> None:
+    async def _close(self, key: object) -> None:
         async with self._opening:
             if not self._store_users:  # else somebody has come meanwhile
                 self._store = None
@@ -72,19 +72,21 @@ class _Shared:
                 self.engine = None
 
 
-_shared: dict[str, _Shared] = {}
+_shared: dict[object, _Shared] = {}
+_used_alone: set[int] = set()
+"""Which objects are in use by one who has them alone."""
 _event_loop: RunVar[object] = RunVar("atomix_election_event_loop")
 
 
 @asynccontextmanager
 async def shared_engine(
-    target: str, key: str, open_store: OpenStore, make_engine: Callable[[Store], Engine]
+    target: str, key: object, open_store: OpenStore, make_engine: Callable[[Store], Engine]
 ) -> AsyncGenerator[Engine]:
     """Run the engine of a store for one of those who share it; the first one opens it, the last one closes it.
 
     Args:
         target: what the user called it.
-        key: what all its users in this process have in common.
+        key: what all its users in this process have in common, and nobody else; hashable.
         open_store: opens it.
         make_engine: makes the engine.
 
@@ -103,6 +105,25 @@ async def shared_engine(
                     yield engine
                 finally:
                     using.close()  # before the engine winds up: who comes from now on gets another
+
+
+@contextmanager
+def used_alone(store: Store) -> Generator[None]:
+    """Let nobody else in this process use a store for as long as the block lasts.
+
+    Raises:
+        InvalidRequest: somebody does so already.
+    """
+    if id(store) in _used_alone:
+        raise InvalidRequest(
+            f"this {type(store).__name__} is in use by another client or server of this process: a store that several "
+            "engines use is opened once for each of them"
+        )
+    _used_alone.add(id(store))
+    try:
+        yield
+    finally:
+        _used_alone.discard(id(store))
 
 
 def _current_event_loop() -> object:

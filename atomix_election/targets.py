@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from atomix_election.addresses import (
     REMOTE,
@@ -18,10 +19,13 @@ from atomix_election.service import Service
 from atomix_election.tls import ClientTls
 from atomix_election.tokens import Token, token_source
 
+if TYPE_CHECKING:
+    from atomix_election.stores.base import Store
+
 
 @asynccontextmanager
 async def open_service(
-    target: str,
+    target: "str | Store",
     *,
     session_ttl_s: float,
     clock: Clock,
@@ -37,7 +41,7 @@ async def open_service(
             ``sqlite:///relative.db`` or ``sqlite:////absolute.db`` for a file, also shared within the process,
             ``grpc://host:port`` for a server, with more ``,host:port`` for others that serve the same elections,
             ``etcd://host:port[,host:port][/prefix]`` for the members of an etcd cluster, and what the keys there begin
-            with; with TLS ``grpcs://`` and ``etcds://``.
+            with; with TLS ``grpcs://`` and ``etcds://``; or a store that is open for longer than the block.
         session_ttl_s: time-to-live that the client asks for, in seconds.
         clock: what time it is.
         tls: certificates for a target with TLS; by default those of the system.
@@ -51,7 +55,7 @@ async def open_service(
         StoreError: it names a store that cannot be opened.
     """
     check_target(target, tls, token)
-    if split_target(target)[0] in REMOTE:
+    if isinstance(target, str) and split_target(target)[0] in REMOTE:
         remote = _open_remote(target, session_ttl_s, tls, token, election, pings=not release_on_disconnect)
         async with remote as service:
             yield service

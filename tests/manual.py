@@ -1,4 +1,4 @@
-"""The commands that guides in docs show: every line of a code block that is not in another language."""
+"""The commands and programs that guides in docs show: a command is each line of a code block in no other language."""
 
 import os
 import re
@@ -11,7 +11,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 MANUAL = DOCS / "operating.md"
 TEXT = MANUAL.read_text()
 CLUSTER = (DOCS / "cluster.md").read_text()
-OTHER_LANGUAGES = {"python", "yaml", "json", "toml"}
+STORES = (DOCS / "stores.md").read_text()
+OTHER_LANGUAGES = {"python", "yaml", "json", "toml", "text"}
 
 Place = tuple[str, str]
 """A section and a heading in it, "" for what stands before its first heading."""
@@ -29,6 +30,15 @@ def commands(text: str = TEXT) -> dict[Place, list[str]]:
         elif line.strip() and (line.startswith(("    ", "\t")) if fence is None else fence not in OTHER_LANGUAGES):
             found.setdefault((section, heading), []).append(line.strip())
     return found
+
+
+def programs(text: str) -> dict[str, str]:
+    """Return all blocks of Python by the file that each says it is."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    named = {block.split("\n", 1)[0]: block for block in blocks}
+    assert len(named) == len(blocks), "two blocks are called the same"
+    assert all(re.fullmatch(r"# \w+\.py", name) for name in named), f"not all are files: {list(named)}"
+    return {name.removeprefix("# "): block for name, block in named.items()}
 
 
 def section(name: str, text: str = TEXT) -> str:

@@ -10,9 +10,10 @@ from tests import (
     test_operating_backup,
     test_operating_monitoring,
     test_operating_security,
+    test_stores_guide,
 )
 from tests.cli import test_limit_options
-from tests.manual import CLUSTER, TEXT, commands
+from tests.manual import CLUSTER, STORES, TEXT, commands, programs
 
 OPERATING: tuple[ModuleType, ...] = (
     test_operating,
@@ -24,7 +25,9 @@ OPERATING: tuple[ModuleType, ...] = (
 """Each says in PLACES for which headings it runs, or knows by name, each and every line."""
 
 
-@pytest.mark.parametrize(("text", "modules"), [(TEXT, OPERATING), (CLUSTER, (test_cluster_guide,))])
+@pytest.mark.parametrize(
+    ("text", "modules"), [(TEXT, OPERATING), (CLUSTER, (test_cluster_guide,)), (STORES, (test_stores_guide,))]
+)
 def test_each_place_has_one_test(text: str, modules: tuple[ModuleType, ...]) -> None:
     """A new heading with a command needs one that runs it; a new command under a known one makes its test fail."""
     known = [place for module in modules for place in module.PLACES]
@@ -57,3 +60,14 @@ $ six
 ```
 """
     assert commands(text) == {("A", ""): ["one"], ("A", "B"): ["two", "three", "four", "five"], ("E", ""): ["$ six"]}
+
+
+def test_no_program_is_overlooked() -> None:
+    """Each block of Python says which file it is, and no two are the same one."""
+    assert programs("```python\n# a.py\na\n```\n```sh\nb\n```\n```python\n# b.py\n```\n") == {
+        "a.py": "# a.py\na\n",
+        "b.py": "# b.py\n",
+    }
+    for text in ("```python\nprint()\n```\n", "```python\n# a.py\n```\n```python\n# a.py\n```\n"):
+        with pytest.raises(AssertionError):
+            programs(text)

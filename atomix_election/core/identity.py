@@ -14,13 +14,14 @@ class StoreIdentities:
     def __init__(self) -> None:
         self._serves: dict[str, str] = {}
 
-    def check(self, target: str, store_id: str) -> None:
-        """Take note of what a target says of its store.
+    def check(self, target: str, store_id: str) -> bool:
+        """Take note of what a target says of its store, and return whether it was replaced by another one.
 
         Raises:
             InvalidRequest: it is another one than that of the target in use.
         """
-        if target in self._serves and self._serves[target] != store_id:
+        replaced = self._serves.get(target, store_id) != store_id
+        if replaced:
             self._serves.clear()
         for other, other_id in self._serves.items():
             if other_id != store_id:
@@ -29,3 +30,4 @@ class StoreIdentities:
                     f"{target} is not used; all targets of a client must serve the same elections"
                 )
         self._serves[target] = store_id
+        return replaced

@@ -406,7 +406,7 @@ class SessionKeeper:
                         self._check_store(stream, answer)
                         self._do(self._campaign.renewed(answer, self.clock.now()))
                         if not self._campaign.over:
-                            self._session_is_open()
+                            self._session_is_open(answer)
             finally:
                 if self._hangs_up:  # the server has to see the stream and its connection end together
                     await shielded(self._work_over())
@@ -425,10 +425,16 @@ class SessionKeeper:
 
     def _check_store(self, stream: KeepAlive, answer: Answer) -> None:
         try:
-            self._stores.check(stream.target, answer.store_id)
+            replaced = self._stores.check(stream.target, answer.store_id)
         except InvalidRequest as error:
             self._refused = error  # the end of the stream may come meanwhile, and hide it
             raise
+        if replaced:  # that the former session is over may have been heard otherwise, without the reason
+            log.warning(
+                "%s serves another store now, %s: sessions of the former one are over, and tokens may begin anew",
+                stream.target or "the service",
+                answer.store_id,
+            )
 
     async def _send_renewals(self, stream: KeepAlive, tasks: Background) -> None:
         try:
@@ -446,11 +452,12 @@ class SessionKeeper:
             log.info("a renewal could not be sent: %s", error)
             tasks.cancel_block()
 
-    def _session_is_open(self) -> None:
+    def _session_is_open(self, answer: Answer) -> None:
         """An answer has come; the first one opens the session."""
+        if self._campaign.timing is None:
+            raise Unavailable(f"the server answered renewal {answer.renewal}, which was not sent")
         self._failure = None
         self._attempt = 0
-        assert self._campaign.timing is not None
         self._pauses.limit(self._campaign.timing.longest_pause_s)
         self.service.session_granted(self._campaign.timing.ttl_s)
         if not self._opened.is_set():

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable
 
 from h2.errors import ErrorCodes
-from h2.exceptions import FrameTooLargeError, ProtocolError
+from h2.exceptions import FrameDataMissingError, FrameTooLargeError, ProtocolError
 
 from atomix_election.errors import LimitExceeded
 from atomix_election.rpc.limits import ConnectionLimits, reached
@@ -198,6 +198,8 @@ class FrameGuard:
         elif kind == _RST_STREAM:
             self.reset()
         elif kind == _SETTINGS:
+            if flags & _ACK and length:
+                raise FrameDataMissingError(f"an acknowledgement of settings with {length} bytes")
             if length > MAX_SETTINGS * 6:
                 raise too_many_settings()
             self._charge(1 if flags & _ACK else _SETTING_COST * max(length // 6, 1))

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, cast
 from grpclib.config import Configuration
 from grpclib.protocol import AbstractHandler, EventsProcessor, H2Protocol
 from h2.config import H2Configuration
-from h2.connection import H2Connection
+from h2.connection import ConnectionState, H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
@@ -155,6 +155,8 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
         self._frames = FrameHeaders(0)
         self._transport: Transport | None = None
         self._buffer = bytearray()
+        self._woken = False
+        self._later: list[Event] = []
         self._lingering: asyncio.TimerHandle | None = None
         self._ending = False
         self.paused_since: float | None = None
@@ -242,40 +244,79 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
                 return
             log.debug("connection closed, the peer broke the protocol: %s", error)
             self._note_closed(PROTOCOL_ERROR)
-            self.connection.flush()
+            self._say_what_was_broken(error)
             self.processor.close("the peer broke the protocol")
             return
         self.connection.flush()
-        self._handle(events)
-        if not self.connection.is_closing():
-            self.http2.flush_now()
-            self._check_unread()
+        if self._later:
+            self._later += events
+        else:
+            self._handle(events)
+            self._handled()
+
+    def _say_what_was_broken(self, error: Exception) -> None:
+        """Send GOAWAY with the error, as h2 has done where it noticed that itself."""
+        if self._h2.state_machine.state is not ConnectionState.CLOSED:
+            code = error.error_code if isinstance(error, ProtocolError) else ErrorCodes.PROTOCOL_ERROR
+            self._h2.close_connection(code)
+        self.connection.flush()
 
     def _handle(self, events: list[Event]) -> None:
-        """Hand on what the peer has said."""
-        known = getattr(self.processor, "processors", {})
+        """Hand on what the peer has said. What it has asked for first, and is complete, takes place first."""
         taken, in_order = -1, True
         for place, event in enumerate(events):
             if place <= taken:
                 continue
             if isinstance(event, RequestReceived):
+                if in_order and self._woken:
+                    self._handle_later(events[place:])
+                    return
                 if in_order and self._take(event, events[place + 1 : place + 1 + len(_REST)]):
                     taken = place + len(_REST)
                     continue
                 in_order = False  # a task has it: what has come with it, after it, has to wait for its turn too
-            elif isinstance(event, DataReceived):
-                reader = self.http2.readers.get(event.stream_id)
-                if reader is not None and event.data and reader(event.data):
-                    self.connection.ack(event.stream_id, event.flow_controlled_length)
+                self._wake()
+            elif isinstance(event, _REST):
+                if isinstance(event, DataReceived) and self._offer(event):
                     continue
-            if isinstance(event, RequestReceived | ResponseReceived | TrailersReceived):
-                event.headers = cast(Any, text(cast(RawHeaders, event.headers)))
-            if isinstance(event, ConnectionTerminated) and not self._client:
-                # GOAWAY of a client: h2 sends nothing any more, and it is for the client to close the connection.
-                self.handler.close()
-                self._closing()
-            elif type(event) in known and not _says_nothing(event):
-                self.processor.process(event)
+                self._wake()
+            self._hand_on(event)
+
+    def _hand_on(self, event: Event) -> None:
+        if isinstance(event, RequestReceived | ResponseReceived | TrailersReceived):
+            event.headers = cast(Any, text(cast(RawHeaders, event.headers)))
+        if isinstance(event, ConnectionTerminated) and not self._client:
+            # GOAWAY of a client: h2 sends nothing any more, and it is for the client to close the connection.
+            self.handler.close()
+            self._closing()
+        elif type(event) in getattr(self.processor, "processors", {}) and not _says_nothing(event):
+            self.processor.process(event)
+
+    def _wake(self) -> None:
+        """A task of a call has something to do. Its turn comes in the next round of the event loop."""
+        if not self._woken and not self._client:
+            self._woken = True
+            asyncio.get_running_loop().call_soon(self._had_turn)
+
+    def _had_turn(self) -> None:
+        self._woken = False
+
+    def _handle_later(self, events: list[Event]) -> None:
+        """Hand it on when the tasks that are woken have had their turn, and before what comes in after it."""
+        self._later = events
+        asyncio.get_running_loop().call_soon(self._handle_rest)
+
+    def _handle_rest(self) -> None:
+        events, self._later = self._later, []
+        if not self.connection.is_closing():
+            self._handle(events)
+            self._handled()
+
+    def _handled(self) -> None:
+        """All that came in was handed on."""
+        if not self.connection.is_closing():
+            self.http2.flush_now()
+            self._check_unread()
 
     def _take(self, request: RequestReceived, rest: list[Event]) -> bool:
         """Have a call answered at once, if its data and its end have come with it, and return whether it is."""
@@ -289,6 +330,14 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
         if not self._serving.take(request.stream_id, cast(RawHeaders, request.headers), data.data):
             return False
         self.connection.ack(request.stream_id, data.flow_controlled_length)
+        return True
+
+    def _offer(self, event: DataReceived) -> bool:
+        """Offer data to who reads that of its stream without a task, and return whether it is taken."""
+        reader = self.http2.readers.get(event.stream_id)
+        if reader is None or not event.data or not reader(event.data):
+            return False
+        self.connection.ack(event.stream_id, event.flow_controlled_length)
         return True
 
     def _check_unread(self) -> None:
@@ -317,6 +366,8 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
                 if self._h2.encoder.header_table_size > HEADER_TABLE_BYTES:
                     self._h2.encoder.header_table_size = HEADER_TABLE_BYTES
                 self._h2.max_outbound_frame_size = min(self._h2.max_outbound_frame_size, MAX_FRAME_BYTES)
+            elif isinstance(event, RequestReceived) and self._client:
+                raise ProtocolError(f"the server has begun stream {event.stream_id}")
             elif isinstance(event, StreamReset) and self._serving is not None and self._guard is not None:
                 self._serving.cancelled(event.stream_id)
                 if not event.remote_reset:

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import os
 from asyncio import Transport
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, cast
 
 import anyio
@@ -12,7 +12,9 @@ from grpclib.config import Configuration
 from grpclib.protocol import AbstractHandler, Connection, EventsProcessor, Stream
 from h2.config import H2Configuration
 from h2.connection import ConnectionState, H2Connection
-from h2.exceptions import StreamClosedError
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError, StreamClosedError
+from hpack import HeaderTuple, HPACKError, OversizedHeaderListError
 
 from atomix_election.rpc import internals
 from atomix_election.rpc.header_blocks import CachingDecoder, KnownBlocks
@@ -31,6 +33,25 @@ Headers = list[tuple[str, str]]
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
 
+class CompressionError(ProtocolError):
+    """What the peer has sent as headers is no HPACK. h2 has another error for that than RFC 9113, section 4.3."""
+
+    error_code = ErrorCodes.COMPRESSION_ERROR
+
+
+class _Decoder(CachingDecoder):
+    """Names the error by which a connection is closed."""
+
+    def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:
+        """See ``Decoder.decode``."""
+        try:
+            return super().decode(data, raw)
+        except OversizedHeaderListError:
+            raise  # which h2 has an error for
+        except HPACKError as error:
+            raise CompressionError(f"headers that cannot be read: {error}") from error
+
+
 class Http2(H2Connection):
     """h2's connection, with less to remember and less to do over again.
 
@@ -45,7 +66,7 @@ class Http2(H2Connection):
 
     def __init__(self, config: H2Configuration, known: KnownBlocks) -> None:
         super().__init__(config=config)
-        decoder = CachingDecoder(known)
+        decoder = _Decoder(known)
         decoder.max_header_list_size = self.decoder.max_header_list_size
         self.decoder = decoder
         self._inbound = 0

@@ -1,4 +1,4 @@
-"""What a store must do, whatever it is made of."""
+"""What a store must do, whatever it is made of. ``atomix_election.testing.check_store`` tells whether one does."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +19,9 @@ class Record:
 
     Args:
         election: its state.
-        version: of this stored state; 0 for an election that was never written, or was forgotten. That one has the
-            number and the revision which it goes on from, should it have been there before.
+        version: of this stored state, a positive number that no other state of this election has had, or will have;
+            0, which alone comes back, for one that was never written, or was forgotten. That one has the number and the
+            revision which it goes on from, should it have been there before.
         floor: the least number that a term beginning from here may have. It says something of the moment of the read,
             and nothing of the state.
     """
@@ -57,6 +58,15 @@ class Store(Protocol):
     A write that returned is there for good, as far as this kind of store promises it. Every method may raise
     StoreError, which says that nothing was changed, and those that write OutcomeUnknown, when that could not be found
     out in time: a read that returns later tells. A write whose caller is cancelled is done or not, never half.
+
+    Methods are called in one event loop, by any number of tasks at the same time, and must not block it. One engine has
+    the store at a time; a store that outlives its process refuses whoever opens it meanwhile, or keeps two engines from
+    losing each other's writes, as a ``SharedStore`` does. Nothing is decided here: elections are kept as they are, also
+    when they name sessions that were never opened here, and the end of a session changes no election.
+
+    What is kept: names of elections and namespaces, and ids of sessions, are printable ASCII, ids of candidates and
+    names of owners printable Unicode; an id is up to 256 bytes long. Numbers and revisions go up to 2**63 - 1. What is
+    read equals what was written, and is made of the same classes.
     """
 
     @property
@@ -68,7 +78,8 @@ class Store(Protocol):
     def hold_s(self) -> float | None:
         """None, unless the store was restored and has not been served for one maximum time-to-live since.
 
-        Then it is the longest time-to-live that it had granted: leaders whom it knows nothing of may act as long.
+        Then it is the longest time-to-live that it had granted: leaders whom it knows nothing of may act as long. No
+        candidates and no sessions are in a restored store, and its elections begin above all numbers that were given.
         """
         ...
 
@@ -79,7 +90,7 @@ class Store(Protocol):
     def read_now(self, election_id: ElectionId) -> Record | None:
         """Return the newest state of an election where that is certainly known here without a wait, else None.
 
-        A store that has no ``write_now`` returns None.
+        A store that has no ``write_now`` returns None always; ``write_now`` is then never called.
         """
         ...
 
@@ -100,18 +111,22 @@ class Store(Protocol):
     ) -> None:
         """Begin to do what ``write`` does, for a caller without a task. It is done, whatever becomes of the caller.
 
+        It raises nothing: a failure goes to ``done`` too.
+
         Args:
             election_id: whose state.
             election: the new state.
             expected: the version that it takes the place of.
-            done: called once in the event loop, maybe before this returns. It must not raise.
+            done: called once in the event loop, maybe before this returns, when ``read_now`` knows what came of it.
+                It does not raise, and may read and write at once itself.
         """
         ...
 
     async def forget(self, election_id: ElectionId, *, expected: int) -> Record | None:
         """Remove an election, if it still has the expected version.
 
-        From now on no election of its namespace that has no record begins below its number and revision.
+        From now on no election of its namespace that has no record begins below its number and revision. They begin at
+        what ``Floors.over`` makes of all that were forgotten there, for as long as the store lasts.
 
         Returns:
             What is read of it now, or None if somebody else has changed it: read again.
@@ -119,7 +134,10 @@ class Store(Protocol):
         ...
 
     def elections(self) -> AsyncIterator[tuple[ElectionId, Election]]:
-        """Iterate over all elections that were ever written and not forgotten."""
+        """Iterate over all elections that were ever written and not forgotten, each once.
+
+        Others may write and forget meanwhile. Whether what they do is seen does not matter, but nothing else is missed.
+        """
         ...
 
     async def page(self, namespace: str, *, after: str, limit: int) -> list[tuple[str, Election]]:
@@ -138,7 +156,10 @@ class Store(Protocol):
     async def open_session(
         self, namespace: str, session_id: str, *, ttl_s: float, kept_alive: bool, owner: str = ""
     ) -> SessionId:
-        """Add a session, with an incarnation that this store has never given before."""
+        """Add a session, with an incarnation that this store has never given before, to whatever id.
+
+        Another one of the same id may be open; which of them counts is not decided here.
+        """
         ...
 
     async def end_session(self, session: SessionId) -> None:
@@ -200,9 +221,9 @@ Change = SessionOpened | SessionGone | ElectionChanged
 class SharedStore(Store, Protocol):
     """A store that any number of engines use at the same time, from any number of machines.
 
-    It keeps time: a session that nobody renews for one time-to-live is gone from it. What one engine changes, all
-    others learn from ``changes``. An engine decides by what it knows, which may be out of date, and what it has decided
-    takes place only if what it assumed was true at that moment.
+    What has ``changes`` is taken for one. It keeps time: a session that nobody renews for one time-to-live is gone from
+    it. What one engine changes, all others learn from ``changes``. An engine decides by what it knows, which may be out
+    of date, and what it has decided takes place only if what it assumed was true at that moment.
     """
 
     async def open_session(
@@ -267,7 +288,7 @@ class SharedStore(Store, Protocol):
             election_id: whose state.
             election: the new state.
             expected: the version that it takes the place of.
-            assuming: for each session that the change depends on, whether it is open.
+            assuming: for each session that the change depends on, whether it is open; up to a hundred that are.
             terms: all that the change leads through, the last one included, which other engines announce; none where
                 nothing visible changes. None for a caller that has not applied a command, and knows what it does.
         """
@@ -282,7 +303,9 @@ class SharedStore(Store, Protocol):
     async def renew(self, session: SessionId) -> bool:
         """Give a session one time-to-live from now, and return whether it was still there.
 
-        A session lasts at least one time-to-live from when this was called, if it was there.
+        A session lasts at least one time-to-live from when this was called, if it was there. Somebody takes the
+        ``changes`` meanwhile, and all from before this call were taken when it returns, as after ``catch_up``:
+        leadership is granted by what is known then.
         """
         ...
 

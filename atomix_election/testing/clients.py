@@ -13,6 +13,7 @@ from atomix_election.service import Call
 from atomix_election.testing.host import LONGEST_FAULT, Host, Surroundings
 from atomix_election.testing.member import Habits, Member
 from atomix_election.testing.network import Faults, FaultyService
+from atomix_election.testing.observers import Observer
 from atomix_election.testing.recording import RecordingService
 from atomix_election.testing.scheduling import PROCESS, Machines, outside
 from atomix_election.testing.streams import Direction
@@ -69,6 +70,7 @@ class Clients:
     ) -> None:
         self.elections = ("x", "y") if "two elections" in surroundings.faults else ("x",)
         self.members: list[Member] = []
+        self.observers: list[Observer] = []
         self._surroundings = surroundings
         self._chance = chance = surroundings.chance
         self._ttl_s = surroundings.ttl_s
@@ -85,6 +87,23 @@ class Clients:
             duplicate=0.3 if self._have("duplicates") else 0.0,
             broken_stream=0.05 if self._have("broken streams") else 0.0,
         )
+
+    def observe(self) -> None:
+        """Let all elections be watched."""
+        for election in self.elections:
+            name = f"observer of {election}"
+            service = RecordingService(self._way(name, Faults()), self._surroundings.record, name)
+            chance = random.Random(self._chance.random())
+            observer = Observer(
+                election,
+                service,
+                chance,
+                self._ttl_s,
+                self._surroundings.invariants,
+                may_skip=self._host.may_skip_changes,
+            )
+            self.observers.append(observer)
+            self._network.start_soon(observer.watch)
 
     def alive(self) -> list[Member]:
         """Return those that have not crashed."""
@@ -151,6 +170,8 @@ class Clients:
     def calm_down(self) -> None:
         """Let nothing go wrong from now on."""
         self._bad = False
+        for observer in self.observers:
+            observer.stays.set()
         self._faults.delay_s = CALM_DELAY_S
         self._faults.lost_request = self._faults.lost_reply = 0.0
         self._faults.duplicate = self._faults.broken_stream = 0.0
@@ -163,7 +184,7 @@ class Clients:
     def _note(self, what: str) -> None:
         self._surroundings.invariants.note(what)
 
-    def _way(self, process: str) -> FaultyService:
+    def _way(self, process: str, faults: Faults | None = None) -> FaultyService:
         """Return the way of a process to the servers: one connection after the other."""
         numbers = count(1)
         connection = f"{process}/0"
@@ -178,7 +199,7 @@ class Clients:
             lambda: self._host.service(connection),
             self._network,
             self._chance,
-            self._faults,
+            faults or self._faults,
             start=outside,
             on_close=on_close,
         )

@@ -225,7 +225,9 @@ class SimulatedDisk(Executor):
             return
         if connection.in_transaction and self._chance.random() < 0.3:
             connection.roll_back()
-        raise _error(sqlite3.SQLITE_IOERR_READ if reads else self._chance.choice(_OF_WRITES))
+        if reads:
+            raise _error(sqlite3.SQLITE_IOERR_READ)
+        raise _error(sqlite3.SQLITE_FULL if self._faults.full else self._chance.choice(_OF_WRITES))
 
     def _commit_error(self) -> sqlite3.OperationalError | None:
         if self._faults.full:

@@ -97,8 +97,9 @@ class Renewed:
         begun: when the renewal was sent.
         ended: when its answer was there.
         ttl_s: the time-to-live that was granted.
-        open: whether the session was open; if not, it has ended for good.
+        open: whether the session was open. One that had been open and is not any more has ended for good.
         releases: whether it ends as soon as its connection closes.
+        opens: whether it was to be opened, as the client had not been answered that it was open.
     """
 
     who: str
@@ -108,6 +109,7 @@ class Renewed:
     ttl_s: float
     open: bool = True
     releases: bool = False
+    opens: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +204,23 @@ class Up:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that was done to servers or their store, until all of them were there again."""
+    """Something that was done to servers or their store, until all of them were there again; or to clients.
+
+    Args:
+        kind: what.
+        begun: since when.
+        ended: until when.
+        who: the client that it was done to, or the process of clients (see ``Gone``); "" for servers.
+    """
 
     kind: str
     begun: float
     ended: float
+    who: str = ""
+
+    def is_of(self, who: str) -> bool:
+        """Return whether it was done to a client."""
+        return self.who != "" and (who == self.who or who.startswith(f"{self.who}."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,9 +240,22 @@ class Restored:
     floor: int
 
 
-Entry = Called | Answered | Renewed | Seen | Led | Stood | Gone | Up | Fault | Restored
+@dataclass(frozen=True, slots=True)
+class Emptied:
+    """A store that is kept by its server alone was lost with it: with the next server everything begins anew.
+
+    Args:
+        ended: when the former server ended.
+        begun: when the next one was started.
+    """
+
+    ended: float
+    begun: float
+
+
+Entry = Called | Answered | Renewed | Seen | Led | Stood | Gone | Up | Fault | Restored | Emptied
 KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Called, Answered, Renewed, Seen, Led, Stood, Gone, Up, Fault, Restored)
+    kind.__name__: kind for kind in (Called, Answered, Renewed, Seen, Led, Stood, Gone, Up, Fault, Restored, Emptied)
 }
 """Each kind of record, by its name in files."""
 

@@ -16,7 +16,7 @@ from atomix_election.errors import ElectionError, OutcomeUnknown, Unavailable
 from atomix_election.model import ElectionDescription, ElectionId, ElectionPage, Term
 from atomix_election.service import PAGE_SIZE, Call, Service
 from atomix_election.stores.base import Store
-from atomix_election.testing.checker import Promises
+from atomix_election.testing.checker import Promises, Violation
 from atomix_election.testing.clock import VirtualClock
 from atomix_election.testing.clocks import DriftingClock
 from atomix_election.testing.history import Records, Restored
@@ -136,6 +136,15 @@ class Host(Protocol):
         """What is to hold in the history of this run, as far as that depends on servers and store."""
         ...
 
+    def excuses(self, violation: Violation) -> bool:
+        """Return whether what a history shows is as it should be here, and ``promises`` cannot say so."""
+        ...
+
+    @property
+    def may_skip_changes(self) -> bool:
+        """Whether a watch may be told of several changes as one that says so, though nobody was slow to read it."""
+        ...
+
     @property
     def longest_failover_s(self) -> float:
         """How long a takeover takes at most, as servers announce it; in real time, by the slowest of their clocks."""
@@ -153,6 +162,14 @@ def left_in(engine: Engine | None) -> list[str]:
     found = [f"{len(engine.sessions)} open sessions"] if len(engine.sessions) else []
     found += [f"lane {each}" for each in engine._lanes]  # type: ignore[reportPrivateUsage]  # noqa: SLF001
     found += [f"wait {each}" for each in engine._waits]  # type: ignore[reportPrivateUsage]  # noqa: SLF001
+    return found
+
+
+async def left_in_store(store: Store) -> list[str]:
+    """Return what a store still has of clients that have gone."""
+    found = [f"session {each.session.id}" for each in await store.sessions()]
+    async for election_id, election in store.elections():
+        found += [f"{each} in {election_id.name}" for each in election.sessions()]
     return found
 
 

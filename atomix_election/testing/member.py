@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import anyio
 
@@ -14,7 +14,7 @@ from atomix_election.core.candidacy import Place
 from atomix_election.errors import ElectionError
 from atomix_election.leadership import Leadership, SessionKeeper
 from atomix_election.testing.clocks import SleepingClock
-from atomix_election.testing.history import Entry, Gone, Records
+from atomix_election.testing.history import Entry, Gone, History, Records
 from atomix_election.testing.invariants import Stint
 from atomix_election.testing.network import FaultyService
 from atomix_election.testing.recording import record_keeper
@@ -41,7 +41,7 @@ class Habits:
         operates: whether it now and then moves or evicts candidates, its own and others.
         releases: whether its session ends as soon as its connection closes.
         note: takes lines of the history.
-        record: takes its records.
+        record: takes its records; by default nobody reads them.
     """
 
     elections: tuple[str, ...]
@@ -51,7 +51,7 @@ class Habits:
     operates: bool
     releases: bool
     note: Callable[[str], None]
-    record: Records
+    record: Records = field(default_factory=History)
 
 
 class OwnRecords(Records):

@@ -16,8 +16,16 @@ from atomix_election.model import ElectionId
 from atomix_election.service import Service
 from atomix_election.stores.base import Record
 from atomix_election.stores.memory import MemoryStore
-from atomix_election.testing.checker import Promises
-from atomix_election.testing.host import DRIFT, Host, HostedConnection, HostedEngine, Surroundings, left_in
+from atomix_election.testing.checker import Promises, Violation
+from atomix_election.testing.host import (
+    DRIFT,
+    Host,
+    HostedConnection,
+    HostedEngine,
+    Surroundings,
+    left_in,
+    left_in_store,
+)
 
 
 @dataclass(slots=True)
@@ -179,6 +187,15 @@ class MemoryHost(Host):
         """See ``Host.promises``."""
         return Promises(numbers_jump="restore" in self._surroundings.faults)
 
+    def excuses(self, violation: Violation) -> bool:
+        """See ``Host.excuses``. Nothing is."""
+        return False
+
+    @property
+    def may_skip_changes(self) -> bool:
+        """See ``Host.may_skip_changes``."""
+        return False
+
     @property
     def longest_failover_s(self) -> float:
         """See ``Host.longest_failover_s``."""
@@ -187,10 +204,7 @@ class MemoryHost(Host):
 
     async def left_behind(self) -> list[str]:
         """See ``Host.left_behind``."""
-        found = [f"session {each.session.id}" for each in await self._store.sessions()]
-        async for election_id, election in self._store.elections():
-            found += [f"{each} in {election_id.name}" for each in election.sessions()]
-        return found + left_in(self._engine)
+        return await left_in_store(self._store) + left_in(self._engine)
 
     async def _restart(self, backup: Backup | None = None) -> None:
         self._engine, stopped_at = None, self._surroundings.record.now()

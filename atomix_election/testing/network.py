@@ -14,7 +14,7 @@ from atomix_election.core.campaign import LONGEST_CALL_S, Timing
 from atomix_election.errors import ElectionError, OutcomeUnknown, Unavailable
 from atomix_election.model import ElectionDescription, ElectionPage, Event, Term
 from atomix_election.service import PAGE_SIZE, WATCH_BUFFER, Call, KeepAlive, Renewal, Service
-from atomix_election.tasks import Pauses
+from atomix_election.tasks import Background, Pauses
 from atomix_election.testing.streams import Direction, FaultyKeepAlive, Link, Pipe
 
 _ResultT = TypeVar("_ResultT")
@@ -66,7 +66,7 @@ class FaultyService:
     def __init__(
         self,
         server: Callable[[], Service],
-        tasks: TaskGroup,
+        tasks: TaskGroup | Background,
         chance: random.Random,
         faults: Faults | None = None,
         start: Callable[..., object] | None = None,
@@ -138,7 +138,7 @@ class FaultyService:
                 await pipe.carry(_nothing_to_send, events.__anext__)
 
         async with self._open(serve) as pipe:
-            yield pipe.answers()
+            yield pipe
 
     def session_granted(self, ttl_s: float) -> None:
         """See ``ElectionService.session_granted``."""

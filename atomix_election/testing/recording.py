@@ -183,7 +183,7 @@ class _RecordedKeepAlive:
         self._stream = stream
         self._record = record
         self._renewed = Renewed(who, session, record.now(), 0.0, 0.0)
-        self._sent: dict[int, float] = {}
+        self._sent: dict[int, Renewed] = {}
 
     @property
     def target(self) -> str:
@@ -192,8 +192,9 @@ class _RecordedKeepAlive:
 
     async def send(self, renewal: Renewal) -> None:
         """See ``KeepAlive.send``."""
-        self._sent[renewal.renewal] = self._record.now()
-        self._renewed = replace(self._renewed, releases=renewal.release_on_disconnect)
+        self._sent[renewal.renewal] = replace(
+            self._renewed, begun=self._record.now(), releases=renewal.release_on_disconnect, opens=renewal.open
+        )
         await self._stream.send(renewal)
 
     async def receive(self) -> Answer:
@@ -201,8 +202,8 @@ class _RecordedKeepAlive:
         answer = await self._stream.receive()
         sent = self._sent.get(answer.renewal)
         if sent is not None:
-            self._renewed = replace(self._renewed, begun=sent)
-            self._sent = {number: when for number, when in self._sent.items() if number > answer.renewal}
+            self._renewed = sent
+            self._sent = {number: each for number, each in self._sent.items() if number > answer.renewal}
         if sent is not None or answer.ended:
             ended = self._record.now()
             self._record(replace(self._renewed, ended=ended, ttl_s=answer.ttl_s, open=not answer.ended))

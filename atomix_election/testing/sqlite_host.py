@@ -1,7 +1,7 @@
 """The simulated server on an SQLite store: real files, on a disk that fails, and a process that is killed anywhere."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar
@@ -9,14 +9,22 @@ from typing import ClassVar
 import anyio
 
 from atomix_election.engine.engine import EXPIRY_DELAY_S
-from atomix_election.errors import StoreError, Unavailable
+from atomix_election.errors import CandidateTaken, StoreError, Unavailable
 from atomix_election.model import SessionId
 from atomix_election.service import Service
 from atomix_election.stores.sqlite import SqliteStore, open_sqlite_store
 from atomix_election.stores.sqlite_backup import back_up, restore
-from atomix_election.testing.checker import Promises
+from atomix_election.testing.checker import Promises, Rule, Violation
 from atomix_election.testing.disk import DiskFaults, SimulatedDisk
-from atomix_election.testing.host import DRIFT, Host, HostedConnection, HostedEngine, Surroundings, left_in
+from atomix_election.testing.host import (
+    DRIFT,
+    Host,
+    HostedConnection,
+    HostedEngine,
+    Surroundings,
+    left_in,
+    left_in_store,
+)
 
 DIRECTORY = "atomix-election-simulated-"
 """How the names of the directories begin in which the files are for the time of a run."""
@@ -26,6 +34,7 @@ FAILING = 0.02
 """How likely each statement fails where the disk fails at all; a commit has at least four."""
 CLOCK_STEP_S = 0.002
 """Between a backup and a restore of it the wall clock goes on at least so long, as it has to."""
+_RESTARTING = frozenset({"restarts", "kill", "power cut", "restore"})
 
 
 class _Process:
@@ -66,9 +75,9 @@ class SqliteHost(Host):
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """See ``Host.running``."""
-        with _make_directory() as directory:
+        with directory_in_memory() as directory:
             async with anyio.create_task_group() as supervisor:
-                supervisor.start_soon(self._supervise, Path(directory) / "store.db")
+                supervisor.start_soon(self._supervise, directory / "store.db")
                 await self._up.wait()
                 yield
                 supervisor.cancel_scope.cancel()
@@ -117,6 +126,20 @@ class SqliteHost(Host):
         """See ``Host.promises``."""
         return Promises(numbers_jump="restore" in self._surroundings.faults)
 
+    def excuses(self, violation: Violation) -> bool:
+        """See ``Host.excuses``.
+
+        A client is told that its session has ended before that is stored, and a restart in between brings the session
+        back: nobody uses it any more, but until it expires the ids of its candidates are taken.
+        """
+        restarted = not _RESTARTING.isdisjoint(self._surroundings.faults)
+        return restarted and violation.rule is Rule.REFUSED and CandidateTaken.__name__ in violation.what
+
+    @property
+    def may_skip_changes(self) -> bool:
+        """See ``Host.may_skip_changes``. What became of a batch whose outcome was not known is told as one change."""
+        return "store errors" in self._surroundings.faults
+
     @property
     def longest_failover_s(self) -> float:
         """See ``Host.longest_failover_s``."""
@@ -126,10 +149,7 @@ class SqliteHost(Host):
     async def left_behind(self) -> list[str]:
         """See ``Host.left_behind``."""
         assert self._process.store is not None
-        found = [f"session {each.session.id}" for each in await self._process.store.sessions()]
-        async for election_id, election in self._process.store.elections():
-            found += [f"{each} in {election_id.name}" for each in election.sessions()]
-        return found + left_in(self._process.engine)
+        return await left_in_store(self._process.store) + left_in(self._process.engine)
 
     async def _supervise(self, path: Path) -> None:
         """Run one process after the other."""
@@ -233,8 +253,11 @@ class SqliteHost(Host):
         self._sessions_before_kill = set()
 
 
-def _make_directory() -> TemporaryDirectory[str]:
-    return TemporaryDirectory(prefix=DIRECTORY, dir=IN_MEMORY if IN_MEMORY.is_dir() else None)
+@contextmanager
+def directory_in_memory() -> Generator[Path]:
+    """Make a directory for the length of a block: in memory, where there is such a thing."""
+    with TemporaryDirectory(prefix=DIRECTORY, dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as directory:
+        yield Path(directory)
 
 
 def _at_once(_: float) -> None:

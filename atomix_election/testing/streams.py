@@ -1,9 +1,9 @@
 """The part of a bad network that carries streams: in order, late, one way only, or not at all."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Any
+from typing import Any, Self
 
 import anyio
 
@@ -99,10 +99,12 @@ class Pipe:
         """Return the next message of the server's."""
         return await self._back.get()
 
-    async def answers(self) -> AsyncIterator[Any]:
-        """Iterate over what the server sends."""
-        while True:
-            yield await self._back.get()
+    def __aiter__(self) -> Self:
+        """Iterate over what the server sends. No generator, as one that is left half way is a warning under Trio."""
+        return self
+
+    async def __anext__(self) -> Any:
+        return await self.receive()
 
     def hang_up(self) -> None:
         """The client has left. What it sent before still arrives, then the server notices."""

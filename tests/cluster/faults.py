@@ -4,11 +4,13 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
+import grpc
 
 from atomix_election.etcd import EtcdError, Get
 from atomix_election.testing.history import now
-from tests.cluster.servers import START_S, Server
+from tests.cluster.servers import EtcdServer
 from tests.etcd.cluster import Cluster, Member
+from tests.soak.processes import START_S
 
 FOLLOWER_KILLED = "a follower of etcd killed"
 LEADER_KILLED = "the leader of etcd killed"
@@ -20,7 +22,7 @@ RESTARTED = "the only member killed and started again"
 SERVER_KILLED = "a server killed"
 SERVER_PAUSED = "a server paused"
 SERVER_CUT_OFF = "a server cut off while etcd compacts"
-CONNECTIONS_CUT = "connections cut"
+OUT_OF_SPACE = "etcd out of space"
 PANICKED = "a member of etcd that ended by itself, through a fault of its own"
 """Not done by anybody: see ``Panics``."""
 
@@ -36,13 +38,14 @@ OF_THREE = (
     SERVER_KILLED,
     SERVER_PAUSED,
     SERVER_CUT_OFF,
-    CONNECTIONS_CUT,
 )
-OF_ONE = (RESTARTED, ALL_DOWN, SERVER_KILLED, SERVER_PAUSED, SERVER_CUT_OFF, CONNECTIONS_CUT)
+OF_ONE = (RESTARTED, ALL_DOWN, SERVER_KILLED, SERVER_PAUSED, SERVER_CUT_OFF)
 LOOK_S = 0.1
 """Between two looks whether all members are there."""
-CUTS = 8
-"""Times that connections are cut in one go."""
+_ALARM = "/etcdserverpb.Maintenance/Alarm"
+_NO_SPACE, _SPACE = b"\x08\x01\x18\x01", b"\x08\x02\x18\x01"
+"""Raise, and lower, the alarm that etcd raises by itself when its database has reached its limit."""
+_ALARM_S = 5.0
 
 
 class Panics:
@@ -85,7 +88,7 @@ class Faults:
         ttl_s: the longest time-to-live of a session.
     """
 
-    def __init__(self, cluster: Cluster, servers: Sequence[Server], chance: random.Random, ttl_s: float) -> None:
+    def __init__(self, cluster: Cluster, servers: Sequence[EtcdServer], chance: random.Random, ttl_s: float) -> None:
         self._cluster = cluster
         self._servers = servers
         self._chance = chance
@@ -101,7 +104,7 @@ class Faults:
             SERVER_KILLED: self._kill_server,
             SERVER_PAUSED: self._pause_server,
             SERVER_CUT_OFF: self._cut_off,
-            CONNECTIONS_CUT: self._cut_connections,
+            OUT_OF_SPACE: self._out_of_space,
         }
 
     async def do(self, kind: str) -> None:
@@ -158,9 +161,9 @@ class Faults:
 
     async def _pause_server(self) -> None:
         server = self._chance.choice(self._servers)
-        server.pause()
+        server.stop()
         await self._wait(*self._chance.choice([(0.5, 1.0), (self._ttl_s + 0.5, self._ttl_s + 1.0)]))
-        server.resume()
+        server.go_on()
 
     async def _cut_off(self) -> None:
         """Until the watch cannot go on from where it was."""
@@ -171,16 +174,14 @@ class Faults:
             await client.compact((await client.get(Get(b"ready"))).header.revision)
         await server.join()
 
-    async def _cut_connections(self) -> None:
-        proxies = [proxy for server in self._servers for proxy in (server.front, *server.members)]
-        for _ in range(CUTS):
-            proxy = self._chance.choice([each for each in proxies if each.open] or proxies)
-            if self._chance.randrange(2):
-                proxy.stall(up=bool(self._chance.randrange(2)))  # what was sent may be done, and its answer is lost
-                await self._wait(0.0, 0.05)
-            proxy.cut()
-            proxy.resume()
-            await self._wait(0.0, 0.2)
+    async def _out_of_space(self) -> None:
+        """No write is taken; sessions and leaderships go on."""
+        member = self._chance.choice(self._cluster.members)
+        await anyio.to_thread.run_sync(_set_alarm, member.port, _NO_SPACE)
+        try:
+            await self._wait(1.0, 3.0)
+        finally:
+            await anyio.to_thread.run_sync(_set_alarm, member.port, _SPACE)
 
     async def _kill(self, *members: Member, longest_s: float = 2.0) -> None:
         for member in members:
@@ -200,3 +201,9 @@ class Faults:
     async def _wait(self, least_s: float, most_s: float) -> None:
         """Let things take their course: what is to be hit is a random moment."""
         await anyio.sleep(self._chance.uniform(least_s, most_s))
+
+
+def _set_alarm(port: int, request: bytes) -> None:
+    """Tell a member, which is asked in plain text."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        channel.unary_unary(_ALARM)(request, timeout=_ALARM_S)

@@ -9,7 +9,6 @@ import pytest
 from atomix_election.testing.history import DONE, Answered, Seen
 from tests.cluster.faults import (
     ALL_DOWN,
-    CONNECTIONS_CUT,
     FOLLOWER_KILLED,
     LEADER_KILLED,
     MEMBER_PAUSED,
@@ -21,7 +20,9 @@ from tests.cluster.faults import (
     SERVER_KILLED,
     SERVER_PAUSED,
 )
-from tests.cluster.soak import Plan, soak
+from tests.soak.clients import CONNECTIONS_CUT
+from tests.soak.run import soak
+from tests.soak.site import ETCD, Plan
 
 # An outage comes last: a lease that runs out after it ends a leadership, which the fault after it would be blamed for.
 OF_MEMBERS = (LEADER_KILLED, SERVER_CUT_OFF, MEMBER_PAUSED, QUORUM_LOST)
@@ -41,12 +42,12 @@ def test_what_clients_were_told_outlives_faults(
 
     ``make soak STORE=etcd`` goes on for longer, and has more of them.
     """
-    plan = Plan(time.time_ns() % 10**9, size, secured, ttl_s, settle_s)
+    plan = Plan(ETCD, time.time_ns() % 10**9, secured, ttl_s, settle_s, size)
     print(f"seed {plan.seed}")  # noqa: T201 - shown when it fails
     report = anyio.run(soak, plan, tmp_path, kinds)
     print(report)  # noqa: T201 - shown by ``pytest -s``
     assert not report.violations, f"the records are in {tmp_path}"
-    counts = report.counts()
+    counts = report.counts
     assert all(counts[kind] == 1 for kind in kinds)
     assert counts[PANICKED] or all(report.kept(kind) for kind in kinds if kind not in OUTAGES)
     assert any(isinstance(each, Seen) and not each.snapshot for each in report.history)

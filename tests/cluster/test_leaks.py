@@ -6,8 +6,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.cluster.leaks import MEMORY_BYTES, Growth, leaks
-from tests.cluster.measured import Figures
+from tests.soak.leaks import MEMORY_BYTES, Growth, leaks
+from tests.soak.measured import Figures
+from tests.soak.site import ETCD
 
 WARM_UP, SESSIONS = 60, 200
 
@@ -17,7 +18,7 @@ def test_nothing_is_left_of_sessions(tmp_path: Path) -> None:
 
     ``make soak STORE=etcd`` opens more of them.
     """
-    growth = anyio.run(leaks, tmp_path, WARM_UP, SESSIONS)
+    growth = anyio.run(leaks, ETCD, tmp_path, WARM_UP, SESSIONS)
     print(growth)  # noqa: T201 - shown when it fails
     assert growth.leaks() == []
 

@@ -10,7 +10,7 @@ def test_targets_of_one_store_are_all_used() -> None:
     """In any order, any number of times."""
     stores = StoreIdentities()
     for target in "abab":
-        stores.check(target, "x")
+        assert not stores.check(target, "x")
 
 
 def test_a_target_of_another_store_is_refused() -> None:
@@ -28,15 +28,14 @@ def test_a_store_that_was_replaced_is_believed() -> None:
     stores = StoreIdentities()
     for target in "ab":
         stores.check(target, "x")
-    stores.check("a", "y")
+    assert stores.check("a", "y")
     with pytest.raises(InvalidRequest, match="serve different stores, y and x"):
         stores.check("b", "x")
-    stores.check("b", "y")
-    stores.check("a", "y")
+    assert not stores.check("b", "y")
+    assert not stores.check("a", "y")
 
 
 def test_a_lone_target_may_change_its_store_at_any_time() -> None:
     """It is restarted on memory, for example."""
     stores = StoreIdentities()
-    for store_id in "xyx":
-        stores.check("", store_id)
+    assert [stores.check("", store_id) for store_id in "xyxx"] == [False, True, True, False]

@@ -5,12 +5,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
-from anyio.abc import TaskGroup
 
 from atomix_election.core.campaign import Answer
 from atomix_election.errors import Unavailable
 from atomix_election.model import Event, Term
 from atomix_election.service import WATCH_BUFFER, Call, KeepAlive, Renewal, Service
+from atomix_election.tasks import Background
 from atomix_election.testing.network import FaultyService
 
 
@@ -51,7 +51,7 @@ class Valve:
 class HeldService(FaultyService):
     """A ``FaultyService`` that can hold back messages of one kind, and notes when streams and renewals began."""
 
-    def __init__(self, server: Callable[[], Service], tasks: TaskGroup, chance: random.Random) -> None:
+    def __init__(self, server: Callable[[], Service], tasks: Background, chance: random.Random) -> None:
         super().__init__(server, tasks, chance)
         self.answers = Valve()
         """Those to renewals, on their way back."""
@@ -86,8 +86,6 @@ class HeldService(FaultyService):
             finally:
                 with anyio.CancelScope(shield=True):
                     await anyio.sleep(self.closing_s)
-                    if isinstance(events, AsyncGenerator):
-                        await events.aclose()  # its reader was somewhere else when it was cancelled
 
     async def enter(self, call: Call, candidate_id: str) -> Term:
         """See ``Service.enter``."""

@@ -1,16 +1,12 @@
 """Leaders that come back: to another store, with another session, after their lease, and to an id that is taken."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import logging
 
 import anyio
 import pytest
 
 from atomix_election import CandidateTaken, Leadership, LeadershipLost, LossReason
-from atomix_election.engine import Engine, SessionLimits
-from atomix_election.stores.memory import MemoryStore
-from atomix_election.testing import VirtualClock
-from atomix_election.testing.streams import Direction
+from atomix_election.testing import Direction
 from tests.leadership.world import GRACE_S, LATE_S, TTL_S, Replica, World, a_group, a_world
 
 pytestmark = pytest.mark.anyio
@@ -56,21 +52,6 @@ class Runs:
                 await anyio.sleep(0.01)
 
 
-@asynccontextmanager
-async def another_engine() -> AsyncGenerator[Engine]:
-    """Run an engine on a new store."""
-    engine = Engine(MemoryStore(), clock=VirtualClock(), limits=SessionLimits(0.1))
-    async with engine.running():
-        yield engine
-
-
-def move(world: World, engine: Engine, *replicas: Replica) -> None:
-    """From now on another engine answers."""
-    world.engine = engine
-    for replica in replicas:
-        replica.service.break_streams()
-
-
 async def queue(world: World, *expected: str, within_s: float = SOON_S) -> None:
     """Wait until these stand, in this order."""
     with anyio.move_on_after(within_s):
@@ -90,12 +71,12 @@ async def never_leads_under(replica: Replica, number: int) -> None:
 
 async def test_another_store_cancels_the_block() -> None:
     """The reason says so, and it is over before the new store can have granted anything."""
-    async with a_world() as world, another_engine() as other, world.replica("a") as first:
+    async with a_world() as world, world.replica("a") as first:
         leadership: Leadership | None = None
         with pytest.raises(LeadershipLost) as lost:  # noqa: PT012 - a block is what is tested
             async with first.election.lead() as leadership:
                 assert leadership.remaining > 0
-                move(world, other, first)
+                await world.move()
                 with anyio.fail_after(SOON_S):
                     await anyio.sleep_forever()
         assert lost.value.reason is LossReason.STORE_CHANGED
@@ -105,9 +86,25 @@ async def test_another_store_cancels_the_block() -> None:
         assert leadership.lost.is_set()
 
 
+async def test_another_store_is_logged_whoever_hears_of_it_first(caplog: pytest.LogCaptureFixture) -> None:
+    """A call is told that its session is not open before a renewal is told of the store."""
+    caplog.set_level(logging.WARNING)
+    async with a_world() as world, world.replica("a") as first, a_group() as tasks:
+        await first.election.enter()
+        first.service.answers.shut()
+        await world.move()
+        tasks.start_soon(first.election.enter)
+        await anyio.sleep(SOON_S)
+        first.service.answers.open()
+        await anyio.sleep(SOON_S)
+        said = [each.getMessage() for each in caplog.records]
+        assert any("is over: session ended" in each for each in said)
+        assert sum(f"the service serves another store now, {world.store.id}:" in each for each in said) == 1
+
+
 async def test_run_goes_on_with_another_store() -> None:
     """With a new session, under the new store's numbers, which may be lower, and only once its work has ended."""
-    async with a_world() as world, another_engine() as other, world.replica("a") as first, a_group() as tasks:
+    async with a_world() as world, world.replica("a") as first, a_group() as tasks:
         log = Runs()
         tasks.start_soon(lambda: log.run(first, linger_s=0.5))
         for times in (1, 2):
@@ -116,10 +113,10 @@ async def test_run_goes_on_with_another_store() -> None:
         await log.led(3)
         former = first.keeper.session_id
         moved = anyio.current_time()
-        move(world, other, first)
+        await world.move()
         await anyio.sleep(0.3)
         assert not first.election.is_leader
-        assert len(other.sessions) == 0
+        assert len(world.engine.sessions) == 0
         await log.led(4, SOON_S)
         assert log.tokens == [1, 2, 3, 1]
         assert moved + 0.5 <= log.ended[2] <= log.began[3]
@@ -135,7 +132,6 @@ async def test_who_waits_goes_on_with_another_store() -> None:
     """The leader and the one behind it both stand again, one leads, and numbers that were higher say nothing."""
     async with (
         a_world() as world,
-        another_engine() as other,
         world.replica("a") as first,
         world.replica("b") as second,
         a_group() as tasks,
@@ -147,9 +143,9 @@ async def test_who_waits_goes_on_with_another_store() -> None:
         await a.led(2)
         tasks.start_soon(b.run, second)
         await anyio.sleep(1)
-        move(world, other, first, second)
+        await world.move()
         await anyio.sleep(SOON_S + TTL_S)
-        assert len(other.sessions) == 2
+        assert len(world.engine.sessions) == 2
         assert sorted([first.election.is_leader, second.election.is_leader]) == [False, True]
         assert a.tokens + b.tokens == [1, 2, 1]
         tasks.cancel_scope.cancel()

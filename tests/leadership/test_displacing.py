@@ -5,14 +5,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
 import pytest
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskGroup
 
 from atomix_election import LeadershipLost
-from atomix_election.engine import Connection, Engine, SessionLimits
+from atomix_election.engine import Connection
 from atomix_election.errors import Unavailable
 from atomix_election.service import Call
-from atomix_election.testing import VirtualClock
-from atomix_election.testing.streams import Direction
+from atomix_election.testing import Direction
 from tests.leadership.world import LATE_S, TTL_S, Replica, World, a_group, a_world
 
 pytestmark = pytest.mark.anyio
@@ -83,37 +82,6 @@ async def a_stage(world: World, names: str = "abc") -> AsyncGenerator[Stage]:
         for replica in replicas:
             replica.crash()
         tasks.cancel_scope.cancel()
-
-
-class Lives:
-    """Engines on the world's store, one after the other. Nobody uses the world's own meanwhile."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._scope = anyio.CancelScope()
-        self._over = anyio.Event()
-
-    async def begin(self) -> None:
-        """Run another engine."""
-        await self._world.network.start(self._live)
-
-    async def end(self) -> None:
-        """End the engine that runs."""
-        self._scope.cancel()
-        await self._over.wait()
-
-    async def _live(self, *, task_status: TaskStatus[None]) -> None:
-        engine = Engine(self._world.store, clock=VirtualClock(), limits=SessionLimits(0.1))
-        self._over = anyio.Event()
-        with anyio.CancelScope() as self._scope:
-            async with engine.running():
-                self._world.engine, self._world.up = engine, True
-                task_status.started()
-                try:
-                    await anyio.sleep_forever()
-                finally:
-                    self._world.up = False
-        self._over.set()
 
 
 @pytest.mark.parametrize("linger_s", [0.0, 0.5, 4.0])
@@ -291,46 +259,36 @@ async def test_published_sessions_are_not_waited_for() -> None:
 @pytest.mark.parametrize("down_s", [0.5, 3.0])
 async def test_the_wait_starts_anew_after_a_restart(down_s: float) -> None:
     """A whole time-to-live, as the new engine cannot know how much of it has passed."""
-    async with a_world() as world:
-        lives = Lives(world)
-        await lives.begin()
-        async with a_stage(world, "ab") as stage:
-            await stage.line_up(a=0.5)
-            stage.replicas["a"].service.link.cut(Direction.BACK)
-            changed = anyio.current_time()
-            await world.operate("anoint", "b")
-            await anyio.sleep_until(changed + 6.0)
-            for replica in stage.replicas.values():
-                replica.service.break_streams()
-            await lives.end()
-            with pytest.raises(Unavailable):
-                world.server()
-            await anyio.sleep(down_s)
-            await lives.begin()
-            restarted = anyio.current_time()
-            assert await stage.waits_for() == [("a", 1)]
-            await anyio.sleep_until(restarted + TTL_S - 0.01)
-            assert await stage.waits_for() == [("a", 1)]
-            assert not stage.began["b"]
-            began = await stage.granted("b", 2)
-            assert restarted + TTL_S <= began <= restarted + TTL_S + LATE_S
+    async with a_world() as world, a_stage(world, "ab") as stage:
+        await stage.line_up(a=0.5)
+        stage.replicas["a"].service.link.cut(Direction.BACK)
+        changed = anyio.current_time()
+        await world.operate("anoint", "b")
+        await anyio.sleep_until(changed + 6.0)
+        await world.stop_server()
+        with pytest.raises(Unavailable):
+            world.server()
+        await anyio.sleep(down_s)
+        await world.start_server()
+        restarted = anyio.current_time()
+        assert await stage.waits_for() == [("a", 1)]
+        await anyio.sleep_until(restarted + TTL_S - 0.01)
+        assert await stage.waits_for() == [("a", 1)]
+        assert not stage.began["b"]
+        began = await stage.granted("b", 2)
+        assert restarted + TTL_S <= began <= restarted + TTL_S + LATE_S
 
 
 async def test_a_confirmation_counts_after_a_restart() -> None:
     """Whose block ends while the engine is down, or after, says so to the next one."""
-    async with a_world() as world:
-        lives = Lives(world)
-        await lives.begin()
-        async with a_stage(world, "ab") as stage:
-            await stage.line_up(a=4.0)
-            changed = anyio.current_time()
-            await world.operate("anoint", "b")
-            await anyio.sleep(1.0)
-            for replica in stage.replicas.values():
-                replica.service.break_streams()
-            await lives.end()
-            await anyio.sleep(0.5)
-            await lives.begin()
-            began = await stage.granted("b", 2)
-            assert stage.ended["a"][0] == pytest.approx(changed + 4.0, abs=0.01)
-            assert stage.ended["a"][0] <= began <= stage.ended["a"][0] + PROMPT_S
+    async with a_world() as world, a_stage(world, "ab") as stage:
+        await stage.line_up(a=4.0)
+        changed = anyio.current_time()
+        await world.operate("anoint", "b")
+        await anyio.sleep(1.0)
+        await world.stop_server()
+        await anyio.sleep(0.5)
+        await world.start_server()
+        began = await stage.granted("b", 2)
+        assert stage.ended["a"][0] == pytest.approx(changed + 4.0, abs=0.01)
+        assert stage.ended["a"][0] <= began <= stage.ended["a"][0] + PROMPT_S

@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup
 from atomix_election import Event, InvalidRequest, Leadership, LeadershipLost, LossReason, Term
 from atomix_election.core.campaign import Answer, Campaign, Granted, Renew, StartLeading
 from atomix_election.service import Call
-from atomix_election.testing.streams import Direction
+from atomix_election.testing import Direction
 from tests.leadership.world import GRACE_S, LATE_S, MARGIN_S, TTL_S, Replica, World, a_group, a_world
 
 pytestmark = pytest.mark.anyio

@@ -1,4 +1,4 @@
-"""Clients in virtual time, each at the end of a way of its own that a test can cut, and an engine that can end."""
+"""A network in virtual time, on which a test can hold back what it chooses, and look inside."""
 
 import random
 from collections.abc import AsyncGenerator
@@ -9,14 +9,13 @@ import anyio
 from anyio.abc import TaskGroup
 
 from atomix_election import Client, LeaderElection, Term
-from atomix_election.client import client_of
 from atomix_election.clock import Clock
-from atomix_election.engine import Connection, Engine, SessionLimits
+from atomix_election.engine import Connection, Engine
 from atomix_election.errors import Unavailable
 from atomix_election.leadership import Candidates, SessionKeeper
 from atomix_election.service import Call, Service
 from atomix_election.stores.memory import MemoryStore
-from atomix_election.testing import VirtualClock
+from atomix_election.testing import Faults, Network
 from tests.leadership.held import HeldService
 
 TTL_S = 10.0
@@ -45,44 +44,52 @@ class Replica:
         self.service.kill()
 
 
-class World:
-    """An engine and its clients."""
+class World(Network):
+    """A network whose clients are replicas, and whose server shows what it has."""
 
-    def __init__(self, network: TaskGroup) -> None:
-        self.network = network
-        self.store = MemoryStore()
-        self.engine = Engine(self.store, clock=VirtualClock(), limits=SessionLimits(0.1))
+    def __init__(self) -> None:
+        super().__init__()
         self.up = True
+        """Whether anybody listens; the engine runs on all the same."""
         self.owner = ""
         """Name of the principal that the server takes all clients for."""
-        self._chance = random.Random(0)
         self._names = count()
+        self._chances: dict[str, random.Random] = {}
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that runs."""
+        assert self._server.engine is not None
+        return self._server.engine
+
+    @property
+    def store(self) -> MemoryStore:
+        """What it runs on."""
+        return self._server.store
 
     def server(self) -> Service:
         """Return a connection to the engine."""
-        if not self.up:
+        if not self.up or self._server.engine is None:
             raise Unavailable("nobody listens")
-        return Connection(self.engine, self.owner)
+        return Connection(self._server.engine, self.owner)
 
     @asynccontextmanager
     async def replica(
-        self, name: str, *, chance: random.Random | None = None, clock: Clock | None = None
+        self, candidate_id: str, *, chance: random.Random | None = None, clock: Clock | None = None
     ) -> AsyncGenerator[Replica]:
         """Connect a client, with a chance and a clock of its own if need be."""
-        chance = chance or self._chance
-        service = HeldService(self.server, self.network, chance)
-        process = next(self._names)
-        ids = count()
-        keeper = SessionKeeper(
-            service,
-            "default",
-            clock=clock or VirtualClock(),
-            ttl_s=TTL_S,
-            new_session_id=lambda: f"{name}.{process}.{next(ids)}",
-            chance=chance.random,
-        )
-        async with client_of(keeper, inspection=service) as client:
-            yield Replica(client, keeper, service, name)
+        name = f"{candidate_id}.{next(self._names)}"
+        self._chances[name] = chance or self._chance_of(name)
+        async with self.client(name, session_ttl=TTL_S, clock=clock) as client:
+            end = self._end(name)
+            assert isinstance(end.service, HeldService)
+            yield Replica(client, end.keeper, end.service, candidate_id)
+
+    def _chance_of(self, name: str) -> random.Random:
+        return self._chances.pop(name, None) or super()._chance_of(name)
+
+    def _way(self, name: str, chance: random.Random, faults: Faults) -> HeldService:
+        return HeldService(self.server, self._started_tasks(), chance)
 
     async def term(self) -> Term:
         """Return the term as the store has it."""
@@ -91,6 +98,11 @@ class World:
     async def operate(self, name: str, candidate_id: str) -> Term:
         """Do what an operator does."""
         return await getattr(Connection(self.engine), name)(Call("e"), candidate_id)
+
+    async def move(self) -> None:
+        """From now on another engine answers, on a store of its own."""
+        await self.stop_server()
+        await self.start_server(new_store=True)
 
     def left_behind(self) -> list[str]:
         """Return what is still there."""
@@ -103,11 +115,8 @@ class World:
 @asynccontextmanager
 async def a_world() -> AsyncGenerator[World]:
     """Run an engine and a network for as long as the block lasts."""
-    async with anyio.create_task_group() as network:
-        world = World(network)
-        async with world.engine.running():
-            yield world
-        network.cancel_scope.cancel()
+    async with World() as world:
+        yield world
 
 
 @asynccontextmanager

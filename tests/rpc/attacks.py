@@ -7,7 +7,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from tests.rpc.raw import Pairs, about, headers_of, message
@@ -48,7 +48,7 @@ GREETING = PREFACE + settings()
 OPEN_WINDOWS = PREFACE + settings((4, WIDEST)) + http2_frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", WIDEST - 65_535))
 
 
-def block(headers: Pairs) -> bytes:
+def block(headers: Sequence[tuple[str | bytes, str | bytes]]) -> bytes:
     """Return headers as HPACK that touches no dynamic table, so that it can be sent any number of times."""
     encoded = b""
     for name, value in headers:

@@ -77,22 +77,24 @@ class Speaker:
         self.flush()
         self._writer.write(data)
 
-    async def ended(self, count: int = 1) -> list[int]:
-        """Return the streams of so many calls whose requests are complete; fewer when the client has gone."""
+    async def ended(self, count: int = 1, *, begun: bool = False) -> list[int]:
+        """Return the streams of so many calls whose requests are complete, or have begun; fewer when the client has
+        gone."""
         streams: list[int] = []
+        awaited = h2.events.RequestReceived if begun else h2.events.StreamEnded
         while len(streams) < count and (data := await self._reader.read(1 << 16)):
             events = self.h2.receive_data(data)
-            streams += [event.stream_id for event in events if isinstance(event, h2.events.StreamEnded)]
+            streams += [event.stream_id for event in events if isinstance(event, awaited)]
             self.flush()
         return streams
 
 
-def answering(answer: Callable[[Speaker, int], None]) -> Script:
-    """Return a script that gives each call the same answer."""
+def answering(answer: Callable[[Speaker, int], None], *, begun: bool = False) -> Script:
+    """Return a script that gives each call the same answer, when its request is complete or has begun."""
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         speaker = Speaker(reader, writer)
-        while streams := await speaker.ended():
+        while streams := await speaker.ended(begun=begun):
             for stream in streams:
                 answer(speaker, stream)
                 speaker.flush()

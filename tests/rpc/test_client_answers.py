@@ -9,6 +9,7 @@ import pytest
 from atomix_election.errors import ElectionError, OutcomeUnknown, StoreError, Unavailable
 from atomix_election.model import EventType
 from atomix_election.rpc.client import RpcClient
+from tests.rpc.attacks import END_HEADERS, HEADERS, http2_frame
 from tests.rpc.attempts import CALL, TIMEOUT_S, outcomes
 from tests.rpc.fake import OK, RESPONSE, Speaker, answering, listening
 from tests.rpc.raw import message
@@ -74,7 +75,13 @@ def reset(speaker: Speaker, stream: int) -> None:
     speaker.h2.reset_stream(stream, 2)
 
 
+def own_stream(speaker: Speaker, _: int) -> None:
+    """Begin a stream, as only clients may."""
+    speaker.send_bytes(http2_frame(HEADERS, END_HEADERS, 2, b"\x88"))
+
+
 ANSWERS = [no_trailers, trailers_only, no_status, web_page, garbage, too_large, unknown_event, odd_status, reset]
+ANSWERS += [own_stream]
 
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=lambda each: each.__name__)

@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import accumulate, combinations, pairwise
 from typing import Any
 
 import anyio
@@ -29,8 +30,9 @@ from atomix_election.rpc.services.base import by_path
 from atomix_election.service import Call
 from atomix_election.stores.base import Record
 from tests.engine.fakes import RecordingStore
+from tests.rpc.attacks import DATA, END_HEADERS, END_STREAM, GREETING, HEADERS, PREFACE, block, http2_frame
 from tests.rpc.raw import SERVICE, RawConnection, about, eventually, headers_of, message
-from tests.rpc.ways import AT_ONCE, BY_TASKS, OPEN, WAYS, Serving, Transcribing, serving, tokens
+from tests.rpc.ways import AT_ONCE, BY_TASKS, OPEN, WAYS, Serving, Transcribing, reading, serving, tokens
 
 pytestmark = pytest.mark.anyio
 
@@ -160,6 +162,55 @@ def test_so_it_is_with_a_store_that_waits_or_fails(script: list[Asked], failing:
         assert await play(AT_ONCE) == await play(BY_TASKS)
 
     anyio.run(both)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("begun", [b"", ENTER_A[:3], ENTER_A], ids=["headers", "half", "all but the end"])
+async def test_what_is_complete_first_takes_place_first(way: str, begun: bytes) -> None:
+    """Also when the end of one call comes in one piece with the whole of the next one, as networks have it."""
+    async with serving(way) as server, RawConnection(server.port) as raw:
+        await server.inside.create(Call("e", session="s"))
+        for operation in ("1", "3"):
+            first = raw.begin(headers_of("Enter", *about("e", "s"), ("atomix-election-operation", operation)))
+            if begun:
+                raw.send(first, begun)
+            await raw.heard()
+            with raw.together():
+                raw.send(first, ENTER_A[len(begun) :], end=True)
+                later = ("atomix-election-operation", str(int(operation) + 1))
+                second = raw.ask(headers_of("Withdraw", *about("e", "s"), later), ENTER_A)
+            assert [(await raw.ended(each)).status for each in (first, second)] == [0, 0]
+        term = await server.inside.get_term(Call("e"))
+        assert (term.leader, term.number, term.revision) == (None, 2, 4)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_however_it_is_cut_what_is_complete_first_takes_place_first(way: str) -> None:
+    """Three calls, of which the second one has its data in two frames, come in one, two or three reads."""
+    heads = [_begin(number, candidate) for number, candidate in ((1, b"a"), (3, b"b"), (5, b"c"))]
+    frames = [*heads[0], heads[1][0], *_halves(heads[1][1]), *heads[2]]
+    ends = [len(PREFACE), *accumulate(map(len, frames), initial=len(GREETING))]
+    for cuts in combinations(ends, 3):
+        async with serving(way) as server:
+            await server.inside.create(Call("e", session="s"))
+            with reading(end - start for start, end in pairwise([0, *cuts])):
+                _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                writer.write(GREETING + b"".join(frames))
+                await eventually(lambda: server.seen.counts["answered", "Enter", "OK"] == 3)
+            writer.transport.abort()
+            assert (await server.inside.get_term(Call("e"))).candidates == ("a", "b", "c"), cuts
+
+
+def _begin(stream: int, candidate: bytes) -> tuple[bytes, bytes]:
+    """Return the frames of Enter."""
+    headers = http2_frame(HEADERS, END_HEADERS, stream, block(headers_of("Enter", *about("e", "s"))))
+    return headers, http2_frame(DATA, END_STREAM, stream, message(b"\x0a\x01" + candidate))
+
+
+def _halves(data: bytes) -> tuple[bytes, bytes]:
+    """Return two frames with the data of one."""
+    stream, payload = int.from_bytes(data[5:9], "big"), data[9:]
+    return http2_frame(DATA, 0, stream, payload[:3]), http2_frame(DATA, END_STREAM, stream, payload[3:])
 
 
 @asynccontextmanager

@@ -1,10 +1,11 @@
 """A server that does what it can at once, and one that leaves all to tasks: nobody may be able to tell them apart."""
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, repeat
 from typing import Any
 
 import h2.events
@@ -17,9 +18,11 @@ from atomix_election.observer import NoObserver
 from atomix_election.rpc import internals
 from atomix_election.rpc.call import ServerCall
 from atomix_election.rpc.gate import Gate
+from atomix_election.rpc.http2 import READ_BYTES
 from atomix_election.rpc.limits import ConnectionLimits
 from atomix_election.rpc.quick_calls import QuickCalls
 from atomix_election.rpc.server import RpcServer
+from atomix_election.rpc.server_connection import ServerConnection
 from atomix_election.stores.base import Store
 from atomix_election.stores.memory import MemoryStore
 from tests.rpc.raw import RawConnection
@@ -114,6 +117,15 @@ async def serving(
                 await rpc.close()
         assert not rpc._shared.calls
         assert not rpc._shared.outboxes.taken_bytes
+
+
+@contextmanager
+def reading(sizes: Iterable[int]) -> Generator[None]:
+    """Let servers read exactly so many bytes at a time, and then as much as there is."""
+    left = chain(sizes, repeat(READ_BYTES))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ServerConnection, "_read_bytes", lambda _: next(left))
+        yield
 
 
 class Transcribing(RawConnection):

@@ -7,16 +7,16 @@ import pytest
 from atomix_election.testing import VirtualClock
 from atomix_election.testing.etcd import SimulatedEtcd
 from tests.etcd.cluster import Cluster
-from tests.stores import etcds
+from tests.stores import kinds
 
 
 @pytest.fixture(scope="session")
 def real_etcd(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cluster]:
     """One member, started when the first test asks for it."""
     with Cluster(tmp_path_factory.mktemp("etcd") / "stores") as cluster:
-        etcds.running.append(cluster)
+        kinds.running.append(cluster)
         yield cluster
-        etcds.running.clear()
+        kinds.running.clear()
 
 
 @pytest.fixture

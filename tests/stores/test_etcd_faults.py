@@ -87,6 +87,21 @@ async def _write(store: EtcdStore, number: int, election_id: ElectionId = E1) ->
     return written
 
 
+@asynccontextmanager
+async def _forgetting(party: Party, before: Record) -> AsyncGenerator[list[Record | None]]:
+    """Forget an election while the block goes on, which begins when etcd has the call; give what that returns."""
+    left: list[Record | None] = []
+
+    async def forget() -> None:
+        left.append(await party.one.forget(E1, expected=before.version))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(forget)
+        while party.client.next_writes:
+            await anyio.lowlevel.checkpoint()
+        yield left
+
+
 async def _enter(store: EtcdStore, candidate_id: str, session: SessionId) -> Record:
     record = await store.read(E3)
     after = apply(record.election, Enter(candidate_id, session), floor=record.floor).election
@@ -186,15 +201,7 @@ async def test_a_forget_is_found_out_also_when_more_was_forgotten_since(
     """By its number among the floors. If it was not done, it is done now."""
     before, elsewhere = await _write(party.one, 5), await _write(party.one, 7, E2)
     party.client.next_writes.append(outcome)
-    left: list[Record | None] = []
-
-    async def forget() -> None:
-        left.append(await party.one.forget(E1, expected=before.version))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(forget)
-        while party.client.next_writes:
-            await anyio.lowlevel.checkpoint()
+    async with _forgetting(party, before) as left:
         assert ((await party.other.read(E1)).version == 0) is done
         assert await party.other.forget(E2, expected=elsewhere.version)
     assert left == [Record(Election(number=7, revision=7), 0)]
@@ -205,15 +212,7 @@ async def test_what_a_forget_left_is_told_also_when_the_election_came_back_since
     """And not what is there by then, whose number and revision are those of another term."""
     before = await _write(party.one, 5)
     party.client.next_writes.append(Outcome.APPLIED)
-    left: list[Record | None] = []
-
-    async def forget() -> None:
-        left.append(await party.one.forget(E1, expected=before.version))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(forget)
-        while party.client.next_writes:
-            await anyio.lowlevel.checkpoint()
+    async with _forgetting(party, before) as left:
         await _write(party.other, 6)
     assert left == [Record(Election(number=5, revision=5), 0)]
     assert (await party.one.read(E1)).election == Election(number=6, revision=6)

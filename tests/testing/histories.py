@@ -4,12 +4,13 @@
 2-3  b: evict a -> NotACandidate   of one without a session; with ``#4`` before the arrow, numbered 4
 3-   A: withdraw a              one that never ended
 3-4  A: close -> done           one without a term
-1-2  A: renewed 6               a renewal of its session, for 6 s; ``over``: it had ended
+1-2  A: renewed 6               a renewal of its session, for 6 s, and ``opens`` it; ``over``: it had ended
 2-3  w: snapshot 1/1 a          of a watch that was opened at 2; then, at a time: change 1/2 a b, or skipped 1/4 a
 1-4  A: leads 1                 under a token; ``lost EXPIRED`` and ``until 9``, its deadline, may follow
 1-4  A: wants                   to lead
 5    A: gone 6                  with its time-to-live
-1-9  -: up, or the name of a fault
+1-9  -: up, or the name of a fault; ``A: stopped`` is one of a client
+5-7  -: emptied                 the store was lost with its server
 5-6  -: restored 100 10         above a floor, with a hold of 10 s
 """
 
@@ -21,6 +22,7 @@ from atomix_election import Term
 from atomix_election.testing.history import (
     DONE,
     Called,
+    Emptied,
     Entry,
     Fault,
     Gone,
@@ -83,7 +85,7 @@ def _other(begun: float, ended: float, who: str, kind: str, rest: list[str], ele
     match kind:
         case "renewed" | "over":
             ttl_s = float(rest[0]) if rest else 0.0
-            return Renewed(who, who, begun, ended, ttl_s, kind == "renewed", "releases" in rest)
+            return Renewed(who, who, begun, ended, ttl_s, kind == "renewed", "releases" in rest, "opens" in rest)
         case "leads":
             led = Led(who, election, who.lower(), int(rest[0]), TTL_S, begun, until)
             words = dict(zip(rest[1::2], rest[2::2], strict=True))
@@ -94,7 +96,9 @@ def _other(begun: float, ended: float, who: str, kind: str, rest: list[str], ele
             return Gone(who, float(rest[0]), begun)
         case "restored":
             return Restored(begun, ended, float(rest[1]), int(rest[0]))
+        case "emptied":
+            return Emptied(begun, ended)
         case "up":
             return Up(begun, ended)
         case _:
-            return Fault(" ".join([kind, *rest]), begun, ended)
+            return Fault(" ".join([kind, *rest]), begun, ended, "" if who == "-" else who)

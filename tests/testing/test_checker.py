@@ -22,6 +22,17 @@ RIGHT: dict[str, str] = {
         1-5 B: enter b -> 1/1 b
         2-3 x: get_term -> 0/0
         3-4 x: get_term -> 1/1 b""",
+    "expired as its client was stopped": """
+        0-20 -: up
+        0-6 P.0: leads 1 lost EXPIRED
+        2-9 P: stopped
+        7-8 Q.0: leads 2""",
+    "lost with its store": """
+        0-5 -: up
+        1-9 A: leads 1 lost STORE_CHANGED
+        5-7 -: emptied
+        7.5-20 -: up
+        8-10 B: leads 1""",
     "entered again": """
         1-2 A: enter a -> 1/1 a
         2-3 A: enter a -> 1/1 a""",
@@ -107,6 +118,12 @@ RIGHT: dict[str, str] = {
         1-2 A: enter a -> 1/1 a
         2-3 A: renewed 6 releases
         4-5 x: get_term -> 1/2""",
+    "a session that had ended before its client knew that it was open": """
+        1-2 A: over
+        3-4 A: renewed 6 opens
+        4-5 A: enter a -> 1/1 a
+        5-6 B: enter a -> CandidateTaken
+        6-7 x: get_term -> 1/1 a""",
     "entered with another session": """
         1-2 A: enter a -> 1/1 a
         2-3 B: enter b -> 1/2 a b
@@ -490,7 +507,7 @@ WRONG: dict[str, tuple[Rule, str, list[int]]] = {
     "a session comes back": (
         Rule.SESSIONS_END,
         """
-        1-2 A: renewed 6
+        1-2 A: renewed 6 opens
         9-10 A: over
         11-12 A: renewed 6""",
         [1, 2],
@@ -798,6 +815,37 @@ WRONG: dict[str, tuple[Rule, str, list[int]]] = {
         0-6 A: leads 1 lost EXPIRED""",
         [0, 2],
     ),
+    "expired as its client was stopped briefly": (
+        Rule.KEPT,
+        """
+        0-20 -: up
+        0-6 P.0: leads 1 lost EXPIRED
+        3-4 P: stopped""",
+        [0, 1],
+    ),
+    "expired as another one was stopped": (
+        Rule.KEPT,
+        """
+        0-20 -: up
+        0-6 P.0: leads 1 lost EXPIRED
+        2-9 Q: stopped""",
+        [0, 1],
+    ),
+    "lost before its store": (
+        Rule.KEPT,
+        """
+        1-4 A: leads 1 lost STORE_CHANGED
+        5-7 -: emptied""",
+        [0],
+    ),
+    "a token for two of the next store": (
+        Rule.TOKENS_RISE,
+        """
+        5-7 -: emptied
+        8-9 A: leads 1
+        10-11 B: leads 1""",
+        [1, 2],
+    ),
     "a session that ended": (Rule.KEPT, "1-2 A: leads 1 lost SESSION_ENDED", [0]),
     "another store": (Rule.KEPT, "1-2 A: leads 1 lost STORE_CHANGED", [0]),
     "lost before a restore": (
@@ -963,6 +1011,7 @@ def test_every_kind_of_record_has_a_line() -> None:
         1-  A: enter a
         1-2 A: close -> done
         1-2 A: over
+        1-2 A: renewed 6 opens
         1-2 w: snapshot 0/0
         3   w: change 1/1 a
         4   w: skipped 1/3
@@ -977,6 +1026,7 @@ def test_every_kind_of_record_has_a_line() -> None:
         "1.000 to ... A: enter a by A -> never answered",
         "1.000 to 2.000 A: close by A -> done",
         "1.000 to 2.000 A: session A found to have ended",
+        "1.000 to 2.000 A: session A opened for 6 s",
         "2.000 watch w: snapshot term 0 revision 0 []",
         "3.000 watch w: change term 1 revision 1 [a]",
         "4.000 watch w: change after skipped ones term 1 revision 3 []",

@@ -32,6 +32,16 @@ RIGHT: dict[str, str] = {
         6-20 -: quorum lost
         7-9 -: member killed
         24-30 A: leads 7""",
+    "the one who wants to is stopped": """
+        0-  P.0: wants
+        0-5 B: leads 1
+        4-20 P: stopped
+        24-30 P.0: leads 7""",
+    "until the session of one that was stopped has ended": """
+        0-  A: wants
+        0-5 B: leads 1
+        9-30 P: stopped
+        13-30 A: leads 7""",
     "the next one was killed too": """
         0-  A: wants
         0-  B.0: leads 1
@@ -54,6 +64,22 @@ WRONG: dict[str, tuple[str, list[int]]] = {
         0-5 B: leads 1
         10.1-12 A: leads 7""",
         [0, 1, 2],
+    ),
+    "while another one is stopped": (
+        """
+        0-  A: wants
+        0-5 B: leads 1
+        6-20 P: stopped
+        11.1-30 A: leads 7""",
+        [0, 2, 3],
+    ),
+    "after the one who wants to was stopped": (
+        """
+        0-  P.0: wants
+        0-5 B: leads 1
+        6-20 P: stopped
+        25.1-30 P.0: leads 7""",
+        [0, 2, 3],
     ),
     "not led again at the end": (
         """
@@ -119,3 +145,10 @@ def test_that_nobody_leads_is_found(name: str) -> None:
 def test_nobody_has_to_lead_where_no_bound_is_known(promises: Promises) -> None:
     """As where operators displace leaders, who are waited for, and where the bound is not said."""
     assert not check_history(history(WRONG["not led again"][0]), promises).violations
+
+
+def test_somebody_leads_in_each_store() -> None:
+    """Where one was lost with its server the time begins anew, and is as long as ever."""
+    for begun, broken in ((11.9, 0), (12.1, 1)):
+        entries = history(f"0- A: wants\n0-6 A: leads 1\n5-7 -: emptied\n{begun}-30 A: leads 1")
+        assert len(check_history(entries, PROMISES).violations) == broken

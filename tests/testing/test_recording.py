@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import anyio
@@ -77,9 +78,8 @@ async def test_calls_and_events_are_recorded(history: History) -> None:
     seen = [each for each in history if isinstance(each, Seen)]
     assert [(each.term, each.snapshot) for each in seen] == [(Term(), True), (entered, False)]
     assert len({(each.watch, each.election, each.begun) for each in seen}) == 1
-    assert [(each.who, each.session, each.ttl_s, each.open) for each in history if isinstance(each, Renewed)] == [
-        ("a", digest, 10.0, True)
-    ]
+    (renewed,) = [each for each in history if isinstance(each, Renewed)]
+    assert renewed == Renewed("a", digest, renewed.begun, renewed.ended, 10.0, open=True, opens=True)
     assert [each for each in history if isinstance(each, Gone)] == [Gone("a", 10.0, anyio.current_time())]
 
 
@@ -155,6 +155,24 @@ async def test_who_is_entered_leads_without_a_block(history: History) -> None:
         stood = [(each.who, each.until is None) for each in history if isinstance(each, Stood)]
         assert stood == [("a", True), ("b", False)]
     assert not any(each.until is None for each in history if isinstance(each, Stood))
+
+
+async def test_renewals_are_recorded(history: History) -> None:
+    """The first one opens the session; one that has ended is found to have."""
+    async with a_world() as world, a_replica(history, world, "a") as replica:
+        await replica.election.enter()
+        first = replica.keeper.session_id
+        await anyio.sleep(TTL_S)
+        await world.server().end_session("default", first)
+        await anyio.sleep(TTL_S)
+    digest = session_digest("default", first)
+    renewed = [each for each in history if isinstance(each, Renewed)]
+    of_first = [(each.open, each.opens) for each in renewed if each.session == digest]
+    of_next = [(each.open, each.opens) for each in renewed if each.session != digest]
+    assert of_first[0] == of_next[0] == (True, True)
+    assert set(of_first[1:-1]) == set(of_next[1:]) == {(True, False)}
+    assert of_first[-1] == (False, False)
+    assert all(latter.begun > former.begun for former, latter in pairwise(renewed) if latter.open)
 
 
 async def test_a_loss_has_its_reason(history: History) -> None:

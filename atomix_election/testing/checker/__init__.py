@@ -30,6 +30,7 @@ from atomix_election.testing.checker.shrinking import shrunk
 from atomix_election.testing.checker.spec import FORGET
 from atomix_election.testing.checker.timeline import Timeline, consistent, told_in
 from atomix_election.testing.history import Answered, Called, Entry, Led, Restored, Seen, Stood
+from atomix_election.testing.lives import lives
 
 __all__ = ["Promises", "Rule", "Verdict", "Violation", "check_history"]
 
@@ -67,18 +68,19 @@ def check_history(history: Iterable[Entry], promises: Promises = _DEFAULT) -> Ve
     Returns:
         The violations; those of equal histories are equal, and in the same order.
     """
-    checked = _Check(list(history), promises)
+    checked = [_Check(life, promises) for life in lives(list(history))]
+    findings = [finding for each in checked for finding in each.findings]
     violations = [
         shrunk(each, lambda entries: _Check(entries, promises).findings) if number < MAX_SHRUNK else each.violation
-        for number, each in enumerate(checked.findings)
+        for number, each in enumerate(findings)
     ]
-    return Verdict(tuple(violations), checked.undecided)
+    return Verdict(tuple(violations), sum(each.undecided for each in checked))
 
 
 class _Check:
-    """One look at a history."""
+    """One look at what happened with one store."""
 
-    def __init__(self, history: list[Entry], promises: Promises) -> None:
+    def __init__(self, history: Sequence[Entry], promises: Promises) -> None:
         self._history = history
         self._promises = promises
         self._sessions = Sessions(history, early_ends=promises.early_ends)

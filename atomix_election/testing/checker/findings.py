@@ -11,6 +11,7 @@ from atomix_election.testing.history import (
     NO_TERM,
     Answered,
     Called,
+    Emptied,
     Entry,
     Fault,
     Gone,
@@ -101,7 +102,8 @@ def line(entry: Entry) -> str:  # noqa: C901 - one case for each kind of record
         case Answered():
             return f"{_span(entry.begun, entry.ended)} {entry.who}: {_call(entry)} -> {_outcome(entry)}"
         case Renewed():
-            what = f"renewed for {entry.ttl_s:g} s" if entry.open else "found to have ended"
+            how = "opened" if entry.opens else "renewed"
+            what = f"{how} for {entry.ttl_s:g} s" if entry.open else "found to have ended"
             return f"{_span(entry.begun, entry.ended)} {entry.who}: session {entry.session} {what}"
         case Seen():
             kind = "snapshot" if entry.snapshot else "change after skipped ones" if entry.skipped else "change"
@@ -118,7 +120,10 @@ def line(entry: Entry) -> str:  # noqa: C901 - one case for each kind of record
         case Up():
             return f"{_span(entry.begun, entry.until)} a server is up"
         case Fault():
-            return f"{_span(entry.begun, entry.ended)} {entry.kind}"
+            what = f"{entry.who}: {entry.kind}" if entry.who else entry.kind
+            return f"{_span(entry.begun, entry.ended)} {what}"
+        case Emptied():
+            return f"{_span(entry.ended, entry.begun)} the store was lost with its server"
         case Restored():
             return f"{_span(entry.ended, entry.begun)} restored above {entry.floor}, held for {entry.hold_s:g} s"
 
@@ -160,7 +165,7 @@ def when(entry: Entry) -> tuple[float, float]:
             return entry.begun, entry.begun if entry.until is None else entry.until
         case Up():
             return entry.begun, entry.until
-        case Restored():
+        case Restored() | Emptied():
             return entry.ended, entry.begun
         case Answered() | Renewed() | Fault():
             return entry.begun, entry.ended

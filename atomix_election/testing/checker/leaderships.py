@@ -10,7 +10,7 @@ from atomix_election.testing.checker.ends import Ends
 from atomix_election.testing.checker.findings import Finding, Rule, found
 from atomix_election.testing.checker.promises import Promises
 from atomix_election.testing.checker.timeline import Timeline
-from atomix_election.testing.history import Entry, Led, Restored, Up
+from atomix_election.testing.history import Emptied, Entry, Fault, Led, Restored, Up
 
 _BY_OPERATORS = {LossReason.EVICTED.name, LossReason.SUPERSEDED.name}
 """How a leadership may end where others anoint, promote and evict."""
@@ -60,27 +60,39 @@ def check_alone(election: str, led: Sequence[Led], ends: Ends) -> Iterator[Findi
 
 
 def check_kept(history: Sequence[Entry], promises: Promises) -> Iterator[Finding]:
-    """A leadership is lost only when no server was there in time, or an operator took it."""
+    """A leadership is lost only when no server was there for its client in time, or an operator took it."""
     servers = [each for each in history if isinstance(each, Up)]
-    restored = [each for each in history if isinstance(each, Restored)]
+    replaced = [each for each in history if isinstance(each, Restored | Emptied)]
+    faults = [each for each in history if isinstance(each, Fault)]
     for each in history:
         if not isinstance(each, Led) or not each.lost:
             continue
-        if any(each.begun < other.ended and (each.until or inf) > other.ended for other in restored):
+        if any(each.begun < other.ended and (each.until or inf) > other.ended for other in replaced):
             continue
         if each.lost in _BY_OPERATORS and each.election not in promises.calm:
             continue
-        served = _could_renew(each, servers, promises) if each.lost == LossReason.EXPIRED.name else None
-        if each.lost == LossReason.EXPIRED.name and served is None:
+        hindered = [fault for fault in faults if fault.is_of(each.who)]
+        # Who was stopped may hear of what came of that before it looks at its own clock.
+        excusable = hindered or each.lost == LossReason.EXPIRED.name
+        served = _could_renew(each, servers, hindered, promises) if excusable else None
+        if excusable and served is None:
             continue
-        yield found(Rule.KEPT, each.election, "a leadership was lost for no reason that is one", [each, served])
+        shown = [each, served, *hindered]
+        yield found(Rule.KEPT, each.election, "a leadership was lost for no reason that is one", shown)
 
 
-def _could_renew(lost: Led, servers: list[Up], promises: Promises) -> Up | None:
-    """Return a server that was there for long enough after the next renewal was due."""
+def _could_renew(lost: Led, servers: list[Up], hindered: list[Fault], promises: Promises) -> Up | None:
+    """Return a server that was there for its client for long enough after the next renewal was due."""
     assert lost.until is not None
     since = lost.until - lost.ttl_s / 2  # two thirds, less the grace and the margin
     for up in servers:
-        if min(up.until, lost.until) - max(up.begun, since) >= promises.settle_s:
+        times = [(max(up.begun, since), min(up.until, lost.until))]
+        for fault in hindered:
+            times = [
+                part
+                for begun, until in times
+                for part in ((begun, min(until, fault.begun)), (max(begun, fault.ended), until))
+            ]
+        if any(until - begun >= promises.settle_s for begun, until in times):
             return up
     return None

@@ -17,7 +17,7 @@ class Departures:
     """When those who have gone leave: one time-to-live later, or after the last restart or fault before that."""
 
     def __init__(self, history: Sequence[Entry], sessions: Sessions, ends: Ends, promises: Promises) -> None:
-        self._faults = [each for each in history if isinstance(each, Fault)]
+        self._faults = [each for each in history if isinstance(each, Fault) and not each.who]
         starts = [each.begun for each in history if isinstance(each, Up)]
         self._starts = sorted(starts + [each.ended for each in self._faults])
         self._sessions = sessions

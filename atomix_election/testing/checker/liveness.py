@@ -13,8 +13,8 @@ from atomix_election.testing.history import Answered, Called, Entry, Fault, Gone
 def check_led(history: Sequence[Entry], elections: Collection[str], longest_s: float, ends: Ends) -> Iterator[Finding]:
     """Return where nobody led for too long, although a client wanted to all the time.
 
-    The time begins anew with each fault that has ended, and with each client of the election that has gone, as its own
-    session has to end.
+    The time begins anew with each fault of servers that has ended, and with each client of the election that has gone,
+    or that a fault begins to keep from the servers, as its own session has to end.
 
     Args:
         history: what happened.
@@ -36,6 +36,8 @@ def check_led(history: Sequence[Entry], elections: Collection[str], longest_s: f
             for start, end, *around in _undisturbed(begun, until, disturbed) if until - begun > longest_s else ():
                 for each in wanted:
                     since, to = max(start, each.begun), min(end, ends.of(each))
+                    kept_away = [fault for fault in faults if fault.is_of(each.who) and fault.begun < to]
+                    since = max([since, *(fault.ended for fault in kept_away)])
                     if to - since > longest_s:
                         long_s = f"nobody led for {to - since:.3f} s, from {since:.3f} to {to:.3f}"
                         gone = None if former is None else ends.gone(former.who)
@@ -60,7 +62,7 @@ def _undisturbed(
     begun: float, until: float, disturbed: list[Fault | Gone]
 ) -> Iterator[tuple[float, float, Fault | Gone | None, Fault | Gone | None]]:
     """Return the parts of a time in which nothing happened that would let it begin anew, and what is around each."""
-    times = sorted([(*when(each), each) for each in disturbed], key=lambda each: each[:2])
+    times = sorted([(*_disturbance(each), each) for each in disturbed], key=lambda each: each[:2])
     ends: list[tuple[float, float, Fault | Gone | None]] = [(begun, begun, None), *times, (until, until, None)]
     latest, after = -inf, None
     for (_, former, cause), (latter, _, before) in pairwise(ends):
@@ -69,3 +71,9 @@ def _undisturbed(
         start, end = max(latest, begun), min(latter, until)
         if end > start:
             yield start, end, after, before
+
+
+def _disturbance(each: Fault | Gone) -> tuple[float, float]:
+    """Return from when to when nobody has to lead: as soon as a client is kept away, the time runs for the others."""
+    begun, ended = when(each)
+    return (begun, begun) if isinstance(each, Fault) and each.who else (begun, ended)

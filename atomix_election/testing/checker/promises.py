@@ -7,6 +7,10 @@ from dataclasses import dataclass
 class Promises:
     """What is to hold in a history. The defaults are for one store, all of whose clients are recorded.
 
+    Where a store was lost with its server (``Emptied``), it holds within the time of each store, and nothing holds from
+    one to the next: tokens begin anew, and a leader by the former store may act until it hears of that, or its lease
+    ends.
+
     Args:
         calm: elections in which nobody moves or removes another's candidate, and no operator takes the lead away.
         forgotten: elections that are forgotten now and then by somebody who is not recorded, and so may go on from the

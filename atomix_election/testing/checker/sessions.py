@@ -27,7 +27,10 @@ class _Known:
     asked_to_end: float = inf
     over_since: float = inf
     over: Entry | None = None
+    opened: float = -inf
     opened_anew: bool = False
+    overs: list[Renewed | Answered] = field(default_factory=list[Renewed | Answered])
+    """What says that it has ended."""
     acts: list[Renewed | Answered] = field(default_factory=list[Renewed | Answered])
     """What only an open session can do."""
 
@@ -48,14 +51,18 @@ class Sessions:
                 self._renewed(each)
             elif isinstance(each, Called | Answered) and each.session:
                 self._called(each)
+        for known in self._known.values():
+            self._find_over(known)
 
     def _renewed(self, entry: Renewed) -> None:
         known = self._known[entry.session]
         known.who = entry.who
         known.releases |= entry.releases
         if not entry.open:
-            self._over(known, entry)
+            known.overs.append(entry)
             return
+        if entry.opens:
+            known.opened = max(known.opened, entry.ended)
         known.acts.append(entry)
         lasts_until = entry.begun + entry.ttl_s * (1 - CLOCK_RATE)
         if lasts_until > known.lasts_until:
@@ -71,13 +78,15 @@ class Sessions:
         if not isinstance(entry, Answered):
             return
         if entry.outcome == "SessionEnded" or (entry.what, entry.outcome) == ("end_session", DONE):
-            self._over(known, entry)
+            known.overs.append(entry)
         elif entry.what == "enter" and entry.outcome == DONE:
             known.acts.append(entry)
 
-    def _over(self, known: _Known, entry: Renewed | Answered) -> None:
-        if entry.ended < known.over_since:
-            known.over_since, known.over = entry.ended, entry
+    def _find_over(self, known: _Known) -> None:
+        """Find out since when it is over for good: one that its client had not been told of may be opened again."""
+        for entry in known.overs:
+            if known.opened <= entry.ended < known.over_since:
+                known.over_since, known.over = entry.ended, entry
 
     def client_of(self, session: str) -> str:
         """Return whose session it is; "" if that is not known."""
