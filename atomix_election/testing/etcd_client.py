@@ -278,11 +278,14 @@ class SimulatedClient:
 
     async def _carry(self, call: _Call[_T], member: int) -> None:
         """Its way to a member and back, on which it may be held up, or lost, whoever waits for it."""
+        lives = self._etcd.lives
         await self._travel()
         if not self._etcd.serves(member) and self._etcd.random.random() < 0.5:
             return
-        while not self._etcd.is_served or not self._arrive(call):
+        while lives == self._etcd.lives and not (self._etcd.is_served and self._arrive(call)):
             await self._etcd.changed.wait()
+        if lives != self._etcd.lives:
+            return
         await self._travel()
         call.answered.set()
 
@@ -331,10 +334,12 @@ class SimulatedClient:
         return self._etcd.random.random() < self._etcd.faults.stale_leader
 
     async def _apply_late(self, act: Callable[[EtcdState], object]) -> None:
+        lives = self._etcd.lives
         await anyio.sleep(self._etcd.random.random() * self._etcd.faults.longest_late_s)
-        with suppress(EtcdRefused):
-            act(self._etcd.state)
-        self._etcd.notify()
+        if lives == self._etcd.lives:
+            with suppress(EtcdRefused):
+                act(self._etcd.state)
+            self._etcd.notify()
 
     async def _let_by_after(self, seconds: float) -> None:
         await anyio.sleep(seconds)

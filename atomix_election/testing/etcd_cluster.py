@@ -60,6 +60,7 @@ class EtcdCluster:
         state: what is committed.
         leader: the member that leads, or None as long as nobody does and nothing is served.
         observers: are told of each revision, in order, as soon as it is there.
+        lives: how often it was restored or made anew: what was on its way to it then is lost.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class EtcdCluster:
         self.state = EtcdState(cluster_id=self.random.getrandbits(63))
         self.leader: int | None = 0
         self.observers: list[Observe] = []
+        self.lives = 0
         self.changed = anyio.Event()
         self._is_available = True
         self._running = set(range(size))
@@ -172,6 +174,7 @@ class EtcdCluster:
     def restore(self, snapshot: EtcdState, *, bump_revision: int = 0) -> None:
         """Go back in time. Leases begin anew; a restore that bumps revisions makes them go on above."""
         self.state = deepcopy(snapshot)
+        self.lives += 1
         if bump_revision:
             self.state.revision += bump_revision
             self.state.compact(self.state.revision)
@@ -182,6 +185,7 @@ class EtcdCluster:
     def make_anew(self) -> None:
         """Another cluster takes its place, in which there is nothing."""
         self.state = EtcdState(cluster_id=self.random.getrandbits(63))
+        self.lives += 1
         self._told = self.state.revision
         self.notify()
 

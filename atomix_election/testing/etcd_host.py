@@ -16,7 +16,7 @@ from atomix_election.service import Call, Service
 from atomix_election.stores.etcd_keys import Layout
 from atomix_election.stores.etcd_restore import known_floors, raise_floor, recover
 from atomix_election.stores.restored import restored_floors
-from atomix_election.testing.checker import Promises
+from atomix_election.testing.checker import Promises, Violation
 from atomix_election.testing.etcd import EtcdFaults, SimulatedEtcd
 from atomix_election.testing.etcd_servers import SETTLED_S, START_AGAIN_S, Server, Servers
 from atomix_election.testing.etcd_service import LateConnection, Repeat, WitnessedService
@@ -214,6 +214,15 @@ class EtcdHost(Host):
     def promises(self) -> Promises:
         """See ``Host.promises``. Numbers of terms are no lower than etcd's revision."""
         return Promises(numbers_jump=True)
+
+    def excuses(self, violation: Violation) -> bool:
+        """See ``Host.excuses``. Nothing is."""
+        return False
+
+    @property
+    def may_skip_changes(self) -> bool:
+        """See ``Host.may_skip_changes``. What was compacted before a server had it is told as one change."""
+        return "etcd compacted" in self._surroundings.faults
 
     @property
     def longest_failover_s(self) -> float:
