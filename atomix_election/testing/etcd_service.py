@@ -222,6 +222,7 @@ class WitnessedEvents:
         self._since = since
         self._buffer = buffer
         self._link = link
+        self._is_first_change = False  # the buffer may have been full of what the snapshot shows
         self.last: Term | None = None
 
     def __aiter__(self) -> "WitnessedEvents":
@@ -232,7 +233,9 @@ class WitnessedEvents:
         event = await anext(self._events)
         if self.last is None:
             self._witness.answered(self._election, self._since, event.term)
-        self._witness.told(self._election, self.last, event, self._buffer)
+        buffer = 1 if self._is_first_change else self._buffer
+        self._is_first_change = self.last is None
+        self._witness.told(self._election, self.last, event, buffer)
         self.last = event.term
         await self._link.passable(Direction.BACK)
         return event
