@@ -72,6 +72,7 @@ class _Connecting:
         self._held = held
 
     def __enter__(self) -> "Client":
+        self._held.use()
         try:
             return Client(self._held.enter(), self._held.event_loop)
         except BaseException:

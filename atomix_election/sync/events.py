@@ -29,6 +29,7 @@ class Events:
         self._is_over = True
 
     def __enter__(self) -> Self:
+        self._held.use()
         try:
             self._events = self._held.enter()
             self._is_over = False

@@ -42,11 +42,18 @@ class Held(Generic[_T]):
             raise InvalidRequest("this block has not begun: use it inside its `with` block")
         return self._event_loop
 
-    def enter(self) -> _T:
-        """Enter the context, and return what it gives, or raise what it raises: ``drop`` it then."""
+    def use(self) -> None:
+        """See that it is entered once only, for who hands it out as a context manager.
+
+        Raises:
+            InvalidRequest: it was entered before.
+        """
         if self._was_used:
             raise InvalidRequest("this block was entered before: call the method that returned it again")
         self._was_used = True
+
+    def enter(self) -> _T:
+        """Enter the context, and return what it gives, or raise what it raises: ``drop`` it then."""
         if self._event_loop is None:
             begin(self._job, self._use)
         else:
@@ -58,7 +65,7 @@ class Held(Generic[_T]):
 
         A second interruption does not wait for it.
         """
-        if self._event_loop is not None and self._was_used:
+        if self._event_loop is not None:
             self._event_loop.give_up(self._job, self._cancel)
 
     def leave(self) -> None:

@@ -102,6 +102,7 @@ class Lead:
         self.leadership: Leadership
 
     def __enter__(self) -> Leadership:
+        self._held.use()
         try:
             self.leadership = self._held.enter()
             self.thread_id = threading.get_ident()
