@@ -32,7 +32,7 @@ def test_a_program_does_what_is_said(name: str, tmp_path: Path) -> None:
     """Without a word on stderr."""
     (tmp_path / name).write_text(PROGRAMS[name])
     ended = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", name],
+        [sys.executable, "-W", "error", name],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -19,8 +19,9 @@ from tests.sync.waiting import WAIT_S, eventually
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
 START = """
-import signal, sys, threading, time
+import logging, signal, sys, threading, time
 from atomix_election.sync import LeaderElection
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # its debug mode reports steps that a busy machine delays
 say = lambda *words: print(*words, flush=True)
 handled = len(sys.argv) > 2
 election = LeaderElection("e", target=sys.argv[1], candidate_id="child", session_ttl=20.0, handle_signals=handled)
