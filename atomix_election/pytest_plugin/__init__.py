@@ -14,15 +14,16 @@ from atomix_election.pytest_plugin.kinds import Kind, kind_of, loop_scope_of
 
 if TYPE_CHECKING:
     from atomix_election import Client
+    from atomix_election.pytest_plugin.clients import BackgroundClient as BackgroundClient
     from atomix_election.pytest_plugin.server import BackgroundServer as BackgroundServer
     from atomix_election.pytest_plugin.virtual import VirtualElection as VirtualElection
 
-__all__ = ["BackgroundServer", "VirtualElection"]
+__all__ = ["BackgroundClient", "BackgroundServer", "VirtualElection"]
 
 SEED_OPTION = "--election-seed"
 RANDOM_SEED = "random"
 
-_MODULE_OF = {"BackgroundServer": "server", "VirtualElection": "virtual"}
+_MODULE_OF = {"BackgroundClient": "clients", "BackgroundServer": "server", "VirtualElection": "virtual"}
 _PYTEST_ASYNCIO = ("asyncio", "pytest_asyncio")
 """What pytest-asyncio is called when it was found by itself, and when it was named by ``-p``."""
 _MARKERS = (
@@ -89,11 +90,13 @@ def election_server(election_server_options: dict[str, Any]) -> "Generator[Backg
 
 
 @pytest.fixture
-def election_client(request: pytest.FixtureRequest) -> "Client":
-    """A client that is connected to election_server, in an async test: a ``Client`` as of ``connect``.
+def election_client(request: pytest.FixtureRequest) -> "Client | BackgroundClient":
+    """A client that is connected to election_server: in an async test a ``Client``, as of ``connect``.
 
     It lives in a task of its own, in the event loop of the test: anyio's plugin on asyncio, or pytest-asyncio in any
-    mode. ``@pytest.mark.election_client(session_ttl=1.0, namespace=...)`` takes the arguments of ``connect``.
+    mode. In a test that is not async it is a ``BackgroundClient``, in a thread of its own, whose ``run(function)``
+    calls ``await function(client)``. ``@pytest.mark.election_client(session_ttl=1.0, namespace=...)`` takes the
+    arguments of ``connect``.
     """
     match kind_of(request.node):
         case Kind.ANYIO:
@@ -101,7 +104,7 @@ def election_client(request: pytest.FixtureRequest) -> "Client":
         case Kind.PYTEST_ASYNCIO:
             fixture = f"_election_client_on_{loop_scope_of(request.node)}_loop"
         case Kind.BLOCKING:
-            pytest.fail("election_client is for tests that are async, and this one is not", pytrace=False)
+            fixture = "_election_client_in_a_thread"
         case Kind.UNKNOWN:
             pytest.fail(
                 "election_client does not know what runs this async test: mark it for anyio's plugin "
@@ -109,6 +112,16 @@ def election_client(request: pytest.FixtureRequest) -> "Client":
                 pytrace=False,
             )
     return request.getfixturevalue(fixture)
+
+
+@pytest.fixture
+def _election_client_in_a_thread(
+    election_server: "BackgroundServer", election_client_options: dict[str, Any]
+) -> "Generator[BackgroundClient]":
+    from atomix_election.pytest_plugin.clients import client_in_a_thread
+
+    with client_in_a_thread(election_server.target, election_client_options) as client:
+        yield client
 
 
 @pytest.fixture
@@ -126,18 +139,13 @@ def virtual_election(request: pytest.FixtureRequest) -> "VirtualElection":
     """Elections in virtual time: ``virtual_election(scenario)`` calls ``await scenario(network)``, and nothing waits.
 
     The ``network`` is an ``atomix_election.testing.Network``: ``network.client(name)``, ``network.depose(...)``,
-    ``network.link(name).cut()``. For tests that are not async, as it has an event loop of its own. A test that fails
-    shows its seed, and ``--election-seed=N`` repeats it.
+    ``network.link(name).cut()``. It is called without ``await`` in tests of every kind, as it has an event loop of its
+    own. A test that fails shows its seed, and ``--election-seed=N`` repeats it.
     """
-    if kind_of(request.node) is not Kind.BLOCKING:
-        pytest.fail(
-            "virtual_election runs its scenario in an event loop of its own: make the test a plain `def` that calls "
-            "virtual_election(scenario)",
-            pytrace=False,
-        )
     from atomix_election.pytest_plugin.virtual import VirtualElection, seed_for
 
-    return VirtualElection(seed_for(request.config), lambda text: _show(request.node, text))
+    beside_a_loop = kind_of(request.node) is not Kind.BLOCKING
+    return VirtualElection(seed_for(request.config), lambda text: _show(request.node, text), in_a_thread=beside_a_loop)
 
 
 def _show(item: pytest.Item, text: str) -> None:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, TypeVar
 
 import pytest
@@ -23,12 +24,15 @@ class VirtualElection:
     Args:
         seed: of scenarios that name none.
         show: is told which seed a scenario runs with.
+        in_a_thread: run scenarios in a thread, as this one has an event loop that runs already, and which stands still
+            for as long.
     """
 
-    def __init__(self, seed: int, show: Callable[[str], None]) -> None:
+    def __init__(self, seed: int, show: Callable[[str], None], *, in_a_thread: bool = False) -> None:
         self.seed = seed
         """What scenarios run with that name no other."""
         self._show = show
+        self._in_a_thread = in_a_thread
 
     def __call__(
         self,
@@ -62,7 +66,13 @@ class VirtualElection:
                 return await scenario(network)
             raise AssertionError("the network swallows nothing")
 
-        return run_virtually(on_a_network, seed=chosen, limit_s=limit_s, backend=backend)
+        def run() -> _ResultT:
+            return run_virtually(on_a_network, seed=chosen, limit_s=limit_s, backend=backend)
+
+        if not self._in_a_thread:
+            return run()
+        with ThreadPoolExecutor(1, "virtual_election") as thread:
+            return thread.submit(run).result()
 
 
 def seed_for(config: pytest.Config) -> int:

@@ -1,8 +1,8 @@
-"""Runs pytest as a user does: in a process and a folder of its own, where every warning is an error and nothing may stay behind."""
+"""Runs pytest as a user does, in a folder of its own: every warning is an error, and no thread may stay behind."""
 
-import subprocess
 import sys
-from pathlib import Path
+
+import pytest
 
 LONGEST_RUN_S = 50.0
 CONFTEST = '''
@@ -21,26 +21,24 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     left = [name for name in left if not name.startswith("Trio thread")]
     assert left == [], left
 '''
-INI = "[pytest]\naddopts = --strict-markers --strict-config\nasyncio_default_fixture_loop_scope = function\n"
+# pytest-asyncio warns where nothing is said about its event loops.
+INI = "[pytest]\naddopts = --strict-markers\nasyncio_default_fixture_loop_scope = function\n"
+LEFT = "assert left == []"
 
 
-def run_pytest(directory: Path, tests: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run a module of tests, and return how that ended."""
-    (directory / "pytest.ini").write_text(INI)
-    (directory / "conftest.py").write_text(CONFTEST)
-    (directory / "test_inner.py").write_text(tests)
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-rA", "-W", "error", "-p", "no:cacheprovider", *arguments],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        timeout=LONGEST_RUN_S,
-        check=False,
-    )
+def run_pytest(pytester: pytest.Pytester, *arguments: str, **modules: str) -> pytest.RunResult:
+    """Run modules of tests in a process of its own, and return how that ended."""
+    pytester.makefile(".ini", pytest=INI)
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(**modules)
+    options = ["-q", "-rA", "-W", "error", "-p", "no:cacheprovider", "-W", "ignore:Unknown config option"]
+    ended = pytester.run(sys.executable, "-m", "pytest", *options, *arguments, timeout=LONGEST_RUN_S)
+    assert LEFT not in "\n".join(ended.outlines + ended.errlines)
+    return ended
 
 
-def outcomes(ended: "subprocess.CompletedProcess[str]") -> dict[str, str]:
-    """Return what became of each test: "PASSED", "FAILED" or "ERROR"."""
-    lines = [line.split(" - ")[0].split(" ", 1) for line in ended.stdout.splitlines()]
+def outcomes(ended: pytest.RunResult) -> dict[str, str]:
+    """Return what became of each test, "PASSED", "FAILED" or "ERROR", by "MODULE::TEST"."""
+    lines = [line.split(" - ")[0].split(" ", 1) for line in ended.outlines]
     kept = {"PASSED", "FAILED", "ERROR"}
-    return {line[1].partition("::")[2]: line[0] for line in lines if line[0] in kept}
+    return {line[1]: line[0] for line in lines if line[0] in kept}

@@ -1,20 +1,19 @@
 """The fixtures in each kind of test, run as a user runs them."""
 
-from pathlib import Path
-
 import pytest
 
 from tests.pytest_plugin.inner import outcomes, run_pytest
 
+pytest_plugins = ["pytester"]
+
 LOSSES = '''
 import asyncio
 
+import anyio
 import pytest
 
 from atomix_election import Client, LeadershipLost, LossReason, connect
 from atomix_election.pytest_plugin import BackgroundServer
-
-BY_THE_SERVER = [each for each in LossReason if each is not LossReason.WITHDRAWN]
 
 
 async def lose(server: BackgroundServer, client: Client, reason: LossReason) -> None:
@@ -71,9 +70,18 @@ async def test_a_client_on_trio(election_client):
     raise AssertionError("it is not reached")
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_virtual_time(virtual_election):
-    raise AssertionError("it is not reached")
+    """It has a loop of its own, beside that of the test, and an hour of it is over at once."""
+
+    async def scenario(network):
+        async with network.client("a") as client, client.election("e").lead() as leadership:
+            await anyio.sleep(1800)
+            leadership.ensure()
+            return leadership.token, anyio.current_time()
+
+    token, now_s = virtual_election(scenario)
+    assert token == 1
+    assert now_s >= 1800
 '''
 )
 PYTEST_ASYNCIO = (
@@ -91,7 +99,7 @@ async def leading(election_client):
 
 
 @MARK
-@pytest.mark.parametrize("reason", LossReason, ids=lambda reason: reason.name)
+@pytest.mark.parametrize("reason", [LossReason.EVICTED, LossReason.SESSION_ENDED], ids=lambda reason: reason.name)
 @pytest.mark.election_client(session_ttl=1.0)
 async def test_losses(election_server, election_client, reason):
     await lose(election_server, election_client, reason)
@@ -119,15 +127,46 @@ class TestSessionLoop:
 
 @MARK
 async def test_virtual_time(virtual_election):
-    raise AssertionError("it is not reached")
+    """It has a loop of its own, beside that of the test, and an hour of it is over at once."""
+
+    async def scenario(network):
+        async with network.client("a") as client, client.election("e").lead() as leadership:
+            await anyio.sleep(1800)
+            leadership.ensure()
+            return leadership.token, anyio.current_time()
+
+    token, now_s = virtual_election(scenario)
+    assert token == 1
+    assert now_s >= 1800
 '''
 )
-BLOCKING = '''
-import threading
+BLOCKING = """
+from concurrent.futures import Future, ThreadPoolExecutor
 
+import anyio
 import pytest
 
-from atomix_election import LossReason
+from atomix_election import LeadershipLost, LossReason
+
+
+async def lead_until_lost(client, election, leads):
+    async with client.election(election, candidate_id="leader").lead():
+        leads.set_result(None)
+        await anyio.sleep(60)
+
+
+@pytest.mark.parametrize("reason", [each for each in LossReason if each is not LossReason.WITHDRAWN])
+@pytest.mark.election_client(session_ttl=1.0)
+def test_losses(election_server, election_client, reason):
+    leads, thread = Future(), ThreadPoolExecutor(1)
+    with thread:
+        ended = thread.submit(election_client.run, lead_until_lost, "e", leads=leads)
+        leads.result(10)
+        election_client.run(lambda client: client.election("e", candidate_id="rival").enter())
+        election_server.depose("e", reason)
+        with pytest.raises(LeadershipLost) as lost:
+            ended.result(10)
+    assert lost.value.reason is reason
 
 
 @pytest.fixture
@@ -135,37 +174,36 @@ def election_server_options(tmp_path):
     return {"store": f"sqlite:///{tmp_path}/elections.db"}
 
 
-def test_options_of_a_folder(election_server, tmp_path):
+def test_options_of_a_module(election_server, election_client, tmp_path):
     assert (tmp_path / "elections.db").exists()
+    assert election_client.run(lambda client: client.election("e").enter()).number == 1
     election_server.restart()
+    assert election_client.run(lambda client: client.election("e").get_term()).leader is not None
 
 
-@pytest.mark.election_server(session_ttl=5.0)
-class TestMarkers:
-    @pytest.mark.election_server(max_session_ttl=7.0)
-    def test_markers(self, election_server):
-        raise AssertionError("not reached")
-'''
+def test_virtual_time(virtual_election):
+    async def scenario(network):
+        await anyio.sleep(1800)
+        return anyio.current_time()
+
+    assert virtual_election(scenario) >= 1800
+    assert virtual_election(scenario, backend="trio") >= 1800
+"""
 
 
-def test_anyio(tmp_path: Path) -> None:
-    """The server on both of its backends, the client on asyncio; what is not for them says what is."""
-    ended = run_pytest(tmp_path, ANYIO)
+def test_every_kind(pytester: pytest.Pytester) -> None:
+    """All three side by side, as pytest-asyncio's strict mode allows it; what is not for Trio says what is."""
+    marked = PYTEST_ASYNCIO.replace("@MARK\n", "@pytest.mark.asyncio\n")
+    ended = run_pytest(pytester, test_anyio=ANYIO, test_asyncio=marked, test_blocking=BLOCKING)
     found = outcomes(ended)
-    refused = {"test_a_client_on_trio[trio]", "test_virtual_time[asyncio]"}
-    assert {name for name, outcome in found.items() if outcome != "PASSED"} == refused, ended.stdout
-    assert len(found) == 6 + 1 + 2 + 2
-    assert "election_client needs asyncio, as grpclib does: under Trio, use virtual_election" in ended.stdout
-    assert "make the test a plain `def` that calls virtual_election(scenario)" in ended.stdout
-    assert "assert left == []" not in ended.stdout + ended.stderr
+    refused = {name for name, outcome in found.items() if outcome != "PASSED"}
+    assert refused == {"test_anyio.py::test_a_client_on_trio[trio]"}
+    ended.assert_outcomes(passed=(6 + 1 + 2 + 2) + (2 + 1 + 2 + 1) + (5 + 2), errors=1)
+    ended.stdout.fnmatch_lines("*election_client needs asyncio, as grpclib does: under Trio, use virtual_election*")
 
 
-@pytest.mark.parametrize("mode", ["strict", "auto"])
-def test_pytest_asyncio(mode: str, tmp_path: Path) -> None:
-    """In both modes, and in event loops of every kind; only in its strict mode tests have to be marked."""
-    mark = "pytest.mark.asyncio" if mode == "strict" else "pytest.mark.usefixtures()"
-    ended = run_pytest(tmp_path, PYTEST_ASYNCIO.replace("@MARK", f"@{mark}"), f"--asyncio-mode={mode}")
-    found = outcomes(ended)
-    assert {name for name, outcome in found.items() if outcome != "PASSED"} == {"test_virtual_time"}, ended.stdout
-    assert len(found) == 6 + 1 + 2 + 1
-    assert "assert left == []" not in ended.stdout + ended.stderr
+def test_pytest_asyncio_in_auto_mode(pytester: pytest.Pytester) -> None:
+    """Where tests need no mark."""
+    ended = run_pytest(pytester, "--asyncio-mode=auto", test_asyncio=PYTEST_ASYNCIO.replace("@MARK\n", ""))
+    assert set(outcomes(ended).values()) == {"PASSED"}
+    ended.assert_outcomes(passed=2 + 1 + 2 + 1)
