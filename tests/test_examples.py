@@ -18,7 +18,6 @@ BUGS = {
         r"await once(self._election, \1)",
         "test_it_leads_again",
     ),
-    "too often": (r"every_s: float = 60.0", "every_s: float = 6.0", "test_it_cleans_every_minute"),
 }
 """For each one: what stands in the application, what takes its place, and the test that has to fail."""
 ONCE = """

@@ -27,6 +27,9 @@ from atomix_election.testing.deposing import displace, nobody_leads
 
 _OTHERS = "use memory://, sqlite:///PATH or a store object that has one user, or run an ElectionServer of your own"
 
+LONGEST_HAND_OVER_S = 10.0
+"""How long a session may go on after its server was away for a time-to-live, beyond another one that it then has."""
+
 OpenStore = Callable[[], AbstractAsyncContextManager[Store]]
 
 
@@ -144,6 +147,7 @@ class BackgroundServer:
 
         Raises:
             NotACandidate: nobody leads.
+            TimeoutError: EXPIRED, and the leader does not stop: it is none that goes by its own clock.
             InvalidRequest: the server does not run, nobody stands behind the leader, the store is an object and cannot
                 be made anew, or the reason is WITHDRAWN, as that is its own doing.
         """
@@ -163,7 +167,7 @@ class BackgroundServer:
         time.sleep(ttl_s)
         self.start()
         portal, running = self._in_use()
-        return portal.call(running.wait_until_over, call, led)
+        return portal.call(running.wait_until_over, call, led, ttl_s + LONGEST_HAND_OVER_S)
 
     async def _serve(self, *, task_status: TaskStatus["_Running"]) -> None:
         port = int(self._target.rpartition(":")[2]) if self._target else 0
@@ -219,13 +223,17 @@ class _Running:
         await self.elections.end_session(call.namespace, led.candidates[0].session.id)
         return await self.elections.get_term(call)
 
-    async def wait_until_over(self, call: Call, number: int) -> Term:
+    async def wait_until_over(self, call: Call, number: int, limit_s: float) -> Term:
         """Wait until a term is over, and return the one after it."""
-        async with self.elections.events(call) as events:
-            async for event in events:
-                if event.term.leader is None or event.term.number != number:
-                    return event.term
-        raise AssertionError("the events of an engine do not end before it does")
+        with anyio.move_on_after(limit_s):
+            async with self.elections.events(call) as events:
+                async for event in events:
+                    if event.term.leader is None or event.term.number != number:
+                        return event.term
+        raise TimeoutError(
+            f"{call.election!r} has the same leader {limit_s:g} s after its server was back: it renews its session and "
+            "does not stop by its own clock, as LeaderElection does"
+        )
 
 
 def _stores(store: str | Store) -> Generator[OpenStore]:

@@ -7,6 +7,7 @@ import pytest
 
 from atomix_election import InvalidRequest, LossReason, NotACandidate, Unavailable
 from atomix_election.pytest_plugin import BackgroundClient, BackgroundServer
+from atomix_election.pytest_plugin import server as server_module
 from atomix_election.pytest_plugin.clients import client_in_a_thread
 from atomix_election.stores.memory import MemoryStore
 
@@ -89,7 +90,16 @@ def test_what_depose_refuses(server: BackgroundServer, client: BackgroundClient)
     server.stop()
     with pytest.raises(InvalidRequest, match="does not run"):
         server.depose("e")
-    assert client is not None
+
+
+def test_a_leader_that_does_not_stop(
+    server: BackgroundServer, client: BackgroundClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not waited for without end. Here there is no time for one that would."""
+    monkeypatch.setattr(server_module, "LONGEST_HAND_OVER_S", -1.0)
+    enter(client, "a")
+    with pytest.raises(TimeoutError, match="'e' has the same leader"):
+        server.depose("e", LossReason.EXPIRED)
 
 
 def test_a_store_object_cannot_be_made_anew() -> None:
