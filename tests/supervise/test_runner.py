@@ -1,0 +1,272 @@
+"""``run`` with real processes: nothing of a command goes on when the next leader's begins, whatever happens to whom.
+
+The commands write down the time that processes share, so that no order is taken from who was read first.
+"""
+
+import os
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import anyio.from_thread
+import pytest
+
+from atomix_election.model import Term
+from atomix_election.service import Call
+from atomix_election.supervise.rules import GRACE_PART, LOST
+from tests.cli.processes import anoint, processes_of_session, with_service
+from tests.faults.proxy import Proxy
+from tests.supervise.processes import CHILD, TTL_S, Line, Wrapper, now, stop
+
+STUBBORN = (*CHILD, "--stubborn", "--parent")
+"""It takes no notice of SIGTERM, and has a child that takes none either."""
+GRACE_S = TTL_S * GRACE_PART
+SLACK_S = 1.0
+"""What a busy machine may add to a time that has an upper bound."""
+
+
+@contextmanager
+def leader_and_next(target: str, *options: str, other: str = "") -> Generator[tuple[Wrapper, Wrapper, Line]]:
+    """Let ``a`` lead and ``b`` wait; the command of the first one is the more stubborn. Give its first line too.
+
+    Args:
+        target: where they stand.
+        options: those of ``a``.
+        other: where ``a`` does, if it is somewhere else.
+    """
+    with Wrapper(other or target, "a", *options, run=STUBBORN) as a:
+        former = a.line()
+        with Wrapper(target, "b") as b:
+            b.hears("waiting, 1 before it, a leads")
+            yield a, b, former
+
+
+def taken_over(b: Wrapper, former: Line) -> Line:
+    """See ``b`` take over when nothing is left of the command of the former leader; return its first line."""
+    latter = b.line()
+    assert not processes_of_session(former.pid), "something of the command is left"
+    assert latter.token > former.token
+    return latter
+
+
+def check(a: Wrapper, latter: Line) -> None:
+    """Nothing that ``a`` ran was there when the next one began. Its wrapper must have ended."""
+    lines = a.rest()
+    assert {each.who for each in lines} == {"command", "child"}
+    assert max(each.at for each in lines) < latter.at
+
+
+def test_a_wrapper_that_is_killed(target: str) -> None:
+    """Its guard has the command stop, and kills all of it before another one leads."""
+    with leader_and_next(target) as (a, b, former):
+        killed = now()
+        a.end(signal.SIGKILL)
+        latter = taken_over(b, former)
+        check(a, latter)
+        assert latter.at - killed > TTL_S / 2, "the session was not left to its lease"
+
+
+def test_a_wrapper_that_is_stopped_and_goes_on(target: str) -> None:
+    """Its guard ends the command at the deadline; the wrapper finds out when it wakes, and stands at the back."""
+    with leader_and_next(target) as (a, b, former):
+        stop(a.process.pid)
+        latter = taken_over(b, former)
+        os.kill(a.process.pid, signal.SIGCONT)
+        a.hears("no longer leads")
+        a.hears("waiting, 1 before it, b leads")
+        assert b.end() == 128 + signal.SIGTERM
+        again = a.line(token=latter.token + 1)
+        a.end(signal.SIGKILL)
+        assert again.at > max(each.at for each in [latter, *b.rest()])
+
+
+def test_a_guard_that_is_killed(target: str) -> None:
+    """The wrapper notices, kills the command at once, and lets another one lead."""
+    with leader_and_next(target) as (a, b, former):
+        killed = now()
+        os.kill(a.guard, signal.SIGKILL)
+        latter = taken_over(b, former)
+        a.hears("its guard has ended")
+        assert latter.at - killed < TTL_S / 2 + SLACK_S
+        a.hears("waiting, 1 before it, b leads")
+        a.end(signal.SIGKILL)
+        check(a, latter)
+
+
+def test_a_guard_that_is_stopped_when_it_is_needed(target: str) -> None:
+    """The wrapper does its work, when it does not."""
+    with leader_and_next(target) as (a, b, former):
+        stop(a.guard)
+        anoint(target, "e", "b")
+        latter = taken_over(b, former)
+        a.hears("its guard does not answer")
+        a.end(signal.SIGKILL)
+        check(a, latter)
+
+
+def test_both_are_killed(target: str) -> None:
+    """The command, though not its children, dies with its guard, where the system can do that."""
+    with Wrapper(target, "a") as a:
+        first = a.line()
+        stop(a.process.pid)
+        os.kill(a.guard, signal.SIGKILL)
+        a.end(signal.SIGKILL)
+        a.rest()  # which ends when it is dead
+        assert not processes_of_session(first.pid)
+
+
+def test_one_that_is_cut_off(target: str) -> None:
+    """It has stopped its command before the lease can end, and comes back when the server can be reached again."""
+    with anyio.from_thread.start_blocking_portal() as portal:
+        proxy = Proxy(int(target.rpartition(":")[2]))
+        with (
+            portal.wrap_async_context_manager(proxy),
+            leader_and_next(target, other=proxy.target) as (a, b, former),
+        ):
+            portal.call(proxy.part)
+            latter = taken_over(b, former)
+            a.hears("its lease runs out")
+            portal.call(proxy.accept)
+            a.hears("waiting, 1 before it, b leads")
+            a.end(signal.SIGKILL)
+            check(a, latter)
+
+
+@pytest.mark.parametrize("how", ["evicted", "superseded"])
+def test_one_from_whom_an_operator_takes_the_lead(target: str, how: str) -> None:
+    """It has a grace, and confirms when all of its command is gone: nobody waits for its lease."""
+
+    with leader_and_next(target) as (a, b, former):
+        taken = now()
+        if how == "evicted":
+            with_service(target, lambda service: service.evict(Call("e"), "a"))
+        else:
+            anoint(target, "e", "b")
+        latter = taken_over(b, former)
+        a.hears(f"no longer leads: {how}")
+        assert GRACE_S < latter.at - taken < GRACE_S + SLACK_S
+        a.hears("waiting, 1 before it, b leads")
+        a.end(signal.SIGKILL)
+        check(a, latter)
+
+
+def test_what_the_command_is_told(target: str) -> None:
+    """The election and the term in its environment, and the rest of it as it was; a session of its own, and stdin."""
+    script = "env | grep ^ATOMIX_ | sort; ps -o sid= -p $$ | tr -d ' '; echo $$; cat; exit 3"
+    with Wrapper(target, "a", run=("sh", "-c", script)) as a:
+        assert a.process.stdout is not None
+        *variables, session, pid = a.process.stdout.read().splitlines()
+        assert variables == [
+            "ATOMIX_ELECTION_CANDIDATE=a",
+            "ATOMIX_ELECTION_NAME=e",
+            "ATOMIX_ELECTION_NAMESPACE=default",
+            "ATOMIX_ELECTION_REVISION=1",
+            "ATOMIX_ELECTION_TERM=1",
+            "ATOMIX_ELECTION_TOKEN=1",
+        ]
+        assert session == pid
+        assert a.process.wait() == 3
+        assert term(target).candidates == ()
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "why"),
+    [
+        (("sh", "-c", "kill -9 $$"), 137, "killed by SIGKILL"),
+        (("no-such-command",), 127, "no-such-command cannot be run: No such file or directory"),
+        (("/etc/passwd",), 126, "/etc/passwd cannot be run: Permission denied"),
+        (("true",), 0, "ended with status 0"),
+    ],
+)
+def test_the_exit_status_is_passed_on(target: str, command: tuple[str, ...], status: int, why: str) -> None:
+    """As a shell does it, and the queue is left."""
+    with Wrapper(target, "a", run=command) as a:
+        a.hears(why)
+        assert a.process.wait() == status
+        assert term(target).candidates == ()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_command_and_then_the_wrapper(target: str, number: signal.Signals) -> None:
+    """The group is sent SIGTERM, has its grace, and when it is gone the queue is left."""
+    with leader_and_next(target) as (a, b, former):
+        sent = now()
+        a.process.send_signal(number)
+        latter = taken_over(b, former)
+        assert a.process.wait() == 128 + number
+        check(a, latter)
+        assert GRACE_S < latter.at - sent < GRACE_S + SLACK_S
+
+
+def test_a_second_signal_kills_at_once(target: str) -> None:
+    """Without a grace; the status names the first one."""
+    with Wrapper(target, "a", "--session-ttl", "100", run=STUBBORN) as a:
+        a.line()
+        a.process.send_signal(signal.SIGTERM)
+        a.hears("stopping process group")
+        a.process.send_signal(signal.SIGINT)
+        a.hears("killing process group")
+        a.rest()
+        assert a.process.wait() == 128 + signal.SIGTERM
+
+
+def test_who_waits_leaves_at_a_signal(target: str) -> None:
+    """Nothing was run."""
+    with leader_and_next(target) as (_, b, _):
+        assert b.end(signal.SIGINT) == 128 + signal.SIGINT
+        assert b.rest() == []
+        assert term(target).candidates == ("a",)
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
+def test_other_signals_go_to_the_group(target: str, number: signal.Signals) -> None:
+    """To all of it, and it goes on."""
+    with Wrapper(target, "a", run=STUBBORN) as a:
+        a.line()
+        a.process.send_signal(number)
+        heard: set[str] = set()
+        while heard != {"command", "child"}:
+            line = a.line()
+            heard |= {line.who} if line.at == number else set()
+
+
+def test_once_ends_with_the_first_leadership(target: str) -> None:
+    """Its exit status says so; the leadership is over before it ends."""
+    with leader_and_next(target, "--once") as (a, _, _):
+        anoint(target, "e", "b")
+        assert a.process.wait() == LOST
+        assert term(target).candidates == ("b",)
+
+
+def test_restarting(target: str) -> None:
+    """It is started again under the same token, until a signal; what it left behind is gone before."""
+    with Wrapper(
+        target, "a", "--restart", run=("sh", "-c", "sleep 100 & echo command $$ $ATOMIX_ELECTION_TOKEN 0")
+    ) as a:
+        first = a.line()
+        second = a.line()
+        assert second.pid != first.pid
+        assert second.token == first.token
+        assert not processes_of_session(first.pid)
+        assert a.end() == 128 + signal.SIGTERM
+
+
+def test_a_takeover_delay(target: str) -> None:
+    """Between election and start."""
+    with Wrapper(target, "a", "--takeover-delay", "0.3") as a:
+        a.hears("elected, token 1")
+        elected = now()
+        assert a.line().at > elected + 0.2
+
+
+def test_a_grace_that_does_not_fit_what_the_server_grants(target: str) -> None:
+    """It has another time-to-live than was asked for, and that is what counts."""
+    with Wrapper(target, "a", "--session-ttl", "1000", "--grace", "200") as a:
+        assert "a grace of 200 s does not fit a time-to-live of 300 s" in a.hears("does not fit")
+        assert a.process.wait() != 0
+        assert term(target).candidates == ()
+
+
+def term(target: str) -> Term:
+    """Return who is in the queue."""
+    return with_service(target, lambda service: service.get_term(Call("e")))
