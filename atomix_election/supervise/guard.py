@@ -92,7 +92,7 @@ def adopt_orphans() -> None:
 
 def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
-        with suppress(ImportError, OSError, AttributeError):  # what it adds is not what safety rests on
+        with suppress(ImportError, MemoryError, OSError, AttributeError):  # what it adds is not what safety rests on
             import ctypes
 
             ctypes.CDLL(None).prctl(option, value, 0, 0, 0)

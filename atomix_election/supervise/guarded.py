@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from subprocess import DEVNULL
@@ -35,6 +35,7 @@ class Guarded:
         self._commands = commands
         self._reports = reports
         self._go = go
+        self._said = b""
 
     def begin(self) -> None:
         """Let the process become the command."""
@@ -46,20 +47,19 @@ class Guarded:
         with suppress(BrokenPipeError, BlockingIOError):
             os.write(self._commands, f"{line}\n".encode())
 
-    async def reports(self) -> AsyncIterator[list[str]]:
-        """Iterate over what the guard says, in words, until it has ended."""
-        pending = ""
-        while True:
+    async def report(self) -> list[str]:
+        """Wait for the next thing that the guard says, and return its words; none when it has ended."""
+        while b"\n" not in self._said:
             await anyio.wait_readable(self._reports)
             said = os.read(self._reports, _LINE_BYTES)
             if not said:
-                return
-            *lines, pending = (pending + said.decode()).split("\n")
-            for line in lines:
-                words = line.split()
-                if words[0] == "ready":
-                    self.pid = int(words[1])
-                yield words
+                return []
+            self._said += said
+        line, _, self._said = self._said.partition(b"\n")
+        words = line.decode().split()
+        if words[0] == "ready":
+            self.pid = int(words[1])
+        return words
 
     def give_up(self) -> None:
         """End the guard, which does not answer: its reports end, and ``strike`` does the rest."""

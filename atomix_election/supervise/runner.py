@@ -226,7 +226,7 @@ class Runner(LeadershipObserver):
 
     async def _listen(self, guarded: Guarded) -> bool:
         """Hear what the guard says; return whether it was that nothing of the command is left."""
-        async for words in guarded.reports():
+        while words := await guarded.report():
             now = self._clock.now()
             match words:
                 case ["ready", _]:

@@ -21,6 +21,13 @@ def _command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "tests.supervise.wrapper", *arguments[1:]]
 
 
+class Place(NamedTuple):
+    """An election, and where it is."""
+
+    target: str
+    election: str
+
+
 class Line(NamedTuple):
     """What the command says."""
 
@@ -38,10 +45,13 @@ def now() -> float:
 class Wrapper:
     """``run``, running. Leaving its ``with`` block kills it, and waits for its guard to have seen to the rest."""
 
-    def __init__(self, target: str, who: str, *options: str, run: Sequence[str] = CHILD) -> None:
+    def __init__(self, place: Place, who: str, *options: str, run: Sequence[str] = CHILD) -> None:
         self.process = subprocess.Popen(
             _command(
-                *("run", "e", "--target", target, "--candidate", who, "--session-ttl", str(TTL_S)), *options, "--", *run
+                *("run", place.election, "--target", place.target, "--candidate", who, "--session-ttl", str(TTL_S)),
+                *options,
+                "--",
+                *run,
             ),
             env=environment(),
             stdin=subprocess.DEVNULL,

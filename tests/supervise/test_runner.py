@@ -16,7 +16,7 @@ from atomix_election.service import Call
 from atomix_election.supervise.rules import GRACE_PART, LOST
 from tests.cli.processes import anoint, processes_of_session, with_service
 from tests.faults.proxy import Proxy
-from tests.supervise.processes import CHILD, TTL_S, Line, Wrapper, now, stop
+from tests.supervise.processes import CHILD, TTL_S, Line, Place, Wrapper, now, stop
 
 STUBBORN = (*CHILD, "--stubborn", "--parent")
 """It takes no notice of SIGTERM, and has a child that takes none either."""
@@ -26,17 +26,17 @@ SLACK_S = 1.0
 
 
 @contextmanager
-def leader_and_next(target: str, *options: str, other: str = "") -> Generator[tuple[Wrapper, Wrapper, Line]]:
+def leader_and_next(place: Place, *options: str, through: str = "") -> Generator[tuple[Wrapper, Wrapper, Line]]:
     """Let ``a`` lead and ``b`` wait; the command of the first one is the more stubborn. Give its first line too.
 
     Args:
-        target: where they stand.
+        place: where they stand.
         options: those of ``a``.
-        other: where ``a`` does, if it is somewhere else.
+        through: by which target ``a`` gets there, if it is another one.
     """
-    with Wrapper(other or target, "a", *options, run=STUBBORN) as a:
+    with Wrapper(Place(through or place.target, place.election), "a", *options, run=STUBBORN) as a:
         former = a.line()
-        with Wrapper(target, "b") as b:
+        with Wrapper(place, "b") as b:
             b.hears("waiting, 1 before it, a leads")
             yield a, b, former
 
@@ -56,9 +56,9 @@ def check(a: Wrapper, latter: Line) -> None:
     assert max(each.at for each in lines) < latter.at
 
 
-def test_a_wrapper_that_is_killed(target: str) -> None:
+def test_a_wrapper_that_is_killed(place: Place) -> None:
     """Its guard has the command stop, and kills all of it before another one leads."""
-    with leader_and_next(target) as (a, b, former):
+    with leader_and_next(place) as (a, b, former):
         killed = now()
         a.end(signal.SIGKILL)
         latter = taken_over(b, former)
@@ -66,9 +66,9 @@ def test_a_wrapper_that_is_killed(target: str) -> None:
         assert latter.at - killed > TTL_S / 2, "the session was not left to its lease"
 
 
-def test_a_wrapper_that_is_stopped_and_goes_on(target: str) -> None:
+def test_a_wrapper_that_is_stopped_and_goes_on(place: Place) -> None:
     """Its guard ends the command at the deadline; the wrapper finds out when it wakes, and stands at the back."""
-    with leader_and_next(target) as (a, b, former):
+    with leader_and_next(place) as (a, b, former):
         stop(a.process.pid)
         latter = taken_over(b, former)
         os.kill(a.process.pid, signal.SIGCONT)
@@ -80,9 +80,9 @@ def test_a_wrapper_that_is_stopped_and_goes_on(target: str) -> None:
         assert again.at > max(each.at for each in [latter, *b.rest()])
 
 
-def test_a_guard_that_is_killed(target: str) -> None:
+def test_a_guard_that_is_killed(place: Place) -> None:
     """The wrapper notices, kills the command at once, and lets another one lead."""
-    with leader_and_next(target) as (a, b, former):
+    with leader_and_next(place) as (a, b, former):
         killed = now()
         os.kill(a.guard, signal.SIGKILL)
         latter = taken_over(b, former)
@@ -93,20 +93,20 @@ def test_a_guard_that_is_killed(target: str) -> None:
         check(a, latter)
 
 
-def test_a_guard_that_is_stopped_when_it_is_needed(target: str) -> None:
+def test_a_guard_that_is_stopped_when_it_is_needed(place: Place) -> None:
     """The wrapper does its work, when it does not."""
-    with leader_and_next(target) as (a, b, former):
+    with leader_and_next(place) as (a, b, former):
         stop(a.guard)
-        anoint(target, "e", "b")
+        anoint(*place, "b")
         latter = taken_over(b, former)
         a.hears("its guard does not answer")
         a.end(signal.SIGKILL)
         check(a, latter)
 
 
-def test_both_are_killed(target: str) -> None:
+def test_both_are_killed(place: Place) -> None:
     """The command, though not its children, dies with its guard, where the system can do that."""
-    with Wrapper(target, "a") as a:
+    with Wrapper(place, "a") as a:
         first = a.line()
         stop(a.process.pid)
         os.kill(a.guard, signal.SIGKILL)
@@ -115,13 +115,13 @@ def test_both_are_killed(target: str) -> None:
         assert not processes_of_session(first.pid)
 
 
-def test_one_that_is_cut_off(target: str) -> None:
+def test_one_that_is_cut_off(place: Place) -> None:
     """It has stopped its command before the lease can end, and comes back when the server can be reached again."""
     with anyio.from_thread.start_blocking_portal() as portal:
-        proxy = Proxy(int(target.rpartition(":")[2]))
+        proxy = Proxy(int(place.target.rpartition(":")[2]))
         with (
             portal.wrap_async_context_manager(proxy),
-            leader_and_next(target, other=proxy.target) as (a, b, former),
+            leader_and_next(place, through=proxy.target) as (a, b, former),
         ):
             portal.call(proxy.part)
             latter = taken_over(b, former)
@@ -133,15 +133,15 @@ def test_one_that_is_cut_off(target: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["evicted", "superseded"])
-def test_one_from_whom_an_operator_takes_the_lead(target: str, how: str) -> None:
+def test_one_from_whom_an_operator_takes_the_lead(place: Place, how: str) -> None:
     """It has a grace, and confirms when all of its command is gone: nobody waits for its lease."""
 
-    with leader_and_next(target) as (a, b, former):
+    with leader_and_next(place) as (a, b, former):
         taken = now()
         if how == "evicted":
-            with_service(target, lambda service: service.evict(Call("e"), "a"))
+            with_service(place.target, lambda service: service.evict(Call(place.election), "a"))
         else:
-            anoint(target, "e", "b")
+            anoint(*place, "b")
         latter = taken_over(b, former)
         a.hears(f"no longer leads: {how}")
         assert GRACE_S < latter.at - taken < GRACE_S + SLACK_S
@@ -150,15 +150,15 @@ def test_one_from_whom_an_operator_takes_the_lead(target: str, how: str) -> None
         check(a, latter)
 
 
-def test_what_the_command_is_told(target: str) -> None:
+def test_what_the_command_is_told(place: Place) -> None:
     """The election and the term in its environment, and the rest of it as it was; a session of its own, and stdin."""
     script = "env | grep ^ATOMIX_ | sort; ps -o sid= -p $$ | tr -d ' '; echo $$; cat; exit 3"
-    with Wrapper(target, "a", run=("sh", "-c", script)) as a:
+    with Wrapper(place, "a", run=("sh", "-c", script)) as a:
         assert a.process.stdout is not None
         *variables, session, pid = a.process.stdout.read().splitlines()
         assert variables == [
             "ATOMIX_ELECTION_CANDIDATE=a",
-            "ATOMIX_ELECTION_NAME=e",
+            f"ATOMIX_ELECTION_NAME={place.election}",
             "ATOMIX_ELECTION_NAMESPACE=default",
             "ATOMIX_ELECTION_REVISION=1",
             "ATOMIX_ELECTION_TERM=1",
@@ -166,7 +166,7 @@ def test_what_the_command_is_told(target: str) -> None:
         ]
         assert session == pid
         assert a.process.wait() == 3
-        assert term(target).candidates == ()
+        assert term(place).candidates == ()
 
 
 @pytest.mark.parametrize(
@@ -178,18 +178,18 @@ def test_what_the_command_is_told(target: str) -> None:
         (("true",), 0, "ended with status 0"),
     ],
 )
-def test_the_exit_status_is_passed_on(target: str, command: tuple[str, ...], status: int, why: str) -> None:
+def test_the_exit_status_is_passed_on(place: Place, command: tuple[str, ...], status: int, why: str) -> None:
     """As a shell does it, and the queue is left."""
-    with Wrapper(target, "a", run=command) as a:
+    with Wrapper(place, "a", run=command) as a:
         a.hears(why)
         assert a.process.wait() == status
-        assert term(target).candidates == ()
+        assert term(place).candidates == ()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_the_command_and_then_the_wrapper(target: str, number: signal.Signals) -> None:
+def test_a_signal_stops_the_command_and_then_the_wrapper(place: Place, number: signal.Signals) -> None:
     """The group is sent SIGTERM, has its grace, and when it is gone the queue is left."""
-    with leader_and_next(target) as (a, b, former):
+    with leader_and_next(place) as (a, b, former):
         sent = now()
         a.process.send_signal(number)
         latter = taken_over(b, former)
@@ -198,9 +198,9 @@ def test_a_signal_stops_the_command_and_then_the_wrapper(target: str, number: si
         assert GRACE_S < latter.at - sent < GRACE_S + SLACK_S
 
 
-def test_a_second_signal_kills_at_once(target: str) -> None:
+def test_a_second_signal_kills_at_once(place: Place) -> None:
     """Without a grace; the status names the first one."""
-    with Wrapper(target, "a", "--session-ttl", "100", run=STUBBORN) as a:
+    with Wrapper(place, "a", "--session-ttl", "100", run=STUBBORN) as a:
         a.line()
         a.process.send_signal(signal.SIGTERM)
         a.hears("stopping process group")
@@ -210,18 +210,18 @@ def test_a_second_signal_kills_at_once(target: str) -> None:
         assert a.process.wait() == 128 + signal.SIGTERM
 
 
-def test_who_waits_leaves_at_a_signal(target: str) -> None:
+def test_who_waits_leaves_at_a_signal(place: Place) -> None:
     """Nothing was run."""
-    with leader_and_next(target) as (_, b, _):
+    with leader_and_next(place) as (_, b, _):
         assert b.end(signal.SIGINT) == 128 + signal.SIGINT
         assert b.rest() == []
-        assert term(target).candidates == ("a",)
+        assert term(place).candidates == ("a",)
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
-def test_other_signals_go_to_the_group(target: str, number: signal.Signals) -> None:
+def test_other_signals_go_to_the_group(place: Place, number: signal.Signals) -> None:
     """To all of it, and it goes on."""
-    with Wrapper(target, "a", run=STUBBORN) as a:
+    with Wrapper(place, "a", run=STUBBORN) as a:
         a.line()
         a.process.send_signal(number)
         heard: set[str] = set()
@@ -230,19 +230,18 @@ def test_other_signals_go_to_the_group(target: str, number: signal.Signals) -> N
             heard |= {line.who} if line.at == number else set()
 
 
-def test_once_ends_with_the_first_leadership(target: str) -> None:
+def test_once_ends_with_the_first_leadership(place: Place) -> None:
     """Its exit status says so; the leadership is over before it ends."""
-    with leader_and_next(target, "--once") as (a, _, _):
-        anoint(target, "e", "b")
+    with leader_and_next(place, "--once") as (a, _, _):
+        anoint(*place, "b")
         assert a.process.wait() == LOST
-        assert term(target).candidates == ("b",)
+        assert term(place).candidates == ("b",)
 
 
-def test_restarting(target: str) -> None:
+def test_restarting(place: Place) -> None:
     """It is started again under the same token, until a signal; what it left behind is gone before."""
-    with Wrapper(
-        target, "a", "--restart", run=("sh", "-c", "sleep 100 & echo command $$ $ATOMIX_ELECTION_TOKEN 0")
-    ) as a:
+    script = "sleep 100 & echo command $$ $ATOMIX_ELECTION_TOKEN 0"
+    with Wrapper(place, "a", "--restart", run=("sh", "-c", script)) as a:
         first = a.line()
         second = a.line()
         assert second.pid != first.pid
@@ -251,22 +250,22 @@ def test_restarting(target: str) -> None:
         assert a.end() == 128 + signal.SIGTERM
 
 
-def test_a_takeover_delay(target: str) -> None:
+def test_a_takeover_delay(place: Place) -> None:
     """Between election and start."""
-    with Wrapper(target, "a", "--takeover-delay", "0.3") as a:
+    with Wrapper(place, "a", "--takeover-delay", "0.3") as a:
         a.hears("elected, token 1")
         elected = now()
         assert a.line().at > elected + 0.2
 
 
-def test_a_grace_that_does_not_fit_what_the_server_grants(target: str) -> None:
+def test_a_grace_that_does_not_fit_what_the_server_grants(place: Place) -> None:
     """It has another time-to-live than was asked for, and that is what counts."""
-    with Wrapper(target, "a", "--session-ttl", "1000", "--grace", "200") as a:
+    with Wrapper(place, "a", "--session-ttl", "1000", "--grace", "200") as a:
         assert "a grace of 200 s does not fit a time-to-live of 300 s" in a.hears("does not fit")
         assert a.process.wait() != 0
-        assert term(target).candidates == ()
+        assert term(place).candidates == ()
 
 
-def term(target: str) -> Term:
+def term(place: Place) -> Term:
     """Return who is in the queue."""
-    return with_service(target, lambda service: service.get_term(Call("e")))
+    return with_service(place.target, lambda service: service.get_term(Call(place.election)))
