@@ -187,10 +187,10 @@ class Runner(LeadershipObserver):
             if leadership is None:
                 raise
         if self._rules.lost:
-            self._note(f"no longer leads: {self._rules.lost}", logging.WARNING, token=leadership.token)
+            self.note(f"no longer leads: {self._rules.lost}", logging.WARNING, token=leadership.token)
 
     async def _hold(self, leadership: Leadership) -> None:
-        self._note(f"elected, token {leadership.token}", token=leadership.token)
+        self.note(f"elected, token {leadership.token}", token=leadership.token)
         self._leadership, self._left = leadership, anyio.Event()
         now = self._clock.now()
         try:
@@ -215,7 +215,7 @@ class Runner(LeadershipObserver):
                     self._do(self._rules.guard_ended(self._clock.now()))
                     await self._guarded.strike()
         except OSError as error:
-            self._note(f"no guard could be started: {error}", logging.ERROR)
+            self.note(f"no guard could be started: {error}", logging.ERROR)
             self._do(self._rules.guard_ended(self._clock.now()))
         except BaseException:
             self._left.set()  # the guard has seen to the command
@@ -235,10 +235,10 @@ class Runner(LeadershipObserver):
                     self._do(self._rules.stopped(now))
                 case ["failed", number]:
                     why = os.strerror(int(number))
-                    self._note(f"{self._plan.command[0]} cannot be run: {why}", logging.ERROR)
+                    self.note(f"{self._plan.command[0]} cannot be run: {why}", logging.ERROR)
                     self._rules.failed()
                 case ["denied"]:
-                    self._note(
+                    self.note(
                         "the command may not be sent signals, so that it cannot be stopped: "
                         "it must not run as another user",
                         logging.ERROR,
@@ -282,19 +282,19 @@ class Runner(LeadershipObserver):
         match action:
             case Begin():
                 guarded.begin()
-                self._note(f"started {self._plan.command[0]}, process {guarded.pid}", pid=guarded.pid)
+                self.note(f"started {self._plan.command[0]}, process {guarded.pid}", pid=guarded.pid)
             case Prolong(kill_at):
                 guarded.tell(f"deadline {kill_at!r}")
             case Stop(why):
-                self._note(f"stopping process group {guarded.pid}: {why}", pid=guarded.pid)
+                self.note(f"stopping process group {guarded.pid}: {why}", pid=guarded.pid)
                 guarded.tell("stop")
             case Forward(number):
                 guarded.tell(f"signal {number}")
             case Kill():
-                self._note(f"killing process group {guarded.pid}", logging.WARNING, pid=guarded.pid)
+                self.note(f"killing process group {guarded.pid}", logging.WARNING, pid=guarded.pid)
                 guarded.tell("kill")
             case Strike(why):
-                self._note(f"killing process group {guarded.pid}: {why}", logging.ERROR, pid=guarded.pid)
+                self.note(f"killing process group {guarded.pid}: {why}", logging.ERROR, pid=guarded.pid)
                 guarded.give_up()
             case Start() | Leave():
                 raise AssertionError("not for a guard")
@@ -310,7 +310,7 @@ class Runner(LeadershipObserver):
     async def _obey(self, received: AsyncIterator[signal.Signals]) -> None:
         async for number in received:
             if number in (signal.SIGTERM, signal.SIGINT):
-                self._note(f"{number.name} received")
+                self.note(f"{number.name} received")
             self._do(self._rules.signalled(self._clock.now(), number))
 
     async def _follow(self) -> None:
@@ -328,14 +328,21 @@ class Runner(LeadershipObserver):
         waits = self._rules.phase is Phase.WAITING and self._election.candidate_id in term.candidates[1:]
         place = term.candidates.index(self._election.candidate_id) if waits else 0
         if place and place != self._place:
-            self._note(f"waiting, {place} before it, {term.leader} leads", place=place, leader=term.leader)
+            self.note(f"waiting, {place} before it, {term.leader} leads", place=place, leader=term.leader)
         self._place = place
 
     def _note_end(self, status: int) -> None:
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        self._note(f"the command {how}", status=SIGNALLED - status if status < 0 else status)
+        self.note(f"the command {how}", status=SIGNALLED - status if status < 0 else status)
 
-    def _note(self, what: str, level: int = logging.INFO, **fields: Any) -> None:
+    def note(self, what: str, level: int = logging.INFO, **fields: Any) -> None:
+        """Log a line about it.
+
+        Args:
+            what: happened.
+            level: of the line.
+            fields: facts, for who reads the log as JSON.
+        """
         name, candidate = self._election.name, self._election.candidate_id
         log.log(
             level, "%s in %s: %s", candidate, name, what, extra={"election": name, "candidate": candidate, **fields}

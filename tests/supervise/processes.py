@@ -9,16 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from tests.cli.processes import environment
+from tests.cli.processes import command, environment
 
 TTL_S = 2.0
 """Time-to-live of the sessions."""
 CHILD = (sys.executable, "-I", "-S", str(Path(__file__).with_name("child.py")))
 """A command that says what it does."""
-
-
-def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "tests.supervise.wrapper", *arguments[1:]]
 
 
 class Place(NamedTuple):
@@ -47,7 +43,7 @@ class Wrapper:
 
     def __init__(self, place: Place, who: str, *options: str, run: Sequence[str] = CHILD) -> None:
         self.process = subprocess.Popen(
-            _command(
+            command(
                 *("run", place.election, "--target", place.target, "--candidate", who, "--session-ttl", str(TTL_S)),
                 *options,
                 "--",
