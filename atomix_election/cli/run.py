@@ -1,97 +1,95 @@
-"""``atomix-election run``: run a command while this process leads."""
+"""``atomix-election run``: run a command while this process leads.
 
+Exit statuses are others than those of all other commands, as the one that is run has its own: see ``STATUSES``.
+"""
+
+import argparse
 import re
-from collections.abc import Sequence
+import sys
 from contextlib import AsyncExitStack
 
 import anyio
-import click
 
 from atomix_election.addresses import Endpoint, parse_endpoints
-from atomix_election.cli import COMMANDS
-from atomix_election.cli.frame import Command, Option, say
 from atomix_election.cli.logs import FORMATS, configure_logging
-from atomix_election.cli.options import Where, client_options, election_argument
+from atomix_election.cli.options import add_target_options, tls_of, token_of
 from atomix_election.cli.values import seconds
 from atomix_election.client import connect
 from atomix_election.clock import SystemClock
 from atomix_election.errors import ElectionError, InvalidRequest
+from atomix_election.model import DEFAULT_SESSION_TTL_S
 from atomix_election.supervise import LOST, Lease, Mode, Plan, Runner, serve_probe
 
 FAILED = 125
 """Exit status where ``run`` itself fails: none of a shell's, and seldom one of a command's."""
 STATUSES = {
-    "N": "the command ended with it, or 128 and the number of the signal that killed it",
-    "2": "the command line is wrong",
+    "that of the command": "it ended by itself, or was killed by a signal: then 128 and its number",
     str(LOST): "with --once: the leadership was lost before the command had ended",
     str(FAILED): "run itself failed",
     "126, 127": "the command cannot be run, or is not found",
     "130, 143": "run was sent SIGINT or SIGTERM",
+    "2": "the command line is wrong",
 }
-"""What each says: other than those of all other commands, as the one that is run has its own."""
+"""What each says."""
 
 
-class _Run(Command):
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Exit status"):
-            formatter.write_dl(list(STATUSES.items()))
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes. What stands after ``--`` is the other command, and becomes ``command``."""
+    parser.usage = f"{parser.prog} ELECTION [options] -- COMMAND..."
+    parser.epilog = f"Exit status: {'; '.join(f'{status}: {what}' for status, what in STATUSES.items())}."
+    parser.set_defaults(command=[])
+    parser.add_argument("election", metavar="ELECTION", help="name of the election")
+    parser.add_argument("--candidate", metavar="ID", help="who stands in the election; default: an id of its own")
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument(
+        "--once",
+        dest="mode",
+        action="store_const",
+        const=Mode.ONCE,
+        default=Mode.UNTIL_DONE,
+        help="end with the first leadership, also when it was lost",
+    )
+    modes.add_argument(
+        "--restart",
+        dest="mode",
+        action="store_const",
+        const=Mode.RESTART,
+        default=Mode.UNTIL_DONE,
+        help="start the command again when it has ended, for as long as this process leads",
+    )
+    parser.add_argument(
+        "--grace", metavar="SECONDS", type=seconds, help="from SIGTERM to SIGKILL; default: a quarter of the ttl"
+    )
+    parser.add_argument(
+        "--takeover-delay", metavar="SECONDS", type=seconds, default=0.0, help="from election to start; default: none"
+    )
+    parser.add_argument("--probe", metavar="HOST:PORT", help="serve /leader, /ready and /live there, over plain HTTP")
+    parser.add_argument(
+        "--insecure", action="store_true", help="serve probes also where other machines get, who may all ask"
+    )
+    parser.add_argument("--log-format", choices=FORMATS, default="text", help="to stderr; default %(default)s")
+    parser.add_argument(
+        "--session-ttl",
+        metavar="SECONDS",
+        type=seconds,
+        default=DEFAULT_SESSION_TTL_S,
+        help="how long the session lasts after its last renewal; default %(default)s",
+    )
+    add_target_options(parser)
 
 
-@click.command("run", cls=_Run, help=COMMANDS["run"])
-@election_argument
-@click.argument("words", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED, help="what to run")
-@click.option("--candidate", cls=Option, metavar="ID", help="who stands in the election; default: an id of its own")
-@click.option("--once", cls=Option, is_flag=True, help="end with the first leadership, also when it was lost")
-@click.option("--restart", cls=Option, is_flag=True, help="start the command again for as long as it leads")
-@click.option(
-    "--grace", cls=Option, metavar="SECONDS", type=seconds, help="from SIGTERM to SIGKILL; default: a quarter of the ttl"
-)
-@click.option(
-    "--takeover-delay", cls=Option, metavar="SECONDS", type=seconds, help="from election to start; default: none"
-)
-@click.option(
-    "--probe", cls=Option, metavar="HOST:PORT", help="serve /leader, /ready and /live there, over plain HTTP"
-)
-@click.option(
-    "--insecure", cls=Option, is_flag=True, help="serve probes also where other machines get, who may all ask"
-)
-@click.option(
-    "--log-format",
-    cls=Option,
-    type=click.Choice(FORMATS),
-    default="text",
-    show_default=True,
-    help="a line of text or of JSON each",
-)
-@client_options
-def command(
-    *,
-    election: str,
-    words: Sequence[str],
-    where: Where,
-    candidate: str | None,
-    once: bool,
-    restart: bool,
-    grace: float | None,
-    takeover_delay: float | None,
-    probe: str | None,
-    insecure: bool,
-    log_format: str,
-) -> int:
+def run(options: argparse.Namespace) -> int:
     """Run it, and return the exit status."""
-    if once and restart:
-        raise InvalidRequest("--once and --restart contradict each other: choose one, or neither")
-    mode = Mode.ONCE if once else Mode.RESTART if restart else Mode.UNTIL_DONE
-    plan = Plan(words, mode, grace, takeover_delay or 0.0)
-    Lease(where.session_ttl, grace)
-    endpoint = None if probe is None else _probe_endpoint(probe, insecure)
-    configure_logging(log_format, "info")
+    plan = Plan(options.command, options.mode, options.grace, options.takeover_delay)
+    Lease(options.session_ttl, options.grace)  # refuses a grace that cannot fit before anybody is asked
+    probe = None if options.probe is None else _probe_endpoint(options.probe, options.insecure)
+    configure_logging(options.log_format, "info")
     try:
-        return anyio.run(_run, where, election, candidate, plan, endpoint)
+        return anyio.run(_run, options, plan, probe)
     except InvalidRequest:
         raise
     except ElectionError as error:
-        say(error)
+        print(f"atomix-election: {error}", file=sys.stderr)
         return FAILED
 
 
@@ -107,20 +105,20 @@ def _probe_endpoint(text: str, insecure: bool) -> Endpoint:
     return endpoints[0]
 
 
-async def _run(where: Where, name: str, candidate: str | None, plan: Plan, probe: Endpoint | None) -> int:
+async def _run(options: argparse.Namespace, plan: Plan, probe: Endpoint | None) -> int:
     connecting = connect(
-        where.target,
-        namespace=where.namespace,
-        session_ttl=where.session_ttl,
-        tls=where.tls(),
-        token=where.token(),
+        options.target,
+        namespace=options.namespace,
+        session_ttl=options.session_ttl,
+        tls=tls_of(options),
+        token=token_of(options),
     )
     async with connecting as client:
-        election = client.election(name, candidate_id=candidate)
+        election = client.election(options.election, candidate_id=options.candidate)
         runner = Runner(client, election, plan, SystemClock())
         async with AsyncExitStack() as serving:
             if probe is not None:
-                served = serve_probe(runner.status, name, election.candidate_id, probe.host, probe.port)
+                served = serve_probe(runner.status, election.name, election.candidate_id, probe.host, probe.port)
                 runner.note(f"probes are at {await serving.enter_async_context(served)}")
             return await runner.run()
     raise AssertionError("the block returns")

@@ -8,32 +8,41 @@ import urllib.request
 
 import pytest
 
+from atomix_election import cli
 from tests.cli.processes import Running, run
 
 
 def test_the_status_is_that_of_the_command(target: str) -> None:
     """What it writes comes through as it is, and its options are its own."""
-    ended = run("run", "status", "--target", target, "--", "sh", "-c", "echo $0 $1; exit 7", "--once", "--json")
-    assert (ended.returncode, ended.stdout) == (7, "--once --json\n")
+    ended = run("run", "status", "--target", target, "--", "sh", "-c", "echo $0 $*; exit 7", "--once", "--", "--json")
+    assert (ended.returncode, ended.stdout) == (7, "--once -- --json\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("--once", "--restart", "--", "true"), "--once and --restart contradict each other"),
+        (("--once", "--restart", "--", "true"), "--restart: not allowed with argument --once"),
         (("--grace", "5", "--", "true"), "a grace of 5 s does not fit a time-to-live of 10 s"),
         (("--probe", "127.0.0.1", "--", "true"), "--probe '127.0.0.1' is not one address with a port"),
         (("--probe", "0.0.0.0:1", "--", "true"), "may be reached from other machines"),
         (("--candidate", "", "--", "true"), "candidate"),
-        ((), "Missing argument"),
+        ((), "there is no command to run: give one after --"),
+        (("true",), "unrecognized arguments: true"),
+        (("--grace", "0", "--", "true"), "argument --grace: invalid seconds value"),
         (("--", ""), "there is no command to run"),
     ],
 )
-def test_a_wrong_command_line(target: str, arguments: tuple[str, ...], why: str) -> None:
-    """It is said before anybody is asked."""
-    ended = run("run", "wrong", "--target", target, *arguments)
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert why in ended.stderr
+def test_a_wrong_command_line(
+    target: str, arguments: tuple[str, ...], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is said before anything is run."""
+    try:
+        status: object = cli.main(["run", "wrong", "--target", target, *arguments])
+    except SystemExit as exit_:
+        status = exit_.code
+    out, err = capsys.readouterr()
+    assert (status, out) == (2, "")
+    assert why in err
 
 
 def test_a_failure_of_its_own_has_a_status_of_its_own(target: str) -> None:

@@ -13,6 +13,8 @@ from tests.cli.processes import command, environment
 
 TTL_S = 2.0
 """Time-to-live of the sessions."""
+GRACE_S = 0.2
+"""From SIGTERM to SIGKILL."""
 CHILD = (sys.executable, "-I", "-S", str(Path(__file__).with_name("child.py")))
 """A command that says what it does."""
 
@@ -44,7 +46,8 @@ class Wrapper:
     def __init__(self, place: Place, who: str, *options: str, run: Sequence[str] = CHILD) -> None:
         self.process = subprocess.Popen(
             command(
-                *("run", place.election, "--target", place.target, "--candidate", who, "--session-ttl", str(TTL_S)),
+                *("run", place.election, "--target", place.target, "--candidate", who),
+                *("--session-ttl", str(TTL_S), "--grace", str(GRACE_S)),
                 *options,
                 "--",
                 *run,

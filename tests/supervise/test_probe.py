@@ -42,18 +42,25 @@ def _get(request: urllib.request.Request) -> tuple[int, Any]:
             return error.code, json.loads(error.read())
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def anyio_backend() -> str:
     """Threads serve the port, whichever event loop there is."""
     return "asyncio"
 
 
-@pytest.fixture
-async def probed(anyio_backend: str) -> AsyncGenerator[Probed]:
+@pytest.fixture(scope="module")
+async def served(anyio_backend: str) -> AsyncGenerator[Probed]:
     """A port that answers as a test says."""
     probed = Probed()
     async with serve_probe(lambda: probed.status, "e", "a", "127.0.0.1", 0) as probed.url:
         yield probed
+
+
+@pytest.fixture
+def probed(served: Probed) -> Probed:
+    """The port, as if nothing had been asked."""
+    served.status = WAITS
+    return served
 
 
 async def test_each_probe_has_its_question(probed: Probed) -> None:
