@@ -10,10 +10,11 @@ from tests import (
     test_operating_backup,
     test_operating_monitoring,
     test_operating_security,
+    test_run_guide,
     test_stores_guide,
 )
 from tests.cli import test_limit_options
-from tests.manual import CLUSTER, STORES, TEXT, commands, programs
+from tests.manual import CLUSTER, RUN, STORES, TEXT, commands, programs
 
 OPERATING: tuple[ModuleType, ...] = (
     test_operating,
@@ -26,7 +27,8 @@ OPERATING: tuple[ModuleType, ...] = (
 
 
 @pytest.mark.parametrize(
-    ("text", "modules"), [(TEXT, OPERATING), (CLUSTER, (test_cluster_guide,)), (STORES, (test_stores_guide,))]
+    ("text", "modules"),
+    [(TEXT, OPERATING), (CLUSTER, (test_cluster_guide,)), (STORES, (test_stores_guide,)), (RUN, (test_run_guide,))],
 )
 def test_each_place_has_one_test(text: str, modules: tuple[ModuleType, ...]) -> None:
     """A new heading with a command needs one that runs it; a new command under a known one makes its test fail."""

@@ -1,6 +1,6 @@
 """The command ``atomix-election``: a module per command, this one chooses.
 
-Exit statuses: 0 all well, 1 refused or failed, 2 a wrong command line, 130 interrupted.
+Exit statuses: 0 all well, 1 refused or failed, 2 a wrong command line, 130 interrupted. ``run`` has others.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from atomix_election.errors import ElectionError, InvalidRequest
 
 COMMANDS = {
     "serve": "Serve elections over gRPC until SIGTERM or SIGINT.",
+    "run": "Run a command only while this process leads an election.",
     "backup": "Copy the file of a store, also while a server uses it.",
     "restore": "Make a new store of a backup, without anybody in its elections.",
     "migrate": "Move the elections of an SQLite file, which nobody serves, into etcd for good.",
@@ -42,7 +43,12 @@ class _Command(argparse.ArgumentParser):
         module = import_module(f"{__name__}.{name.replace('-', '_')}")
         module.add_arguments(self)
         self.set_defaults(run=module.run)
-        return super().parse_known_args(*arguments, **more)
+        words, *rest = arguments
+        if name == "run" and "--" in words:  # argparse would take a further -- out of the other command's words
+            split = words.index("--")
+            self.set_defaults(command=words[split + 1 :])
+            words = words[:split]
+        return super().parse_known_args(words, *rest, **more)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -22,6 +22,19 @@ def add_client_options(parser: argparse.ArgumentParser, *, election: bool = True
     """Add the options that say which election is meant, or, without one, where elections are."""
     if election:
         parser.add_argument("election", metavar="ELECTION", help="name of the election")
+    add_target_options(parser)
+    parser.add_argument(
+        "--session-ttl",
+        metavar="SECONDS",
+        type=seconds,
+        default=DEFAULT_SESSION_TTL_S,
+        help="how long a server that is silent is waited for, in all, is derived from it; default %(default)s",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, one object a line")
+
+
+def add_target_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where elections are, and who calls."""
     parser.add_argument(
         "--target",
         default=os.environ.get("ATOMIX_ELECTION_TARGET", DEFAULT_TARGET),
@@ -32,13 +45,6 @@ def add_client_options(parser: argparse.ArgumentParser, *, election: bool = True
         default=os.environ.get("ATOMIX_ELECTION_NAMESPACE", DEFAULT_NAMESPACE),
         help="where the name lives (or ATOMIX_ELECTION_NAMESPACE; default %(default)s)",
     )
-    parser.add_argument(
-        "--session-ttl",
-        metavar="SECONDS",
-        type=seconds,
-        default=DEFAULT_SESSION_TTL_S,
-        help="how long a server that is silent is waited for, in all, is derived from it; default %(default)s",
-    )
     for option, variable, what in (
         ("--token-file", "ATOMIX_ELECTION_TOKEN_FILE", "file with the token that proves who calls"),
         ("--ca", "ATOMIX_ELECTION_CA", "certificates of the authorities to trust in place of the system's"),
@@ -48,20 +54,28 @@ def add_client_options(parser: argparse.ArgumentParser, *, election: bool = True
         parser.add_argument(
             option, metavar="FILE", default=os.environ.get(variable) or None, help=f"{what} (or {variable})"
         )
-    parser.add_argument("--json", action="store_true", help="print JSON, one object a line")
+
+
+def tls_of(options: argparse.Namespace) -> ClientTls | None:
+    """Return how TLS is spoken, by the options of ``add_target_options``."""
+    if options.ca or options.certificate or options.key:
+        return ClientTls(options.ca, options.certificate, options.key)
+    return None
+
+
+def token_of(options: argparse.Namespace) -> Path | None:
+    """Return the file of the token that is shown, by the options of ``add_target_options``."""
+    return Path(options.token_file) if options.token_file else None
 
 
 def connecting(options: argparse.Namespace) -> AbstractAsyncContextManager[Service]:
     """Connect as the options of ``add_client_options`` say. It is the bare service: who only looks needs no session."""
-    tls = None
-    if options.ca or options.certificate or options.key:
-        tls = ClientTls(options.ca, options.certificate, options.key)
     return open_service(
         options.target,
         session_ttl_s=options.session_ttl,
         clock=SystemClock(),
-        tls=tls,
-        token=Path(options.token_file) if options.token_file else None,
+        tls=tls_of(options),
+        token=token_of(options),
     )
 
 
