@@ -9,14 +9,14 @@ from typing import ClassVar
 import anyio
 
 from atomix_election.engine import SessionLimits
-from atomix_election.errors import ElectionError, OutcomeUnknown, StoreError, Unavailable
+from atomix_election.errors import CandidateTaken, ElectionError, OutcomeUnknown, StoreError, Unavailable
 from atomix_election.etcd import Get, prefix_end
 from atomix_election.model import Term
 from atomix_election.service import Call, Service
 from atomix_election.stores.etcd_keys import Layout
 from atomix_election.stores.etcd_restore import known_floors, raise_floor, recover
 from atomix_election.stores.restored import restored_floors
-from atomix_election.testing.checker import Promises, Violation
+from atomix_election.testing.checker import Promises, Rule, Violation
 from atomix_election.testing.etcd import EtcdFaults, SimulatedEtcd
 from atomix_election.testing.etcd_servers import SETTLED_S, START_AGAIN_S, Server, Servers
 from atomix_election.testing.etcd_service import LateConnection, Repeat, WitnessedService
@@ -216,13 +216,17 @@ class EtcdHost(Host):
         return Promises(numbers_jump=True)
 
     def excuses(self, violation: Violation) -> bool:
-        """See ``Host.excuses``. Nothing is."""
-        return False
+        """See ``Host.excuses``.
+
+        That a session has ended is told as soon as etcd says so; its candidates leave a moment later, when a server has
+        heard of it, and until then their ids are taken.
+        """
+        return violation.rule is Rule.REFUSED and CandidateTaken.__name__ in violation.what
 
     @property
     def may_skip_changes(self) -> bool:
-        """See ``Host.may_skip_changes``. What was compacted before a server had it is told as one change."""
-        return "etcd compacted" in self._surroundings.faults
+        """See ``Host.may_skip_changes``. What was compacted, or lost, before a server had it is told as one change."""
+        return not {"etcd compacted", "restore"}.isdisjoint(self._surroundings.faults)
 
     @property
     def longest_failover_s(self) -> float:
@@ -311,6 +315,7 @@ class EtcdHost(Host):
             if store == self._stores and not self._is_restoring:
                 break
             await server.stop()
+            await anyio.sleep(START_AGAIN_S)
         hosted = _Hosted(server, self._witness, self._surroundings, self._repeat)
         self._running.append(hosted)
         self._tasks.start_soon(hosted.watch)
