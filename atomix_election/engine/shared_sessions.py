@@ -111,7 +111,7 @@ class SharedSessions(Sessions):
         ttl_s = kept_alive_ttl_s if kept_alive_ttl_s is not None else self._ttl_s
         began = self._clock.now()
         identity = await self._shared.open_session(
-            namespace, session_id, ttl_s=ttl_s, kept_alive=kept_alive, owner=owner
+            namespace, session_id, ttl_s=ttl_s, kept_alive=kept_alive, owner=owner, alone=True
         )
         self._report.observer.committed("session", self._clock.now() - began)
         await self._shared.catch_up()

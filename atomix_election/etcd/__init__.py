@@ -48,6 +48,7 @@ from atomix_election.etcd.values import WatchBatch as WatchBatch
 from atomix_election.etcd.values import WatchEvent as WatchEvent
 from atomix_election.etcd.values import absent as absent
 from atomix_election.etcd.values import exists as exists
+from atomix_election.etcd.values import none_of as none_of
 from atomix_election.etcd.values import prefix_end as prefix_end
 from atomix_election.etcd.values import unchanged as unchanged
 from atomix_election.etcd.watch import Watch as Watch
@@ -91,6 +92,7 @@ __all__ = [
     "WentBack",
     "absent",
     "exists",
+    "none_of",
     "prefix_end",
     "unchanged",
 ]

@@ -90,6 +90,7 @@ def compare_message(compare: Compare) -> pb.Compare:
         result=pb.CompareCompareResult(compare.relation.value),
         target=pb.CompareCompareTarget(compare.target.value),
         key=compare.key,
+        range_end=compare.end,
     )
     setattr(message, _OPERAND_FIELDS[compare.target], compare.operand)
     return message

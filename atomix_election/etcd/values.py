@@ -77,19 +77,22 @@ class Relation(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """A condition of a transaction. See also ``exists``, ``absent`` and ``unchanged``.
+    """A condition of a transaction. See also ``exists``, ``absent``, ``none_of`` and ``unchanged``.
 
     Args:
-        key: which key.
+        key: which key, or where a range of them begins, each of which has to fulfil it; one without keys is as a key
+            that is absent.
         target: what of it.
         relation: how that has to relate to the operand.
         operand: bytes for ``Target.VALUE``, else a number.
+        end: where the range ends, as in ``Get``; b"" for the one key.
     """
 
     key: bytes
     target: Target
     relation: Relation
     operand: int | bytes
+    end: bytes = b""
 
     def __post_init__(self) -> None:
         if isinstance(self.operand, bytes) != (self.target is Target.VALUE):
@@ -104,6 +107,11 @@ def exists(key: bytes) -> Compare:
 def absent(key: bytes) -> Compare:
     """Return the condition that there is no such key."""
     return Compare(key, Target.CREATE_REVISION, Relation.EQUAL, 0)
+
+
+def none_of(key: bytes, end: bytes) -> Compare:
+    """Return the condition that there is no key in a range."""
+    return Compare(key, Target.CREATE_REVISION, Relation.EQUAL, 0, end)
 
 
 def unchanged(key: bytes, mod_revision: int) -> Compare:

@@ -226,6 +226,25 @@ class SharedStore(Store, Protocol):
     of date, and what it has decided takes place only if what it assumed was true at that moment.
     """
 
+    async def open_session(
+        self,
+        namespace: str,
+        session_id: str,
+        *,
+        ttl_s: float,
+        kept_alive: bool,
+        owner: str = "",
+        alone: bool = False,
+    ) -> SessionId:
+        """See ``Store.open_session``.
+
+        Args:
+            namespace, session_id, ttl_s, kept_alive, owner: what it is to be.
+            alone: add nothing where a session of that id is open, however late this takes place, and return that one:
+                its client may have gone from one engine to another, and have it from there.
+        """
+        ...
+
     def ttl_s(self, wanted_s: float) -> float:
         """Return the time-to-live that a session gets which is to have that one: no less, as this store can keep it."""
         ...

@@ -156,10 +156,18 @@ class EtcdStore:
         return ((election_id, kept.record.election) for election_id, kept in self._mirror.elections.items())
 
     async def open_session(
-        self, namespace: str, session_id: str, *, ttl_s: float, kept_alive: bool, owner: str = ""
+        self,
+        namespace: str,
+        session_id: str,
+        *,
+        ttl_s: float,
+        kept_alive: bool,
+        owner: str = "",
+        alone: bool = False,
     ) -> SessionId:
-        """See ``Store.open_session``."""
-        return await self._sessions.open(namespace, session_id, ttl_s=ttl_s, kept_alive=kept_alive, owner=owner)
+        """See ``SharedStore.open_session``."""
+        stored = StoredSession(SessionId(namespace, session_id, 0), ttl_s, kept_alive, owner)
+        return await self._sessions.open(stored, alone=alone)
 
     async def end_session(self, session: SessionId) -> None:
         """See ``Store.end_session``."""

@@ -55,6 +55,8 @@ from atomix_election.stores.restored import Progress, no_progress
 
 MAX_PUTS = 100
 """Elections that are written in one transaction: etcd allows 128 operations."""
+MAX_WRITTEN_BACK = 60
+"""Elections that are written back in one transaction, each of which may need two conditions."""
 LOOK_S = 0.25
 """How often it is looked whether servers are still registered."""
 
@@ -149,9 +151,10 @@ async def recover(
         Put(layout.head, b""),
     ]
     compares = [unchanged(layout.store, identity.version), unchanged(layout.head, version)]
-    if not (await _call(etcd, compares, operations)).succeeded:
+    done = await _call(etcd, compares, operations)
+    if not done.succeeded:
         raise StoreError("the store changed while it was recovered: stop all servers that use it, and try again")
-    await _write_all(etcd, layout, [(each, floors) for each in elections])
+    await _write_back(etcd, layout, elections, floors, done.revision)
     return store_id
 
 
@@ -328,14 +331,27 @@ async def _pages(etcd: Etcd, layout: Layout, key: bytes, end: bytes) -> AsyncIte
         key = page.items[-1].key + b"\0"
 
 
-async def _write_all(etcd: Etcd, layout: Layout, elections: Sequence[tuple[ElectionId, Floors]]) -> None:
-    """Write elections in which nobody stands, where there are none."""
-    for start in range(0, len(elections), MAX_PUTS):
-        part = elections[start : start + MAX_PUTS]
-        puts = [_fresh(layout, election_id, floors) for election_id, floors in part]
-        if not (await _call(etcd, [absent(each.key) for each in puts], puts)).succeeded:
-            for put in puts:  # somebody uses some of them already, and those go on
-                await _call(etcd, [absent(put.key)], [put])
+async def _write_back(
+    etcd: Etcd, layout: Layout, elections: Sequence[ElectionId], floors: Floors, version: int
+) -> None:
+    """Write elections in which nobody stands, where there are none and none was forgotten since.
+
+    Each may take place late: when the store has been recovered again, or an election has come and gone.
+    """
+    for start in range(0, len(elections), MAX_WRITTEN_BACK):
+        part = elections[start : start + MAX_WRITTEN_BACK]
+        if not await _write_some_back(etcd, layout, part, floors, version):
+            for each in part:  # somebody uses some of them already, and those go on
+                await _write_some_back(etcd, layout, [each], floors, version)
+
+
+async def _write_some_back(
+    etcd: Etcd, layout: Layout, elections: Sequence[ElectionId], floors: Floors, version: int
+) -> bool:
+    namespaces = dict.fromkeys(each.namespace for each in elections)
+    puts = [_fresh(layout, each, floors) for each in elections]
+    absences = [*(layout.floors(each) for each in namespaces), *(each.key for each in puts)]
+    return (await _call(etcd, [unchanged(layout.store, version), *map(absent, absences)], puts)).succeeded
 
 
 def _fresh(layout: Layout, election_id: ElectionId, floors: Floors) -> Put:

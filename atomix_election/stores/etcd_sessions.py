@@ -2,7 +2,10 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import ceil
+from operator import attrgetter
+from typing import NamedTuple
 
 from atomix_election.errors import StoreError
 from atomix_election.etcd import (
@@ -15,6 +18,7 @@ from atomix_election.etcd import (
     LeaseNotFound,
     Put,
     absent,
+    none_of,
     prefix_end,
 )
 from atomix_election.model import SessionId
@@ -31,12 +35,23 @@ MAX_OPENED = 10_000
 """Sessions whose keys are remembered from when they were opened here; others are known from changes, or read."""
 ELECTION_TIMEOUTS_IN_LEAST_TTL = 1.5
 """Etcd grants no lease that is shorter than so many of its own election time-outs."""
-ELECTION_TIMEOUTS = 2
-"""Etcd's members wait for one to two of them before they elect another leader."""
+ELECTION_TIMEOUTS = 3
+"""Etcd's members wait for one to two of them before they elect another leader, who lets leases last one more."""
 DELETION_S = 0.5
 """How late etcd deletes the keys of a lease that has expired: it looks for such ones twice a second."""
 
 log = logging.getLogger(__name__)
+
+
+class _Opening(NamedTuple):
+    """A session that is being opened: its key and its lease, what the keys of others of its id begin with, and whether
+    there may be none.
+    """
+
+    key: bytes
+    prefix: bytes
+    lease_id: int
+    alone: bool
 
 
 class Sessions:
@@ -79,27 +94,35 @@ class Sessions:
         """See ``SharedStore.longest_failover_s``.
 
         The worst is that etcd's leader dies just before a session ends: its successor gives every lease its whole
-        time-to-live again.
+        time-to-live again, and one of its own election time-outs more.
         """
         election_s = ELECTION_TIMEOUTS * self._least_ttl_s / ELECTION_TIMEOUTS_IN_LEAST_TTL
         return 2 * self.ttl_s(ttl_s) + election_s + DELETION_S
 
-    async def open(self, namespace: str, session_id: str, *, ttl_s: float, kept_alive: bool, owner: str) -> SessionId:
-        """See ``Store.open_session``. A lease whose session did not come about is given back, or expires."""
+    async def open(self, stored: StoredSession, *, alone: bool) -> SessionId:
+        """See ``SharedStore.open_session``. A lease whose session did not come about is given back, or expires.
+
+        It is not given back where the session may be there: its client may have gone on with it at another server.
+
+        Args:
+            stored: what is to be opened; its incarnation is known only afterwards.
+            alone: whether another one of that id is taken instead, if it is open.
+        """
         self._access.check()
+        (namespace, session_id, _), ttl_s = stored.session, self.ttl_s(stored.ttl_s)
         lease_id = max(int(self._unique(), 16) >> 1, 1)
-        key = self._access.layout.sessions(namespace, session_id) + self._unique().encode()
-        value = encode_stored(namespace, session_id, ttl_s, kept_alive=kept_alive, owner=owner)
+        prefix = self._access.layout.sessions(namespace, session_id)
+        opening = _Opening(prefix + self._unique().encode(), prefix, lease_id, alone)
+        value = encode_stored(namespace, session_id, stored.ttl_s, kept_alive=stored.kept_alive, owner=stored.owner)
+        tries = Tries(SESSION_S, self._pauses)
         try:
-            tries = Tries(SESSION_S, self._pauses)
-            await self._grant(lease_id, self.ttl_s(ttl_s), tries)
-            incarnation = await self._put(key, value, lease_id, tries)
+            await self._grant(lease_id, ttl_s, tries)
         except BaseException:
             self._background.start_soon(self._give_back, lease_id)
             raise
-        session = SessionId(namespace, session_id, incarnation)
-        self._remember(Place(key, lease_id, StoredSession(session, ttl_s, kept_alive, owner)))
-        return session
+        place = await self._put(opening, value, stored, tries)
+        self._remember(place)
+        return place.stored.session
 
     async def end(self, session: SessionId) -> None:
         """See ``Store.end_session``."""
@@ -204,16 +227,29 @@ class Sessions:
             else:
                 return
 
-    async def _put(self, key: bytes, value: bytes, lease_id: int, tries: Tries) -> int:
-        """Write the key of a session, and return the revision that made it."""
-        puts = [Put(key, value, lease_id), Put(self._access.layout.head, b"")]
+    async def _put(self, opening: _Opening, value: bytes, stored: StoredSession, tries: Tries) -> Place:
+        """Write the key of a session, and return where it is, or where the one is that there was already."""
+        puts = [Put(opening.key, value, opening.lease_id), Put(self._access.layout.head, b"")]
+        get = Get(opening.prefix, prefix_end(opening.prefix)) if opening.alone else Get(opening.key)
+        absences = [absent(opening.key), *([none_of(get.key, get.end)] if opening.alone else [])]
         while True:
             try:
-                answer, found = await self._access.write([absent(key)], puts, [Get(key)], timeout_s=tries.left_s)
+                answer, found = await self._access.write(absences, puts, [get], timeout_s=tries.left_s)
             except EtcdOutcomeUnknown as error:
                 await tries.unknown("a new session", error)
+            except StoreError:
+                if not tries.is_unknown:
+                    self._background.start_soon(self._give_back, opening.lease_id)
+                raise
             else:
-                return answer.revision if answer.succeeded else _made_at(found[0].items)
+                break
+        if answer.succeeded:
+            session = stored.session._replace(incarnation=answer.revision)
+            return Place(opening.key, opening.lease_id, replace(stored, session=session))
+        item = _newest(found[0].items)
+        if item.key != opening.key:
+            self._background.start_soon(self._give_back, opening.lease_id)
+        return Place(item.key, item.lease, decode_stored(item))
 
     async def _give_back(self, lease_id: int) -> None:
         try:
@@ -240,7 +276,8 @@ class Sessions:
         self._mirror.found_gone(session)
 
 
-def _made_at(items: Iterable[KeyValue]) -> int:
-    for item in items:
-        return item.create_revision
-    raise StoreError("the session ended before it was known to be there: open another one")
+def _newest(items: Iterable[KeyValue]) -> KeyValue:
+    newest = max(items, key=attrgetter("create_revision"), default=None)
+    if newest is None:
+        raise StoreError("the session ended before it was known to be there: open another one")
+    return newest

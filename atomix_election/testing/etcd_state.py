@@ -1,7 +1,7 @@
 """What a simulated etcd holds: keys in all their versions, leases, and the changes of each revision. Pure."""
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from atomix_election.etcd import (
     Compare,
     Delete,
     DeleteResult,
+    EtcdRefused,
     FutureRevision,
     Get,
     GetResult,
@@ -32,10 +33,11 @@ from atomix_election.etcd.values import END_OF_KEYS
 
 @dataclass(slots=True)
 class HeldLease:
-    """A lease: what was granted, until when it lasts, and what lives as long."""
+    """A lease: what was granted, until when it lasts, when it is ended at the latest, and what lives as long."""
 
     ttl_s: int
     until: float
+    ends_by: float | None = None
     keys: set[bytes] = field(default_factory=set[bytes])
 
 
@@ -44,6 +46,9 @@ class EtcdState:
 
     Args:
         cluster_id: of all headers.
+
+    Attributes:
+        is_full: whether its space is used up: nothing is written until somebody makes room, but leases go on and end.
     """
 
     def __init__(self, cluster_id: int) -> None:
@@ -51,6 +56,7 @@ class EtcdState:
         self.revision = 1
         self.raft_term = 2
         self.compacted = 0
+        self.is_full = False
         self.leases: dict[int, HeldLease] = {}
         self._versions: dict[bytes, list[KeyValue]] = {}
         self._keys: list[bytes] = []
@@ -81,9 +87,12 @@ class EtcdState:
         return GetResult(self.header, items, len(kept) < len(found), len(found))
 
     def txn(self, compares: Iterable[Compare], success: Iterable[Operation], failure: Iterable[Operation]) -> TxnResult:
-        """Carry out a transaction."""
+        """Carry out a transaction. Where there is no space, none that could write a key is looked at."""
+        success, failure = tuple(success), tuple(failure)
+        if any(isinstance(each, Put) for each in (*success, *failure)):
+            self._check_space()
         succeeded = all(self._holds(each) for each in compares)
-        operations = tuple(success if succeeded else failure)
+        operations = success if succeeded else failure
         for each in operations:
             if isinstance(each, Put) and each.lease and each.lease not in self.leases:
                 raise LeaseNotFound(f"there is no lease {each.lease:x}")
@@ -98,6 +107,7 @@ class EtcdState:
 
     def grant(self, lease_id: int, ttl_s: int, now: float) -> None:
         """Open a lease."""
+        self._check_space()
         if lease_id in self.leases:
             raise LeaseExists(f"there is a lease {lease_id:x}")
         self.leases[lease_id] = HeldLease(ttl_s, now + ttl_s)
@@ -109,23 +119,80 @@ class EtcdState:
         keys = sorted(self.leases.pop(lease_id).keys)
         self._commit([self._delete(each, self.revision + 1) for each in keys])
 
-    def expire(self, now: float) -> None:
-        """End the leases whose time is over."""
-        for lease_id in [lease_id for lease_id, lease in self.leases.items() if lease.until <= now]:
-            self.revoke(lease_id)
+    def renew(self, lease_id: int, now: float) -> int | None:
+        """Let a lease begin anew.
+
+        Returns:
+            Its time-to-live; 0 where it is gone; None where its time is over, and what becomes of it is still to come.
+        """
+        lease = self.leases.get(lease_id)
+        if lease is None:
+            return 0
+        if lease.until <= now:
+            return None
+        lease.until = now + lease.ttl_s
+        return lease.ttl_s
+
+    def renew_all(self, now: float, more_s: float) -> None:
+        """Let each lease begin anew, and last a little longer, as the next leader does: also one whose time is over."""
+        for lease in self.leases.values():
+            lease.until, lease.ends_by = now + lease.ttl_s + more_s, None
+
+    def expire(self, now: float, late_s: Callable[[], float]) -> bool:
+        """End the leases whose time is over.
+
+        Args:
+            now: the time.
+            late_s: returns how much later one ends, that is just seen to be over.
+
+        Returns:
+            Whether there were any.
+        """
+        before = len(self.leases)
+        for lease_id, lease in list(self.leases.items()):
+            if lease.until <= now:
+                lease.ends_by = now + late_s() if lease.ends_by is None else lease.ends_by
+                if lease.ends_by <= now:
+                    self.revoke(lease_id)
+        return len(self.leases) < before
 
     def compact(self, revision: int) -> None:
-        """Forget all changes up to a revision."""
-        self.compacted = max(self.compacted, revision)
+        """Forget all that was there before a revision, but for what is still there in it.
 
-    def events_from(self, revision: int, key: bytes, end: bytes) -> Sequence[WatchEvent]:
-        """Return the changes of a range from a revision on, of at most one revision."""
+        Raises:
+            Compacted: that has been done.
+            FutureRevision: there is no such revision yet.
+        """
+        if revision > self.revision:
+            raise FutureRevision(f"revision {revision} is still to come")
+        if revision <= self.compacted:
+            raise Compacted(f"revision {revision} is compacted away", compact_revision=self.compacted)
+        self.compacted = revision
+        self._events = {each: events for each, events in self._events.items() if each >= revision}
+        for versions in self._versions.values():
+            while len(versions) > 1 and versions[1].mod_revision <= revision:
+                del versions[0]
+
+    def events_from(self, revision: int, key: bytes, end: bytes, revisions: int = 1) -> Sequence[WatchEvent]:
+        """Return the changes of a range from a revision on, of the first revisions that have any."""
         if revision < self.compacted:
             raise Compacted(f"revision {revision} is compacted away", compact_revision=self.compacted)
+        found: list[WatchEvent] = []
         for each in range(revision, self.revision + 1):
-            if events := [event for event in self._events.get(each, []) if _is_in(event.item.key, key, end)]:
-                return events
-        return ()
+            events = [event for event in self._events.get(each, []) if _is_in(event.item.key, key, end)]
+            found += events
+            revisions -= bool(events)
+            if not revisions:
+                break
+        return found
+
+    def events_at(self, revision: int) -> Sequence[WatchEvent]:
+        """Return the changes of a revision; none where it is compacted away."""
+        return self._events.get(revision, ())
+
+    def _check_space(self) -> None:
+        if self.is_full:
+            raise EtcdRefused("etcd refused it, mvcc: database space exceeded: compact and defragment etcd")
 
     def _carry_out(self, operation: Operation, revision: int, events: list[WatchEvent]) -> OperationResult:
         match operation:
@@ -188,7 +255,11 @@ class EtcdState:
         return self._keys[start:] if end == END_OF_KEYS else self._keys[start : bisect_left(self._keys, end)]
 
     def _holds(self, compare: Compare) -> bool:
-        item = self._at(compare.key, self.revision)
+        found = [self._at(key, self.revision) for key in self._range(compare.key, compare.end)]
+        there = [item for item in found if item is not None]
+        return all(self._holds_for(item, compare) for item in there or [None])
+
+    def _holds_for(self, item: KeyValue | None, compare: Compare) -> bool:
         if compare.target is Target.VALUE:
             return item is not None and _relates(item.value, compare.relation, compare.operand)
         number = 0 if item is None else getattr(item, compare.target.name.lower())

@@ -24,6 +24,7 @@ from atomix_election.testing.checker import Rule, check_history
 from atomix_election.testing.checker.spec import WRITES
 from atomix_election.testing.clients import CALM_DELAY_S, Clients
 from atomix_election.testing.clock import VirtualClock
+from atomix_election.testing.etcd_host import EtcdHost
 from atomix_election.testing.history import DONE, Answered, Fault
 from atomix_election.testing.host import DRIFT, LONGEST_FAULT, Host, Surroundings
 from atomix_election.testing.invariants import Invariants, RunRecords
@@ -31,7 +32,7 @@ from atomix_election.testing.memory_host import MemoryHost
 from atomix_election.testing.scheduling import Machines, outside, repeatable, tasks_of, watched
 from atomix_election.testing.sqlite_host import SqliteHost
 
-HOSTS: Mapping[str, type[Host]] = MappingProxyType({"memory": MemoryHost, "sqlite": SqliteHost})
+HOSTS: Mapping[str, type[Host]] = MappingProxyType({"memory": MemoryHost, "sqlite": SqliteHost, "etcd": EtcdHost})
 """The servers that there are to choose from, by their store."""
 LIKELY = 0.4
 """How likely each kind of faults is in a run."""

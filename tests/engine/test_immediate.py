@@ -22,8 +22,9 @@ from atomix_election.stores.base import Store
 from atomix_election.stores.memory import MemoryStore
 from atomix_election.stores.sqlite import open_sqlite_store
 from atomix_election.testing import VirtualClock
+from atomix_election.testing.etcd_servers import open_servers
 from tests.engine.fakes import RecordingStore, about, stand
-from tests.engine.servers import open_servers, settle
+from tests.engine.servers import settle
 
 pytestmark = pytest.mark.anyio
 

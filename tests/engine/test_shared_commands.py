@@ -23,8 +23,9 @@ from atomix_election.engine.shared_sessions import SharedSessions
 from atomix_election.model import DEFAULT_NAMESPACE
 from atomix_election.service import Call
 from atomix_election.testing.etcd import EtcdFaults, Outcome
+from atomix_election.testing.etcd_servers import Server, Servers, open_servers
 from tests.engine.fakes import about, stand
-from tests.engine.servers import Server, Servers, open_servers, renew, settle, shape
+from tests.engine.servers import renew, settle, shape
 
 pytestmark = pytest.mark.anyio
 

@@ -10,8 +10,9 @@ from atomix_election import Event, EventType
 from atomix_election.core.floors import Floors
 from atomix_election.model import DEFAULT_NAMESPACE
 from atomix_election.testing.etcd import EtcdFaults
+from atomix_election.testing.etcd_servers import Server, Servers, open_servers
 from tests.engine.fakes import about
-from tests.engine.servers import Server, Servers, open_servers, renew, settle, shape, watch
+from tests.engine.servers import renew, settle, shape, watch
 
 pytestmark = pytest.mark.anyio
 

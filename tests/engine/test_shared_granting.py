@@ -10,8 +10,9 @@ from atomix_election.core.campaign import Answer, Granted
 from atomix_election.engine import Connection
 from atomix_election.model import DEFAULT_NAMESPACE
 from atomix_election.service import Renewal
+from atomix_election.testing.etcd_servers import Server, Servers, open_servers
 from tests.engine.fakes import about, stand
-from tests.engine.servers import EXPIRY_S, Server, Servers, keep_renewing, open_servers, renew, settle, shape
+from tests.engine.servers import EXPIRY_S, keep_renewing, renew, settle, shape
 
 pytestmark = pytest.mark.anyio
 

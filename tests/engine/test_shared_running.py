@@ -17,8 +17,9 @@ from atomix_election.stores.etcd import open_etcd_store
 from atomix_election.stores.etcd_keys import Layout, encode_hold
 from atomix_election.testing import VirtualClock
 from atomix_election.testing.etcd import SimulatedEtcd
+from atomix_election.testing.etcd_servers import Server, Servers, open_servers
 from tests.engine.fakes import TTL_S, about, stand
-from tests.engine.servers import Server, Servers, open_servers, renew, settle, shape
+from tests.engine.servers import renew, settle, shape
 
 pytestmark = pytest.mark.anyio
 

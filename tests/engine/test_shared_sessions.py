@@ -14,8 +14,10 @@ from atomix_election.engine.shared_sessions import SharedSessions
 from atomix_election.model import DEFAULT_NAMESPACE, SessionId
 from atomix_election.service import Call, Renewal
 from atomix_election.stores.etcd import open_etcd_store
+from atomix_election.testing.etcd import Outcome
+from atomix_election.testing.etcd_servers import Server, Servers, open_servers
 from tests.engine.fakes import TTL_S, about, stand
-from tests.engine.servers import EXPIRY_S, Server, Servers, keep_renewing, open_servers, renew, settle, shape
+from tests.engine.servers import EXPIRY_S, keep_renewing, renew, settle, shape
 
 pytestmark = pytest.mark.anyio
 
@@ -107,6 +109,25 @@ async def test_opening_twice_at_once_on_one_server_opens_once(
         for _ in range(2):
             tasks.start_soon(two[0].connect().create, about("s"))
     assert opened == [two[0].engine.sessions.get(DEFAULT_NAMESPACE, "s").id]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.LATE, Outcome.APPLIED, Outcome.LOST])
+async def test_an_opening_that_takes_place_late_ends_no_session_of_that_id(
+    servers: Servers, two: list[Server], outcome: Outcome
+) -> None:
+    """The client did not wait for the first server, opened its session at the other one, and leads."""
+    one, other = (each.connect() for each in two)
+    two[0].client.next_writes.extend([Outcome.ANSWERED, outcome])
+    with anyio.move_on_after(1e-6):
+        await renew(one, "s", open_=True)
+    for session, candidate_id in (("s", "a"), ("t", "b")):
+        await renew(other, session, open_=True)
+        await other.enter(about(session), candidate_id)
+        servers.start_soon(keep_renewing, other, session, TTL_S / 3)
+    await anyio.sleep(3 * TTL_S)
+    assert shape(await one.get_term(about())) == ("a b", 2)
+    assert len(await two[0].store.sessions()) == 2
+    assert len(servers.etcd.state.leases) == 4, "those of the servers included"
 
 
 @pytest.mark.parametrize("starts", ["before", "after"])

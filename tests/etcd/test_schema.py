@@ -25,6 +25,7 @@ from atomix_election.etcd import (
     PutResult,
     Relation,
     Target,
+    none_of,
     prefix_end,
 )
 from atomix_election.etcd._generated import etcdserverpb, mvccpb
@@ -140,6 +141,12 @@ async def _check_transactions(client: EtcdClient, prefix: bytes) -> None:
         (got,) = refused.responses
         assert isinstance(got, GetResult)
         assert got.items[0].value == b"1"
+    await client.put(Put(prefix + b"1", b""))
+    everything = Compare(prefix, Target.VERSION, Relation.EQUAL, 1, prefix_end(prefix))
+    assert (await client.txn([everything, none_of(prefix + b"2", prefix_end(prefix))], [])).succeeded
+    await client.put(Put(prefix + b"1", b""))
+    assert not (await client.txn([everything], [])).succeeded
+    assert not (await client.txn([none_of(prefix, prefix_end(prefix))], [])).succeeded
     again, *_ = (await client.txn([], operations)).responses
     assert isinstance(again, PutResult)
     assert again.previous is not None

@@ -22,18 +22,26 @@ from atomix_election.core.commands import Command, Enter, ExpireSession
 from atomix_election.core.election import Election, Transition
 from atomix_election.core.floors import Floors
 from atomix_election.core.leases import LeaseTable
+from atomix_election.engine import engine
 from atomix_election.engine.engine import Engine
 from atomix_election.engine.lanes import Lane
 from atomix_election.engine.sessions import Session, Sessions
+from atomix_election.engine.shared_lanes import Facts
 from atomix_election.errors import ElectionError, OutcomeUnknown, StoreError
+from atomix_election.etcd import Compare, Header, Relation, Target, TxnResult
 from atomix_election.leadership import SessionKeeper
 from atomix_election.model import ElectionId, Event, EventType, SessionId, Term
-from atomix_election.stores import sqlite_rows
+from atomix_election.stores import etcd_writes, sqlite_rows
 from atomix_election.stores.base import Record
 from atomix_election.stores.codec import encode_election
+from atomix_election.stores.etcd import EtcdStore
+from atomix_election.stores.etcd_reads import Reads
+from atomix_election.stores.etcd_sessions import Sessions as SharedSessions
+from atomix_election.stores.etcd_writes import Writes
 from atomix_election.stores.memory import MemoryStore
 from atomix_election.stores.sqlite_file import Change, SqliteFile
 from atomix_election.stores.sqlite_rows import WriteElection
+from atomix_election.testing import etcd_host
 from atomix_election.testing.search import search
 
 SEEDS = 80
@@ -57,14 +65,14 @@ class Bug:
         plant: does it.
         rule: what the violation says that it leads to.
         store: where it is looked for.
-        faults: among which faults.
+        faults: among which faults; None: each seed chooses.
         first: from which seed on.
     """
 
     plant: Callable[[Patch], None]
     rule: str
     store: str
-    faults: Sequence[str]
+    faults: Sequence[str] | None
     first: int
 
 
@@ -72,7 +80,7 @@ BUGS: dict[str, Bug] = {}
 
 
 def bug(
-    rule: str, *, store: str = "memory", faults: Sequence[str] = (), first: int = 0
+    rule: str, *, store: str = "memory", faults: Sequence[str] | None = (), first: int = 0
 ) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
     """Add a bug to those that are planted."""
 
@@ -89,6 +97,11 @@ def with_rule(patch: Patch, command: type[Command], rule: Callable[..., Transiti
 
 
 # Rules of an election.
+
+
+def holds_always(key: bytes, _: int) -> Compare:
+    """Return a condition that holds whatever there is."""
+    return Compare(key, Target.VERSION, Relation.GREATER, -1)
 
 
 @bug("the order of")
@@ -486,6 +499,117 @@ def numbers_of_writes_are_lost_by_a_restart(patch: Patch) -> None:
     decode = sqlite_rows.decode_election
     nothing = Election().operations
     patch.setattr(sqlite_rows, "decode_election", lambda record: decode(record)._replace(operations=nothing))
+
+
+@bug("left something in|came after a newer one", store="etcd", faults=None, first=3)
+def versions_in_etcd_are_not_compared(patch: Patch) -> None:
+    """Two servers write over each other."""
+    patch.setattr(etcd_writes, "unchanged", holds_always)
+
+
+@bug("left something in", store="etcd", faults=None, first=8)
+def sessions_in_etcd_are_not_compared(patch: Patch) -> None:
+    """Somebody enters whose session has ended meanwhile at another server."""
+
+    async def nothing(*_: object) -> list[Compare]:
+        return []
+
+    patch.setattr(Writes, "_conditions", nothing)
+
+
+@bug(TWO, store="etcd", faults=None, first=7)
+def nobody_at_other_servers_is_kept_alive(patch: Patch) -> None:
+    """A displaced leader at another server is not waited for."""
+    patch.setattr(Facts, "is_kept_alive", lambda *_: False)
+
+
+@bug("was answered to a call from after", store="etcd", faults=None, first=7)
+def terms_are_read_from_what_is_known(patch: Patch) -> None:
+    """A server that is behind answers as if it were not."""
+
+    async def read(self: EtcdStore, election_id: ElectionId) -> Record:
+        return self.latest(election_id)
+
+    patch.setattr(EtcdStore, "read", read)
+
+
+@bug("was answered to a call from after", store="etcd", faults=None, first=4)
+def what_has_no_effect_is_not_confirmed(patch: Patch) -> None:
+    """A command that changes nothing is answered by what a server knows, which is behind."""
+
+    async def confirm(*_: object, **__: object) -> bool:
+        return True
+
+    patch.setattr(Reads, "confirm", confirm)
+
+
+@bug("which was never committed", store="etcd", faults=None, first=5)
+def an_unknown_write_counts_as_done(patch: Patch) -> None:
+    """The answer of etcd was lost, and the client is told that it was carried out."""
+    find_out = Writes._try
+
+    async def believe(self: Writes, *arguments: Any) -> Any:
+        done = await find_out(self, *arguments)
+        return TxnResult(Header(0, 0, self._mirror.revision + 1, 0), True, ()) if done is None else done
+
+    patch.setattr(Writes, "_try", believe)
+
+
+@bug("more often than anybody asked for", store="etcd", faults=None, first=8)
+def an_unknown_write_counts_as_not_done(patch: Patch) -> None:
+    """The answer of etcd was lost, and the client is told to try again."""
+    find_out = Writes._try
+
+    async def disbelieve(self: Writes, *arguments: Any) -> Any:
+        done = await find_out(self, *arguments)
+        if done is None:
+            raise StoreError("nothing was changed")
+        return done
+
+    patch.setattr(Writes, "_try", disbelieve)
+
+
+@bug("too soon|two lead|was granted", store="etcd", faults=None, first=3)
+def leases_are_too_short(patch: Patch) -> None:
+    """A lease of etcd has half of the time-to-live that was granted."""
+    grant = SharedSessions._grant
+
+    async def half(self: SharedSessions, lease_id: int, ttl_s: int, tries: Any) -> None:
+        await grant(self, lease_id, max(ttl_s // 2, 1), tries)
+
+    patch.setattr(SharedSessions, "_grant", half)
+
+
+@bug(TWO, store="etcd", faults=None, first=8)
+def the_displaced_are_not_waited_for_long_enough(patch: Patch) -> None:
+    """A server that sees somebody displaced waits for a fifth of that one's time-to-live."""
+    patch.setattr(engine, "waits_until", lambda since, ttl_s: since + ttl_s / 5)
+
+
+@bug("fell below|given twice|was given to", store="etcd", faults=None, first=7)
+def a_restore_of_etcd_ignores_the_clock(patch: Patch) -> None:
+    """Tokens begin where the snapshot was."""
+    patch.setattr(etcd_host, "restored_floors", lambda known, _: known)
+
+
+@bug("was granted", store="etcd", faults=None)
+def leadership_is_granted_from_an_old_view(patch: Patch) -> None:
+    """A renewal does not wait until all changes from before it are known."""
+
+    async def renew(self: SharedSessions, session: SessionId) -> bool:
+        place = (await self.find([session]))[session]
+        return place is not None and bool((await self._access.etcd.keep_alive(place.lease)).ttl_s)
+
+    patch.setattr(SharedSessions, "renew", renew)
+
+
+@bug("left behind|in time|their turn", store="etcd", faults=None)
+def nobody_is_swept_from_etcd(patch: Patch) -> None:
+    """Those whose sessions etcd has ended stay in the queue."""
+
+    async def not_at_all(*_: object) -> None: ...
+
+    patch.setattr(Engine, "_expire", not_at_all)
 
 
 @pytest.mark.parametrize("name", BUGS)

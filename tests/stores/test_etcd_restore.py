@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import pytest
 import trio.testing
 
@@ -87,6 +88,30 @@ async def test_a_recovered_store_is_another_one_in_which_nobody_stands(etcd: Sim
         assert store.hold_s is None
     async with open_etcd_store(client) as store:
         assert (store.id, store.hold_s) == (store_id, None)
+
+
+async def test_what_comes_late_of_a_recovery_lowers_nothing(etcd: SimulatedEtcd) -> None:
+    """It broke off, and was repeated; or an election that it writes back was entered and forgotten since."""
+    client = etcd.client()
+    async with _filled(client):
+        pass
+    client.next_writes.extend([Outcome.ANSWERED, Outcome.LATE])
+    with pytest.raises(OutcomeUnknown):
+        await recover(client, Floors(10_000, 0), hold_s=1.0)
+    await recover(client, Floors(20_000, 0), hold_s=1.0)
+    await anyio.sleep(etcd.faults.longest_late_s)
+    async with open_etcd_store(client) as store:
+        assert (await store.read(E1)).election.number == 20_000
+        await store.write(E1, Election(number=20_001, revision=20_001), expected=0)
+    client.next_writes.extend([Outcome.ANSWERED, Outcome.LATE])
+    with pytest.raises(OutcomeUnknown):
+        await recover(client, Floors(30_000, 0), hold_s=1.0)
+    async with open_etcd_store(client) as store:
+        written = await store.write(E1, Election(number=30_001, revision=30_001), expected=0)
+        assert written
+        assert await store.forget(E1, expected=written.version)
+        await anyio.sleep(etcd.faults.longest_late_s)
+        assert (await store.read(E1)).election.number == 30_001
 
 
 @pytest.mark.parametrize("bump_revision", [0, 1000])

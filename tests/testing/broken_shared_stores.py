@@ -80,9 +80,18 @@ class Handle:
         return await self.store.page(namespace, after=after, limit=limit)
 
     async def open_session(
-        self, namespace: str, session_id: str, *, ttl_s: float, kept_alive: bool, owner: str = ""
+        self,
+        namespace: str,
+        session_id: str,
+        *,
+        ttl_s: float,
+        kept_alive: bool,
+        owner: str = "",
+        alone: bool = False,
     ) -> SessionId:
-        return await self.store.open_session(namespace, session_id, ttl_s=ttl_s, kept_alive=kept_alive, owner=owner)
+        return await self.store.open_session(
+            namespace, session_id, ttl_s=ttl_s, kept_alive=kept_alive, owner=owner, alone=alone
+        )
 
     async def end_session(self, session: SessionId) -> None:
         await self.store.end_session(session)
@@ -446,6 +455,33 @@ class EndsItsOwnOnly(Handle):
     async def end_session(self, session: SessionId) -> None:
         if session in self._own:
             await super().end_session(session)
+
+
+@breaks("who_opens_a_session_alone_gets_the_one_that_is_there", "opened it alone at once")
+class OpensBesideOthers(Handle):
+    async def open_session(self, namespace: str, session_id: str, *, alone: bool = False, **settings: Any) -> SessionId:
+        return await self.store.open_session(namespace, session_id, **settings)
+
+
+@breaks("who_opens_a_session_alone_gets_the_one_that_is_there", "another one opened it alone")
+class TakesSessionsOver(Handle):
+    async def open_session(
+        self, namespace: str, session_id: str, *, owner: str = "", alone: bool = False, **settings: Any
+    ) -> SessionId:
+        for stored in await self.store.sessions() if alone else []:
+            if stored.session.id == session_id and stored.owner != owner:
+                await self.store.end_session(stored.session)
+        return await self.store.open_session(namespace, session_id, owner=owner, alone=alone, **settings)
+
+
+@breaks("who_opens_a_session_alone_gets_the_one_that_is_there", "it has ended")
+class BringsSessionsBack(Handle):
+    _opened: SessionId | None = None
+
+    async def open_session(self, namespace: str, session_id: str, *, alone: bool = False, **settings: Any) -> SessionId:
+        if not alone or self._opened is None:
+            self._opened = await self.store.open_session(namespace, session_id, alone=alone, **settings)
+        return self._opened
 
 
 @breaks("who_has_renewed_knows_what_there_was", "nobody has taken the change: what a renewal returned")

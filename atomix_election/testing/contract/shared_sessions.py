@@ -1,12 +1,21 @@
 """Rules of the contract for shared stores: sessions that the store itself ends."""
 
+from typing import Any
+
 import anyio
 
 from atomix_election.core.commands import Create, Enter
-from atomix_election.model import ElectionId
+from atomix_election.model import ElectionId, SessionId
 from atomix_election.stores.base import Record, SharedStore
 from atomix_election.testing.contract.expecting import equal, holds, turns
-from atomix_election.testing.contract.following import apply_all, following, one_by_one, open_session
+from atomix_election.testing.contract.following import (
+    OWNER,
+    TTL_S,
+    apply_all,
+    following,
+    one_by_one,
+    open_session,
+)
 from atomix_election.testing.contract.rules import SharedStoreRules
 from atomix_election.testing.contract.shared_elections import E1
 from atomix_election.testing.contract.stages import SharedStage
@@ -15,6 +24,8 @@ SHARED_SESSION_RULES = SharedStoreRules()
 
 SHORT_TTL_S = 0.5
 """Time-to-live of a session that is to expire; what a store makes of it."""
+AT_ONCE = 5
+"""How many open one session on each store at the same time."""
 RENEWALS_IN_A_TIME_TO_LIVE = 10
 CLOCKS_DIFFER_S = 0.05
 """How much earlier than by the rule's clock a session may end by the store's."""
@@ -49,6 +60,31 @@ async def a_session_that_one_ends_has_ended_for_both(one: SharedStore, other: Sh
             equal([each.session for each in await store.sessions()], [kept], f"{when}, and all were listed")
             equal(await store.renew(kept), True, f"{when}: whether another one could be renewed")
             await store.end_session(ended)
+
+
+@SHARED_SESSION_RULES.of_two
+async def who_opens_a_session_alone_gets_the_one_that_is_there(one: SharedStore, other: SharedStore) -> None:
+    """Whichever store opened it, and as whoever did; when it has ended, another one is opened."""
+    opened: list[SessionId] = []
+
+    async def open_alone(store: SharedStore, owner: str) -> SessionId:
+        settings: dict[str, Any] = {"ttl_s": store.ttl_s(TTL_S), "kept_alive": True, "owner": owner}
+        opened.append(await store.open_session("default", "alone", alone=True, **settings))
+        return opened[-1]
+
+    async with anyio.create_task_group() as tasks:
+        for store in (one, other) * AT_ONCE:
+            tasks.start_soon(open_alone, store, OWNER)
+    session = opened[0]
+    when = f"{2 * AT_ONCE} opened it alone at once"
+    equal(set(opened), {session}, f"{when}: what they got")
+    equal([each.session for each in await one.sessions()], [session], f"{when}: the sessions that are there")
+    when = "another one opened it alone"
+    equal(await open_alone(other, "another"), session, f"{when}: what it got")
+    equal([each.owner for each in await one.sessions()], [OWNER], f"{when}: whose it is")
+    await one.end_session(session)
+    again = await open_alone(other, OWNER)
+    holds(again != session, "another session", again, "it has ended, and was opened alone once more")
 
 
 @SHARED_SESSION_RULES.of_two

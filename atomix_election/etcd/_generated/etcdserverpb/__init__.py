@@ -151,6 +151,8 @@ class Compare(betterproto2.Message):
         8, betterproto2.TYPE_INT64, optional=True, group="target_union"
     )
 
+    range_end: "bytes" = betterproto2.field(64, betterproto2.TYPE_BYTES)
+
 
 default_message_pool.register_message("etcdserverpb", "Compare", Compare)
 
