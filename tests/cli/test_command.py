@@ -29,18 +29,16 @@ def test_the_installed_command_is_the_module(tmp_path: Path) -> None:
         check=False,
     )
     assert result.returncode == 0
-    assert result.stdout.startswith("usage: atomix-election ")
-    for command in ("serve", "list", "term", "describe", "watch", "new-token", "demo"):
-        assert re.search(rf"^    {command}\s", result.stdout, re.MULTILINE)
+    assert result.stdout.startswith("Usage: atomix-election ")
+    for command in cli.COMMANDS:
+        assert re.search(rf"^  {command}\s", result.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("arguments", [[], ["term"], ["nothing"], ["term", "e", "--nothing"], ["term", "e", "f"]])
 def test_a_wrong_command_line_has_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """And the usage is shown."""
-    with pytest.raises(SystemExit) as exit_:
-        cli.main(arguments)
-    assert exit_.value.code == 2
-    assert "usage: atomix-election" in capsys.readouterr().err
+    assert cli.main(arguments) == 2
+    assert "Usage: atomix-election" in capsys.readouterr().err
 
 
 def test_the_exit_status_reaches_the_shell() -> None:
@@ -53,18 +51,16 @@ def test_the_exit_status_reaches_the_shell() -> None:
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_each_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Every one that is listed is there, and says first what the list says."""
-    with pytest.raises(SystemExit) as exit_:
-        cli.main([command, "--help"])
-    assert exit_.value.code == 0
+    assert cli.main([command, "--help"]) == 0
     usage, what, *_ = capsys.readouterr().out.split("\n\n")
-    assert usage.startswith(f"usage: atomix-election {command} ")
+    assert usage.startswith(f"Usage: atomix-election {command} ")
     assert " ".join(what.split()) == cli.COMMANDS[command]
 
 
 def test_every_command_is_listed() -> None:
-    """A module with arguments to add is a command."""
+    """A module that has a command is one."""
     modules = [import_module(f"{cli.__name__}.{each.name}") for each in iter_modules(cli.__path__)]
-    found = {each.__name__.rpartition(".")[2].replace("_", "-") for each in modules if hasattr(each, "add_arguments")}
+    found = {each.__name__.rpartition(".")[2].replace("_", "-") for each in modules if hasattr(each, "command")}
     assert found == set(cli.COMMANDS)
 
 
