@@ -15,7 +15,7 @@ from atomix_election.addresses import check_target
 from atomix_election.clock import Clock, SystemClock
 from atomix_election.core.campaign import Granted, Timing
 from atomix_election.core.candidacy import Place
-from atomix_election.errors import InvalidRequest, LeadershipLost, LossReason, SessionEnded
+from atomix_election.errors import InvalidRequest, LeadershipLost, LossReason, OutcomeUnknown, SessionEnded
 from atomix_election.leadership import Candidates, Leadership, SessionKeeper, closed, is_loss_of, lead
 from atomix_election.model import (
     DEFAULT_NAMESPACE,
@@ -238,8 +238,9 @@ class Client:
         if self._keeper.session_id:
             try:
                 return await self._keeper.write(name, send)
-            except SessionEnded:
-                pass  # it was refused, and the command itself needs no session
+            except SessionEnded as error:  # it was refused, and the command itself needs no session
+                if error.tried_before:
+                    raise OutcomeUnknown(f"{error}; an earlier try may have been applied") from error
         return await send(self.call(name))
 
     def leads(self, place: Place) -> Granted | None:

@@ -43,7 +43,16 @@ class NotOwner(ElectionError):
 
 
 class SessionEnded(ElectionError):
-    """The caller's session is not open: it was never opened, was closed, or expired."""
+    """The caller's session is not open: it was never opened, was closed, or expired.
+
+    Args:
+        message: what happened, for a person.
+        tried_before: whether an earlier try of the same call may have been carried out while the session was open.
+    """
+
+    def __init__(self, message: str, *, tried_before: bool = False) -> None:
+        super().__init__(message)
+        self.tried_before = tried_before
 
 
 class LossReason(Enum):

@@ -449,10 +449,7 @@ class Engine:
                 self._start(self._sweep, session, anyio.Event())
 
     async def _sweep(self, session: Session, swept: anyio.Event) -> None:
-        """Remove an ended session everywhere, and then from the store."""
-        async with anyio.create_task_group() as elections:
-            for election_id in session.elections:
-                elections.start_soon(self._expire, election_id, session.id)
+        """End a session in the store, and then remove it everywhere: after a restart it is open and whole, or gone."""
         while True:
             began = self._clock.now()
             try:
@@ -461,6 +458,9 @@ class Engine:
                 break
             except (StoreError, OutcomeUnknown):
                 await self._pause()
+        async with anyio.create_task_group() as elections:
+            for election_id in session.elections:
+                elections.start_soon(self._expire, election_id, session.id)
         self.report.session_swept(session.id)
         swept.set()
 

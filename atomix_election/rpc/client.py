@@ -17,7 +17,10 @@ from atomix_election.core.campaign import LONGEST_CALL_S, Answer, Timing
 from atomix_election.errors import (
     ElectionError,
     InvalidRequest,
+    LimitExceeded,
     OutcomeUnknown,
+    PermissionDenied,
+    SessionEnded,
     StoreError,
     Unauthenticated,
     Unavailable,
@@ -281,8 +284,15 @@ class RpcClient:
                 again = again and not (isinstance(error, StoreError) and self._tries == 1)
                 if not again or anyio.current_time() + pause_s >= deadline:
                     if was_sent and not isinstance(error, OutcomeUnknown):
-                        raise OutcomeUnknown(f"{error}; an earlier try may have been applied") from error
+                        raise _unknown(error) from error
                     raise
+            except SessionEnded as error:
+                error.tried_before = was_sent
+                raise
+            except (LimitExceeded, Unauthenticated, PermissionDenied) as error:
+                if was_sent:  # whoever refuses so has not looked whether it was carried out
+                    raise _unknown(error) from error
+                raise
             await anyio.sleep(pause_s)
         raise AssertionError("the tries end with an answer or an error")
 
@@ -406,6 +416,10 @@ class _RpcKeepAlive:
 
 def _decoding(response: type[_MessageT]) -> Decode[_MessageT]:
     return partial(wire.decode, kind=response)
+
+
+def _unknown(error: ElectionError) -> OutcomeUnknown:
+    return OutcomeUnknown(f"{error}; an earlier try may have been applied")
 
 
 def _closed() -> Unavailable:

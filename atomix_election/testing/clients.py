@@ -13,6 +13,8 @@ from atomix_election.service import Call
 from atomix_election.testing.host import LONGEST_FAULT, Host, Surroundings
 from atomix_election.testing.member import Habits, Member
 from atomix_election.testing.network import Faults, FaultyService
+from atomix_election.testing.observers import Observer
+from atomix_election.testing.recording import RecordingService
 from atomix_election.testing.scheduling import PROCESS, Machines, outside
 from atomix_election.testing.streams import Direction
 
@@ -40,6 +42,10 @@ ACTS = (
     "forget",
 )
 """Kinds that come now and then. Those that are named twice come twice as often."""
+DISTURBING = frozenset(
+    {"delays", "losses", "hang", "sleep", "cut", "cut one way", "broken streams", "release on disconnect"}
+)
+"""Kinds by which a client may lose its leadership, or its session, without anybody else's doing."""
 VISITED = "visited"
 """The election of visitors, who come for a while; it is forgotten when nobody is there."""
 FORGET_TRIES = 12
@@ -64,6 +70,7 @@ class Clients:
     ) -> None:
         self.elections = ("x", "y") if "two elections" in surroundings.faults else ("x",)
         self.members: list[Member] = []
+        self.observers: list[Observer] = []
         self._surroundings = surroundings
         self._chance = chance = surroundings.chance
         self._ttl_s = surroundings.ttl_s
@@ -81,9 +88,26 @@ class Clients:
             broken_stream=0.05 if self._have("broken streams") else 0.0,
         )
 
+    def observe(self) -> None:
+        """Let all elections be watched."""
+        for election in self.elections:
+            name = f"observer of {election}"
+            service = RecordingService(self._way(name, Faults()), self._surroundings.record, name)
+            chance = random.Random(self._chance.random())
+            observer = Observer(
+                election,
+                service,
+                chance,
+                self._ttl_s,
+                self._surroundings.invariants,
+                may_skip=self._host.may_skip_changes,
+            )
+            self.observers.append(observer)
+            self._network.start_soon(observer.watch)
+
     def alive(self) -> list[Member]:
         """Return those that have not crashed."""
-        return [each for each in self.members if not each.crashed]
+        return [each for each in self.members if not each.has_crashed]
 
     def lost(self, connection: str) -> None:
         """A server has let go of a connection."""
@@ -102,6 +126,7 @@ class Clients:
             operates=self._have("operator"),
             releases=self._have("release on disconnect"),
             note=self._note,
+            record=self._surroundings.record,
         )
         candidate_id = name if self._have("same ids") else process
         clock = self._surroundings.new_clock()
@@ -145,6 +170,8 @@ class Clients:
     def calm_down(self) -> None:
         """Let nothing go wrong from now on."""
         self._bad = False
+        for observer in self.observers:
+            observer.stays.set()
         self._faults.delay_s = CALM_DELAY_S
         self._faults.lost_request = self._faults.lost_reply = 0.0
         self._faults.duplicate = self._faults.broken_stream = 0.0
@@ -157,7 +184,7 @@ class Clients:
     def _note(self, what: str) -> None:
         self._surroundings.invariants.note(what)
 
-    def _way(self, process: str) -> FaultyService:
+    def _way(self, process: str, faults: Faults | None = None) -> FaultyService:
         """Return the way of a process to the servers: one connection after the other."""
         numbers = count(1)
         connection = f"{process}/0"
@@ -172,18 +199,23 @@ class Clients:
             lambda: self._host.service(connection),
             self._network,
             self._chance,
-            self._faults,
+            faults or self._faults,
             start=outside,
             on_close=on_close,
         )
         return way
 
+    def _operator(self) -> tuple[FaultyService, RecordingService]:
+        """Return the way of one more operator, and what takes it."""
+        name = f"operator#{len(self._ways)}"
+        way = self._way(name)
+        return way, RecordingService(way, self._surroundings.record, name)
+
     def _crash(self, member: Member) -> None:
         """Nothing of it ever runs again, and nothing of it is told to anybody."""
-        member.crashed = True
         self._surroundings.invariants.clients.remove(member)
         self._machines.hold(member.process)
-        member.service.kill()
+        member.crash()
 
     async def _begin_later(self, member: Member, pause_s: float) -> None:
         await anyio.sleep(pause_s)
@@ -192,7 +224,7 @@ class Clients:
 
     async def _go_on(self, member: Member, pause_s: float, slept: bool) -> None:
         await anyio.sleep(pause_s)
-        if not member.crashed:
+        if not member.has_crashed:
             if slept:
                 member.clock.slept(pause_s)
             self._machines.release(member.process)
@@ -205,10 +237,10 @@ class Clients:
         """Somebody takes part in an election of visitors for a while, and an operator forgets it then."""
         visitor = self.begin("v", (VISITED,))
         await anyio.sleep(duration_s)
-        if self._chance.random() < 0.3 and not visitor.crashed:
+        if self._chance.random() < 0.3 and not visitor.has_crashed:
             self._crash(visitor)
         visitor.calm.set()
-        operator = self._way(f"operator of {visitor.process}")
+        _, operator = self._operator()
         for _ in range(FORGET_TRIES):
             await anyio.sleep(self._chance.uniform(0.0, self._ttl_s / 2))
             try:
@@ -220,16 +252,16 @@ class Clients:
     async def _operate(self) -> None:
         """An operator without a session, at the end of a bad way of its own."""
         call = Call(self._chance.choice(self.elections))
-        service = self._way(f"operator#{len(self._ways)}")
+        way, operator = self._operator()
         if self._have("cut") and self._chance.random() < 0.3:
-            self._network.start_soon(self._cut_soon, service)
+            self._network.start_soon(self._cut_soon, way)
         try:
-            term = await service.get_term(call)
+            term = await operator.get_term(call)
             if term.candidates:
                 candidate_id = self._chance.choice(term.candidates)
                 name = self._chance.choice(("anoint", "anoint", "promote", "evict"))
                 self._note(f"operator: {name} {candidate_id} in {call.election}")
-                await getattr(service, name)(call, candidate_id)
+                await getattr(operator, name)(call, candidate_id)
         except ElectionError as error:
             self._note(f"operator: {type(error).__name__}")
 

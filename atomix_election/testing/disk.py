@@ -7,6 +7,7 @@ COMMIT, a checkpoint or a close, the server can crash: see ``disk_images``.
 import random
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -181,7 +182,8 @@ class SimulatedDisk(Executor):
         before = self._read() if is_due or self._durable is not None else None
         carry_out()
         if before is not None:
-            self._written(before, self._read(), is_due, is_synced=True, syncs=syncs)
+            with suppress(sqlite3.Error):  # SQLite's own never fails
+                self._written(before, self._read(), is_due, is_synced=True, syncs=syncs)
 
     def _written(self, before: Files, after: Files, is_due: bool, *, is_synced: bool, syncs: bool) -> None:
         """Note what of a write is durable, and crash within it if that is due."""
@@ -223,7 +225,9 @@ class SimulatedDisk(Executor):
             return
         if connection.in_transaction and self._chance.random() < 0.3:
             connection.roll_back()
-        raise _error(sqlite3.SQLITE_IOERR_READ if reads else self._chance.choice(_OF_WRITES))
+        if reads:
+            raise _error(sqlite3.SQLITE_IOERR_READ)
+        raise _error(sqlite3.SQLITE_FULL if self._faults.full else self._chance.choice(_OF_WRITES))
 
     def _commit_error(self) -> sqlite3.OperationalError | None:
         if self._faults.full:

@@ -1,9 +1,9 @@
 """What a crash in the middle of SQLite's writes leaves of a database and its write-ahead log. Pure, over their bytes.
 
 SQLite appends frames to the log, each a header and then a page, and syncs it. A checkpoint writes the newest pages of
-the log into the database, syncs that, and may then empty or remove the log. A killed process leaves the writes before
-its end; a power cut may also leave later ones without earlier ones, of those that were not synced. Either may leave
-half a write.
+the log into the database, syncs that, and may then empty or remove the log. A log that begins anew gets its header
+first, which is synced. A killed process leaves the writes before its end; a power cut may also leave later ones without
+earlier ones, of those that were not synced. Either may leave half a write.
 """
 
 import random
@@ -37,6 +37,8 @@ class Files:
 class _Write:
     at: int
     data: bytes
+    is_synced: bool = False
+    """Before the next one."""
 
 
 def broken_off(before: Files, after: Files, chance: random.Random, *, power_cut: bool) -> Files:
@@ -75,7 +77,7 @@ def _appended(before: bytes, after: bytes) -> list[_Write]:
     frames = _frames(after)
     same = before[:LOG_HEADER_BYTES] == after[:LOG_HEADER_BYTES]
     known = _frames(before) if same else 0
-    writes = [] if same or not frames else [_Write(0, after[:LOG_HEADER_BYTES])]
+    writes = [] if same or not frames else [_Write(0, after[:LOG_HEADER_BYTES], is_synced=True)]
     for number in range(known, frames):
         at = LOG_HEADER_BYTES + number * FRAME_BYTES
         page = at + FRAME_HEADER_BYTES
@@ -102,11 +104,11 @@ def _changed(before: bytes, after: bytes) -> list[_Write]:
 
 def _partly(before: bytes, writes: list[_Write], chance: random.Random, power_cut: bool) -> bytes:
     """Return a file after some of the writes, the last of them maybe by half."""
-    if power_cut:
-        done = [write for write in writes if chance.random() < 0.5]
-    else:
-        done = writes[: chance.randrange(len(writes) + 1)]
-    if done and chance.random() < 0.3:
+    done = writes[: chance.randrange(len(writes) + 1)]
+    if power_cut and len(done) > 1:
+        likely = chance.choice((0.5, 0.9))
+        done = [write for write in writes if write.is_synced or chance.random() < likely]
+    if done and chance.random() < 0.3 and (len(done) == 1 or not done[-1].is_synced):
         torn = done.pop()
         done.append(_Write(torn.at, torn.data[: chance.randrange(len(torn.data))]))
     file = bytearray(before)

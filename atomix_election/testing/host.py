@@ -16,8 +16,10 @@ from atomix_election.errors import ElectionError, OutcomeUnknown, Unavailable
 from atomix_election.model import ElectionDescription, ElectionId, ElectionPage, Term
 from atomix_election.service import PAGE_SIZE, Call, Service
 from atomix_election.stores.base import Store
+from atomix_election.testing.checker import Promises, Violation
 from atomix_election.testing.clock import VirtualClock
 from atomix_election.testing.clocks import DriftingClock
+from atomix_election.testing.history import Records, Restored
 from atomix_election.testing.invariants import Invariants
 
 DRIFT = 0.01
@@ -37,6 +39,7 @@ class Surroundings:
         faults: the kinds that exist in this run, the clients' included.
         ttl_s: the time-to-live of all sessions.
         invariants: must be told of what is committed.
+        record: takes the records of ``Host``, see there.
         start: starts a task that belongs to no client and ends with the run: ``start(function, *arguments)``.
         lost: must be called with the name of each connection that a server has let go of, or died with: its streams
             break at both ends.
@@ -46,6 +49,7 @@ class Surroundings:
     faults: frozenset[str]
     ttl_s: float
     invariants: Invariants
+    record: Records
     start: Callable[..., object]
     lost: Callable[[str], None]
 
@@ -58,6 +62,15 @@ class Surroundings:
         """Return the seconds since 1970, by a clock that is right."""
         return EARLIEST_MS / 1000 + anyio.current_time()
 
+    def restored(self, stopped_at: float, floor: int) -> None:
+        """Note that a store was made of a backup.
+
+        Args:
+            stopped_at: since when nobody was served from the former one.
+            floor: below what none of its numbers is.
+        """
+        self.record(Restored(stopped_at, self.record.now(), self.ttl_s / (1 + DRIFT), floor))
+
 
 class Host(Protocol):
     """Servers, the store that they use, and what goes wrong with them.
@@ -68,7 +81,8 @@ class Host(Protocol):
     It tells ``invariants``: ``committed`` of each new state of an election, in the order in which they come to be and
     before anybody is told of it; ``found`` of what a server finds that was started; and ``nobody_before`` when it
     serves from a restored store. ``HostedEngine`` does that for the engine of a store that has only one,
-    ``HostedConnection`` tells of operators.
+    ``HostedConnection`` tells of operators. What it does to a store that the checker has to know is recorded:
+    ``Restored``, when one was made of a backup.
     """
 
     conditions: ClassVar[tuple[str, ...]]
@@ -115,6 +129,20 @@ class Host(Protocol):
 
     async def calm_down(self) -> None:
         """Let nothing go wrong from now on; return when all servers are there, and nothing is broken any more."""
+        ...
+
+    @property
+    def promises(self) -> Promises:
+        """What is to hold in the history of this run, as far as that depends on servers and store."""
+        ...
+
+    def excuses(self, violation: Violation) -> bool:
+        """Return whether what a history shows is as it should be here, and ``promises`` cannot say so."""
+        ...
+
+    @property
+    def may_skip_changes(self) -> bool:
+        """Whether a watch may be told of several changes as one that says so, though nobody was slow to read it."""
         ...
 
     @property

@@ -10,6 +10,7 @@ from atomix_election.core.candidacy import Place
 from atomix_election.core.election import Election
 from atomix_election.core.floors import Floors
 from atomix_election.leadership import Leadership
+from atomix_election.testing.history import Entry, History, Records
 
 HISTORY_LINES = 4000
 """How many of the newest lines of a history are kept to be shown; all of them count for its digest."""
@@ -43,6 +44,30 @@ class Observed(Protocol):
         ...
 
 
+class RunRecords(Records):
+    """The records of a run, which count for the digest of its history.
+
+    Args:
+        invariants: of the run.
+    """
+
+    def __init__(self, invariants: "Invariants") -> None:
+        self.history = History(invariants.now)
+        self.are_over = False
+        """Whether nothing is recorded any more."""
+        self._invariants = invariants
+
+    def now(self) -> float:
+        """See ``Records.now``."""
+        return self.history.now()
+
+    def __call__(self, entry: Entry) -> None:
+        """Take a record."""
+        if not self.are_over:
+            self.history(entry)
+            self._invariants.digest(entry)
+
+
 @dataclass(slots=True)
 class Invariants:
     """Looks at every step, and collects the first violation, and the history.
@@ -53,6 +78,7 @@ class Invariants:
         clients: those that are alive.
         operators: how many are at work.
         unsure: elections whose next state may show what became of an operator's command of unknown outcome.
+        leader_changes: how often somebody began to lead under a new token.
         nobody_before: when leaders from before the last restore have ended, at the latest.
     """
 
@@ -63,6 +89,7 @@ class Invariants:
     unsure: set[str] = field(default_factory=set[str])
     nobody_before: float = 0.0
     violation: str | None = None
+    leader_changes: int = 0
     last_led: dict[str, float] = field(default_factory=dict[str, float])
     history: list[str] = field(default_factory=list[str])
     _digest: Any = field(default_factory=hashlib.sha256)
@@ -75,6 +102,10 @@ class Invariants:
     def trace(self) -> str:
         """The digest of everything that happened, in order and with its time."""
         return self._digest.hexdigest()
+
+    def digest(self, what: object) -> None:
+        """Let something count for the digest."""
+        self._digest.update(f"{what!r}\n".encode())
 
     def note(self, what: str) -> None:
         """Add a line to the history."""
@@ -91,15 +122,23 @@ class Invariants:
             self.note(f"VIOLATION {what}")
             self.on_violation()
 
-    def step(self) -> None:
-        """Nobody leads while another one does, by what each client sees itself, and tokens only grow."""
+    def step(self, process: str) -> None:
+        """Nobody leads while another one does, by what each client sees itself, and tokens only grow.
+
+        Args:
+            process: whose task has just run. Nobody else can have begun to lead.
+        """
+        if not any(client.process == process and self._acting(client) for client in self.clients):
+            return
+        acting = [(client, each) for client in self.clients for each in self._acting(client)]
         leaders: dict[str, str] = {}
-        for client in self.clients:
-            for election, token, how in self._acting(client):
-                who = f"{client.process} ({how} token {token})"
-                other = leaders.setdefault(election, who)
-                if not other.startswith(f"{client.process} "):
-                    self.fail(f"two lead {election}: {other} and {who}")
+        for client, (place, token, how) in acting:
+            who = f"{client.process} ({how} token {token})"
+            other = leaders.setdefault(place[0], who)
+            if not other.startswith(f"{client.process} "):
+                self.fail(f"two lead {place[0]}: {other} and {who}")
+        for client, (place, token, _) in acting:
+            self._token(client, place, token)
         for election in leaders:
             self.last_led[election] = self.now()
 
@@ -124,6 +163,10 @@ class Invariants:
         self.note(f"found {election} {after.term}")
         self._see(election, self._latest.get(election, Election()), after)
 
+    def revision(self, election: str) -> int:
+        """Return the newest revision of an election, or 0."""
+        return self._latest.get(election, Election()).revision
+
     def _see(self, election: str, before: Election, after: Election) -> None:
         self._latest[election] = after
         self.unsure.discard(election)
@@ -137,20 +180,19 @@ class Invariants:
         if set(after.candidates) - set(before.candidates) and self.now() < self.nobody_before:
             self.fail(f"somebody was admitted to {election} while leaders from before a restore may act: {after.term}")
 
-    def _acting(self, client: Observed) -> list[tuple[str, int, str]]:
+    def _acting(self, client: Observed) -> list[tuple[Place, int, str]]:
+        """Return where a client may act, under which token, and how it knows."""
         now = client.now()
-        acting: list[tuple[str, int, str]] = []
-        for stint in client.stints:
+        acting: list[tuple[Place, int, str]] = []
+        for stint in sorted(client.stints, key=lambda each: (each.place, each.leadership.token)):
             if (remaining := stint.leadership.remaining) > 0:
                 stint.deadline = max(stint.deadline, now + remaining)
             if now < stint.deadline:
-                acting.append((stint.place[0], stint.leadership.token, "in a block under"))
-                self._token(client, stint.place, stint.leadership.token)
+                acting.append((stint.place, stint.leadership.token, "in a block under"))
         for place in client.places():
             granted = client.leads(place)
             if granted is not None:
-                acting.append((place[0], granted.number, "is_leader under"))
-                self._token(client, place, granted.number)
+                acting.append((place, granted.number, "is_leader under"))
         return acting
 
     def _token(self, client: Observed, place: Place, token: int) -> None:
@@ -161,6 +203,7 @@ class Invariants:
         newest = self._newest.get(place[0], 0)
         if token > newest:
             self._newest[place[0]] = token
+            self.leader_changes += 1
             self.note(f"{who} leads {place[0]} under {token}")
         elif token < newest and not any(stint.leadership.token == token for stint in client.stints):
             self.fail(f"{who} leads {place[0]} under {token}, after somebody did under {newest}")

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import anyio
 
@@ -14,8 +14,15 @@ from atomix_election.core.candidacy import Place
 from atomix_election.errors import ElectionError
 from atomix_election.leadership import Leadership, SessionKeeper
 from atomix_election.testing.clocks import SleepingClock
+from atomix_election.testing.history import Entry, Gone, History, Records
 from atomix_election.testing.invariants import Stint
 from atomix_election.testing.network import FaultyService
+from atomix_election.testing.recording import record_keeper
+
+SLOW_READER = 0.3
+"""How likely a watcher is slow to read; changes that it does not get to are skipped."""
+WATCH_BUFFERS = (1, 2, 64)
+"""How many changes may wait for a watcher."""
 
 
 class WorkFailed(Exception):
@@ -34,6 +41,7 @@ class Habits:
         operates: whether it now and then moves or evicts candidates, its own and others.
         releases: whether its session ends as soon as its connection closes.
         note: takes lines of the history.
+        record: takes its records; by default nobody reads them.
     """
 
     elections: tuple[str, ...]
@@ -43,6 +51,28 @@ class Habits:
     operates: bool
     releases: bool
     note: Callable[[str], None]
+    record: Records = field(default_factory=History)
+
+
+class OwnRecords(Records):
+    """The records of a process, which end with it.
+
+    Args:
+        record: where they go.
+    """
+
+    def __init__(self, record: Records) -> None:
+        self._record = record
+        self.is_over = False
+
+    def now(self) -> float:
+        """See ``Records.now``."""
+        return self._record.now()
+
+    def __call__(self, entry: Entry) -> None:
+        """Take a record, if the process is still there."""
+        if not self.is_over:
+            self._record(entry)
 
 
 class Member:
@@ -73,7 +103,7 @@ class Member:
         self.scope = anyio.CancelScope()
         self.stints: set[Stint] = set()
         self.calm = anyio.Event()
-        self.crashed = False
+        self.has_crashed = False
         self.done = False
         self._chance = chance
         self._habits = habits
@@ -87,12 +117,24 @@ class Member:
             chance=chance.random,
             release_on_disconnect=habits.releases,
         )
+        self._record = OwnRecords(habits.record)
+        record_keeper(self.keeper, self._record, who=process)
         self._client: Client | None = None
 
     @property
     def elections(self) -> tuple[str, ...]:
         """Where it takes part."""
         return self._habits.elections
+
+    def crash(self) -> None:
+        """Tell nobody anything any more."""
+        self.has_crashed = True
+        self._end_records()
+        self.service.kill()
+
+    def _end_records(self) -> None:
+        self._record(Gone(self.process, self._habits.ttl_s, self._record.now()))
+        self._record.is_over = True
 
     def now(self) -> float:
         """Return the time by its own clock."""
@@ -123,10 +165,11 @@ class Member:
                         elections.start_soon(self._take_part, client.election(name, candidate_id=self.candidate_id))
                 self._client = None
             self.done = True
+            self._end_records()
             self._note("has left")
 
     async def _take_part(self, election: LeaderElection) -> None:
-        acts = [self._lead, self._lead, self._run, self._enter, self._withdraw_meanwhile]
+        acts = [self._lead, self._lead, self._run, self._enter, self._withdraw_meanwhile, self._watch]
         if self._habits.operates:
             acts.append(self._operate)
         while not self.calm.is_set():
@@ -170,6 +213,15 @@ class Member:
         await self._sleep(self._chance.uniform(0, self._habits.work_s))
         with suppress(ElectionError):
             await election.withdraw()
+
+    async def _watch(self, election: LeaderElection) -> None:
+        pause_s = self._habits.ttl_s / 4 if self._chance.random() < SLOW_READER else 0.0
+        async with election.events(buffer=self._chance.choice(WATCH_BUFFERS)) as events:
+            end = self.now() + self._chance.uniform(0, 2 * self._habits.work_s)
+            with anyio.move_on_after(2 * self._habits.work_s):
+                while self.now() < end:
+                    await anext(events)
+                    await self._sleep(self._chance.uniform(0, pause_s))
 
     async def _operate(self, election: LeaderElection) -> None:
         candidates = (await election.get_term()).candidates

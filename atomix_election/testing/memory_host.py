@@ -16,6 +16,7 @@ from atomix_election.model import ElectionId
 from atomix_election.service import Service
 from atomix_election.stores.base import Record
 from atomix_election.stores.memory import MemoryStore
+from atomix_election.testing.checker import Promises, Violation
 from atomix_election.testing.host import (
     DRIFT,
     Host,
@@ -182,6 +183,20 @@ class MemoryHost(Host):
         self._store.faults.delay_s = self._store.faults.failing = 0.0
 
     @property
+    def promises(self) -> Promises:
+        """See ``Host.promises``."""
+        return Promises(numbers_jump="restore" in self._surroundings.faults)
+
+    def excuses(self, violation: Violation) -> bool:
+        """See ``Host.excuses``. Nothing is."""
+        return False
+
+    @property
+    def may_skip_changes(self) -> bool:
+        """See ``Host.may_skip_changes``."""
+        return False
+
+    @property
     def longest_failover_s(self) -> float:
         """See ``Host.longest_failover_s``."""
         assert self._engine is not None
@@ -192,13 +207,14 @@ class MemoryHost(Host):
         return await left_in_store(self._store) + left_in(self._engine)
 
     async def _restart(self, backup: Backup | None = None) -> None:
-        self._engine = None
+        self._engine, stopped_at = None, self._surroundings.record.now()
         for name in self._connections:
             self._surroundings.lost(name)
         await self._stop()
         await anyio.sleep(self._chance.uniform(0.01, self._ttl_s))
         if backup is not None:
             self._store = self._store.restored(backup, self._now_ms(), self._ttl_s)
+            self._surroundings.restored(stopped_at, backup.reached)
         self._surroundings.start(self._serve)
 
     async def _serve(self) -> None:

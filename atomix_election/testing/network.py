@@ -11,7 +11,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from atomix_election.core.campaign import LONGEST_CALL_S, Timing
-from atomix_election.errors import ElectionError, OutcomeUnknown, Unavailable
+from atomix_election.errors import ElectionError, OutcomeUnknown, SessionEnded, Unavailable
 from atomix_election.model import ElectionDescription, ElectionPage, Event, Term
 from atomix_election.service import PAGE_SIZE, WATCH_BUFFER, Call, KeepAlive, Renewal, Service
 from atomix_election.tasks import Background, Pauses
@@ -217,6 +217,9 @@ class FaultyService:
                     if was_sent and isinstance(error, Unavailable):
                         raise OutcomeUnknown(f"{error}; an earlier try may have been applied") from error
                     raise
+            except SessionEnded as error:
+                error.tried_before = was_sent
+                raise
             await anyio.sleep(pause_s)
         raise AssertionError("the tries end with an answer or an error")
 

@@ -71,13 +71,13 @@ class _RunQueue(deque[Task]):
 
 
 class _Steps(trio.abc.Instrument):
-    """Calls back after every step of any task."""
+    """Calls back after every step of any task, with the process that it belongs to; "" for none."""
 
-    def __init__(self, after_step: Callable[[], None]) -> None:
+    def __init__(self, after_step: Callable[[str], None]) -> None:
         self._after_step = after_step
 
     def after_task_step(self, task: Task) -> None:
-        self._after_step()
+        self._after_step(task.context.get(PROCESS, ""))
 
 
 def tasks_of(process: str) -> list[str]:
@@ -108,8 +108,11 @@ def repeatable(seed: int) -> Generator[None]:
 
 
 @contextmanager
-def watched(machines: Machines, after_step: Callable[[], None]) -> Generator[None]:
-    """Hold the tasks that ``machines`` says, and call back after every step. To be used inside a run of Trio."""
+def watched(machines: Machines, after_step: Callable[[str], None]) -> Generator[None]:
+    """Hold the tasks that ``machines`` says, and call back after every step of a process; "" stands for all else.
+
+    To be used inside a run of Trio.
+    """
     runner = cast("Any", trio.lowlevel.current_task()._runner)  # type: ignore[reportPrivateUsage]  # noqa: SLF001
     steps = _Steps(after_step)
     tasks: deque[Task] = runner.runq

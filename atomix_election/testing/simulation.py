@@ -6,8 +6,10 @@ from it as well.
 """
 
 import logging
+import math
 import random
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import cast
@@ -18,10 +20,13 @@ import trio.testing
 
 from atomix_election.core.campaign import LONGEST_CALL_S
 from atomix_election.testing import clients
-from atomix_election.testing.clients import Clients
+from atomix_election.testing.checker import Rule, check_history
+from atomix_election.testing.checker.spec import WRITES
+from atomix_election.testing.clients import CALM_DELAY_S, Clients
 from atomix_election.testing.clock import VirtualClock
+from atomix_election.testing.history import DONE, Answered, Fault
 from atomix_election.testing.host import DRIFT, LONGEST_FAULT, Host, Surroundings
-from atomix_election.testing.invariants import Invariants
+from atomix_election.testing.invariants import Invariants, RunRecords
 from atomix_election.testing.memory_host import MemoryHost
 from atomix_election.testing.scheduling import Machines, outside, repeatable, tasks_of, watched
 from atomix_election.testing.sqlite_host import SqliteHost
@@ -49,6 +54,10 @@ class Outcome:
         violation: the rule that was broken, or None.
         trace: the digest of its history.
         history: the newest lines of it.
+        simulated_s: how long it took in virtual time.
+        leader_changes: how often somebody began to lead under a new token.
+        acknowledged: how many commands were carried out, as far as clients were told.
+        acts: how often something went wrong, by its kind, without what was there all the time.
     """
 
     seed: int
@@ -57,9 +66,21 @@ class Outcome:
     violation: str | None
     trace: str
     history: tuple[str, ...]
+    simulated_s: float = 0.0
+    leader_changes: int = 0
+    acknowledged: int = 0
+    acts: tuple[tuple[str, int], ...] = ()
 
 
-def simulate(seed: int, minutes: float = 1.0, store: str | None = None) -> Outcome:
+def kinds_of_faults(store: str) -> tuple[str, ...]:
+    """Return the kinds of faults that there can be in a run on a store."""
+    host = HOSTS[store]
+    return tuple(dict.fromkeys((*clients.CONDITIONS, *clients.ACTS, *host.conditions, *host.acts)))
+
+
+def simulate(
+    seed: int, minutes: float = 1.0, store: str | None = None, faults: Collection[str] | None = None
+) -> Outcome:
     """Do one run; equal arguments give equal histories, where the order of sets of strings is the same.
 
     That is so in processes with an equal PYTHONHASHSEED.
@@ -68,6 +89,7 @@ def simulate(seed: int, minutes: float = 1.0, store: str | None = None) -> Outco
         seed: decides everything.
         minutes: of virtual time in which things go wrong; the calm and the end come after it.
         store: a key of ``HOSTS``; None: the seed chooses.
+        faults: which kinds there are, of those that ``kinds_of_faults`` returns; None: the seed chooses.
     """
     log = logging.getLogger("atomix_election")
     level = log.level
@@ -75,7 +97,7 @@ def simulate(seed: int, minutes: float = 1.0, store: str | None = None) -> Outco
     begun: list[_Simulation] = []
 
     async def run() -> None:
-        begun.append(_Simulation(seed, minutes, store))
+        begun.append(_Simulation(seed, minutes, store, faults))
         await begun[0].run()
 
     try:
@@ -104,27 +126,29 @@ def _causes(error: BaseException) -> str:
 class _Simulation:
     """One run."""
 
-    def __init__(self, seed: int, minutes: float, store: str | None) -> None:
+    def __init__(self, seed: int, minutes: float, store: str | None, faults: Collection[str] | None) -> None:
         self._seed = seed
         self._chance = random.Random(seed)
-        chosen = self._chance.choice(list(HOSTS))
-        self.store = store or chosen
+        self.store = store or random.Random(f"the store of {seed}").choice(sorted(HOSTS))
         host = HOSTS[self.store]
         self._acts = (*clients.ACTS, *host.acts)
-        kinds = dict.fromkeys((*clients.CONDITIONS, *host.conditions, *self._acts))
-        self.faults = tuple(kind for kind in kinds if self._chance.random() < LIKELY)
+        chosen = tuple(kind for kind in kinds_of_faults(self.store) if self._chance.random() < LIKELY)
+        self.faults = chosen if faults is None else tuple(faults)
         if "release on disconnect" in self.faults:  # two may lead where a connection is cut by somebody else
             self.faults = tuple(fault for fault in self.faults if fault != "broken streams")
         self.invariants = Invariants(VirtualClock().now, self._break_off)
         self._scope = anyio.CancelScope()
         self._minutes = minutes
         self._machines = Machines()
-        self._now = self._steps = 0
+        self._now = 0.0
+        self._steps = 0
+        self._done: Counter[str] = Counter()
         self._ttl_s = self._chance.choice((1.0, 3.0, 10.0))
         self._network = anyio.create_task_group()
         self._processes = anyio.create_task_group()
+        self._records = RunRecords(self.invariants)
         surroundings = Surroundings(
-            self._chance, frozenset(self.faults), self._ttl_s, self.invariants, self._start, self._lost
+            self._chance, frozenset(self.faults), self._ttl_s, self.invariants, self._records, self._start, self._lost
         )
         self._host = host(surroundings)
         self._clients = Clients(surroundings, self._host, self._machines, self._network, self._processes)
@@ -132,9 +156,20 @@ class _Simulation:
     @property
     def outcome(self) -> Outcome:
         """What has become of it so far."""
-        invariants = self.invariants
+        invariants, history = self.invariants, self._records.history
         return Outcome(
-            self._seed, self.store, self.faults, invariants.violation, invariants.trace, tuple(invariants.history)
+            self._seed,
+            self.store,
+            self.faults,
+            invariants.violation,
+            invariants.trace,
+            tuple(invariants.history),
+            simulated_s=self._now,
+            leader_changes=invariants.leader_changes,
+            acknowledged=sum(
+                isinstance(each, Answered) and each.outcome == DONE and each.what in WRITES for each in history
+            ),
+            acts=tuple(sorted(self._done.items())),
         )
 
     async def run(self) -> None:
@@ -150,6 +185,7 @@ class _Simulation:
         async with self._network:
             async with self._host.running(), self._processes:
                 with self._scope, watched(self._machines, self._step):
+                    self._clients.observe()
                     for name in "abcde"[: self._chance.randint(2, 5)]:
                         self._clients.begin(name)
                     await self._go_wrong()
@@ -160,16 +196,14 @@ class _Simulation:
                 self._processes.cancel_scope.cancel()
             self._network.cancel_scope.cancel()
 
-    def _step(self) -> None:
+    def _step(self, process: str) -> None:
         now = anyio.current_time()
         self._steps = self._steps + 1 if now == self._now else 0
         self._now = now
         if self._steps > MOST_STEPS:
             self.invariants.fail(f"{MOST_STEPS} steps without a pause")
-        if self._steps > 2 * MOST_STEPS:
-            raise SystemExit("a task goes round for ever")
         if self.invariants.violation is None and not self._scope.cancel_called:
-            self.invariants.step()
+            self.invariants.step(process)
 
     def _break_off(self) -> None:
         self._scope.cancel()
@@ -188,6 +222,7 @@ class _Simulation:
             if not possible:
                 continue
             fault = self._chance.choice(possible)
+            self._done[fault] += 1
             if fault in clients.ACTS:
                 self._clients.do(fault)
             else:
@@ -200,7 +235,7 @@ class _Simulation:
         await self._host.calm_down()
         await anyio.sleep(LONGEST_FAULT * self._ttl_s + 0.1)  # until all that stood still have gone on
         since = anyio.current_time()
-        self.invariants.note("calm")
+        self._records(Fault("all that goes wrong", 0.0, since))
         await anyio.sleep(self._host.longest_failover_s + SETTLING_S)
         for election in self._clients.elections:
             waiting = [each.process for each in self._clients.alive() if election in each.stands_anywhere()]
@@ -218,8 +253,26 @@ class _Simulation:
     async def _end(self) -> None:
         """All have left or died: nothing stays."""
         await anyio.sleep(max(self._host.longest_failover_s, self._ttl_s / (1 - DRIFT)) + SETTLING_S)
+        for observer in self._clients.observers:
+            observer.end()
+        await anyio.sleep(CALM_DELAY_S)
         found = await self._host.left_behind()
         found += [f"a stream of {each.process}" for each in self._clients.members if each.service.open_streams]
         found += [f"task {task} of {each.process}" for each in self._clients.alive() for task in tasks_of(each.process)]
         if found:
             self.invariants.fail(f"left behind: {found}")
+        self._check_history()
+
+    def _check_history(self) -> None:
+        """Judge all that was recorded; nothing counts that comes later, as everybody is broken off."""
+        self._records.are_over = True
+        promises = replace(
+            self._host.promises,
+            calm=frozenset() if "operator" in self.faults else frozenset(self._clients.elections),
+            settle_s=math.inf,  # servers are not recorded
+            longest_failover_s=self._host.longest_failover_s + SETTLING_S,
+        )
+        disturbed = not clients.DISTURBING.isdisjoint(self.faults)
+        for violation in check_history(self._records.history, promises).violations:
+            if not (violation.rule is Rule.KEPT and disturbed) and not self._host.excuses(violation):
+                self.invariants.fail(str(violation))

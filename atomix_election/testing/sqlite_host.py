@@ -9,11 +9,12 @@ from typing import ClassVar
 import anyio
 
 from atomix_election.engine.engine import EXPIRY_DELAY_S
-from atomix_election.errors import StoreError, Unavailable
+from atomix_election.errors import CandidateTaken, StoreError, Unavailable
 from atomix_election.model import SessionId
 from atomix_election.service import Service
 from atomix_election.stores.sqlite import SqliteStore, open_sqlite_store
 from atomix_election.stores.sqlite_backup import back_up, restore
+from atomix_election.testing.checker import Promises, Rule, Violation
 from atomix_election.testing.disk import DiskFaults, SimulatedDisk
 from atomix_election.testing.host import (
     DRIFT,
@@ -33,6 +34,7 @@ FAILING = 0.02
 """How likely each statement fails where the disk fails at all; a commit has at least four."""
 CLOCK_STEP_S = 0.002
 """Between a backup and a restore of it the wall clock goes on at least so long, as it has to."""
+_RESTARTING = frozenset({"restarts", "kill", "power cut", "restore"})
 
 
 class _Process:
@@ -68,6 +70,7 @@ class SqliteHost(Host):
         self._backups: list[Path] = []
         self._to_restore: Path | None = None
         self._sessions_before_kill: set[SessionId] = set()
+        self._stopped_at = 0.0
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -117,6 +120,25 @@ class SqliteHost(Host):
         self._disk.spare()
         while self._process.engine is None:
             await self._up.wait()
+
+    @property
+    def promises(self) -> Promises:
+        """See ``Host.promises``."""
+        return Promises(numbers_jump="restore" in self._surroundings.faults)
+
+    def excuses(self, violation: Violation) -> bool:
+        """See ``Host.excuses``.
+
+        A client is told that its session has ended before that is stored, and a restart in between brings the session
+        back: nobody uses it any more, but until it expires the ids of its candidates are taken.
+        """
+        restarted = not _RESTARTING.isdisjoint(self._surroundings.faults)
+        return restarted and violation.rule is Rule.REFUSED and CandidateTaken.__name__ in violation.what
+
+    @property
+    def may_skip_changes(self) -> bool:
+        """See ``Host.may_skip_changes``. What became of a batch whose outcome was not known is told as one change."""
+        return "store errors" in self._surroundings.faults
 
     @property
     def longest_failover_s(self) -> float:
@@ -179,6 +201,7 @@ class SqliteHost(Host):
         """End the process in order."""
         process = self._process
         self._takes_no_calls(process)
+        self._stopped_at = self._surroundings.record.now()
         for name in process.connections:
             self._surroundings.lost(name)
         process.scope.cancel()
@@ -226,7 +249,7 @@ class SqliteHost(Host):
         for suffix in ("", "-wal", "-shm"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)
         floors = restore(str(backup), str(path), wall_clock=self._surroundings.wall_clock_s)
-        self._surroundings.invariants.note(f"restored {backup.name} above {floors.number}")
+        self._surroundings.restored(self._stopped_at, floors.number)
         self._sessions_before_kill = set()
 
 

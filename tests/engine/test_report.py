@@ -224,13 +224,13 @@ async def test_commands_are_counted_by_what_became_of_them(
 async def test_a_forget_is_a_commit_and_a_change_of_its_own_kind(
     make_engine: Callable[[], Engine], counts: Counts
 ) -> None:
-    """And so is the end of a session, once nothing is left of it."""
+    """And so is the end of a session, which is stored before its candidates leave."""
     engine = make_engine()
     async with engine.running():
         connection = Connection(engine)
         await stand(connection, "1", "a")
         await connection.end_session("default", "1")
-        assert [what for what, _ in counts.commits] == ["session", "election", "election", "election", "session"]
+        assert [what for what, _ in counts.commits] == ["session", "election", "election", "session", "election"]
         await connection.forget(about())
         assert counts.commits[-1][0] == "election"
         assert len(counts.commits) == 6

@@ -291,6 +291,29 @@ async def test_an_engine_that_ends_while_a_session_is_opened_says_so(again: bool
     assert sorted(refused) == ["create", "renewal"]
 
 
+class KeepingSessions(RecordingStore):
+    """A store that cannot end a session, whatever else it can."""
+
+    async def end_session(self, session: SessionId) -> None:
+        """See ``Store.end_session``."""
+        raise StoreError("the disk is full")
+
+
+async def test_a_session_that_comes_back_after_a_restart_has_lost_nothing() -> None:
+    """Its end is stored before its candidates leave: else its client would renew it, and stand nowhere."""
+    store = KeepingSessions()
+    async with running(store) as engine:
+        connection = Connection(engine)
+        await stand(connection, "s", "a")
+        connection.disconnect()
+        await anyio.sleep(TTL_S + LATE_S)
+        with pytest.raises(SessionEnded):
+            await connection.enter(about("s"), "a")
+    async with running(store) as engine:
+        assert len(engine.sessions) == 1
+        assert await candidates(engine) == ("a",)
+
+
 async def test_an_engine_that_ends_while_a_session_is_ended_says_so(store: RecordingStore) -> None:
     """Whoever asked for the end of it does not wait for ever, as the next engine begins with it again."""
     refused = False

@@ -3,7 +3,17 @@
 import anyio
 import pytest
 
-from atomix_election import ElectionServer, InvalidRequest, LeaderElection, Term, Unavailable, connect, engines
+from atomix_election import (
+    ElectionServer,
+    InvalidRequest,
+    LeaderElection,
+    OutcomeUnknown,
+    SessionEnded,
+    Term,
+    Unavailable,
+    connect,
+    engines,
+)
 from atomix_election.engine import Connection
 from atomix_election.service import Call
 from tests.face.party import until
@@ -128,3 +138,29 @@ async def test_leaving_is_bounded_however_many_elections(
         began = anyio.current_time()
     assert 0.2 <= anyio.current_time() - began < 1
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(("tried_before", "sent"), [(False, [True, False]), (True, [True])])
+@pytest.mark.parametrize("face", ["memory-asyncio"], indirect=True)
+async def test_what_may_have_been_done_is_not_done_again(
+    target: str, tried_before: bool, sent: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One promote moves one place, also where the session ended between its tries; a command needs no session."""
+    promote, with_session = Connection.promote, list[bool]()
+
+    async def ended(self: Connection, call: Call, candidate_id: str) -> Term:
+        with_session.append(bool(call.session))
+        if call.session:
+            raise SessionEnded("it has ended", tried_before=tried_before)
+        return await promote(self, call, candidate_id)
+
+    monkeypatch.setattr(Connection, "promote", ended)
+    async with connect(target) as client:
+        for candidate_id in ("a", "b", "c"):
+            await client.election("e", candidate_id=candidate_id).enter()
+        if tried_before:
+            with pytest.raises(OutcomeUnknown, match="an earlier try may have been applied"):
+                await client.election("e").promote("c")
+        else:
+            assert (await client.election("e").promote("c")).candidates == ("a", "c", "b")
+    assert with_session == sent

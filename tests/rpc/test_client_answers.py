@@ -6,7 +6,8 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from atomix_election.errors import ElectionError, OutcomeUnknown, StoreError, Unavailable
+from atomix_election import errors
+from atomix_election.errors import ElectionError, OutcomeUnknown, SessionEnded, StoreError, Unavailable
 from atomix_election.model import EventType
 from atomix_election.rpc.client import RpcClient
 from tests.rpc.attacks import END_HEADERS, HEADERS, http2_frame
@@ -113,6 +114,50 @@ async def test_a_store_that_fails_at_the_second_try_does_not_hide_the_first_one(
             await client.enter(numbered[0], "a")
         with pytest.raises(OutcomeUnknown, match="an earlier try may have been applied"):
             await client.enter(numbered[1], "a")
+
+
+@pytest.mark.parametrize(
+    ("status", "name"),
+    [("8", "LimitExceeded"), ("16", "Unauthenticated"), ("7", "PermissionDenied"), ("7", "NotSessionOwner")],
+)
+async def test_a_refusal_of_the_second_try_says_nothing_of_the_first_one(status: str, name: str) -> None:
+    """Which may have been carried out; the same refusal of a first try is told as it is."""
+
+    def refused(speaker: Speaker, stream: int) -> None:
+        speaker.h2.send_headers(
+            stream, [*RESPONSE, ("grpc-status", status), ("atomix-election-error", name)], end_stream=True
+        )
+
+    answers = [refused, reset, refused]
+
+    def answer(speaker: Speaker, stream: int) -> None:
+        answers.pop(0)(speaker, stream)
+
+    numbered = [replace(CALL, session="s", operation=number) for number in (1, 2)]
+    async with listening(answering(answer)) as endpoint, RpcClient([endpoint], call_timeout_s=TIMEOUT_S) as client:
+        with pytest.raises(getattr(errors, name)):
+            await client.promote(numbered[0], "a")
+        with pytest.raises(OutcomeUnknown, match="an earlier try may have been applied"):
+            await client.promote(numbered[1], "a")
+
+
+async def test_the_end_of_a_session_says_whether_the_call_was_tried_before() -> None:
+    """As that try may have been carried out while the session was open."""
+
+    def ended(speaker: Speaker, stream: int) -> None:
+        why = [("grpc-status", "5"), ("atomix-election-error", "SessionEnded")]
+        speaker.h2.send_headers(stream, [*RESPONSE, *why], end_stream=True)
+
+    answers = [ended, reset, ended]
+
+    def answer(speaker: Speaker, stream: int) -> None:
+        answers.pop(0)(speaker, stream)
+
+    async with listening(answering(answer)) as endpoint, RpcClient([endpoint], call_timeout_s=TIMEOUT_S) as client:
+        for number, tried_before in ((1, False), (2, True)):
+            with pytest.raises(SessionEnded) as found:
+                await client.promote(replace(CALL, session="s", operation=number), "a")
+            assert found.value.tried_before is tried_before
 
 
 def well(speaker: Speaker, stream: int) -> None:
