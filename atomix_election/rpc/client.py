@@ -286,13 +286,8 @@ class RpcClient:
                     if was_sent and not isinstance(error, OutcomeUnknown):
                         raise _unknown(error) from error
                     raise
-            except SessionEnded as error:
-                error.tried_before = was_sent
-                raise
-            except (LimitExceeded, Unauthenticated, PermissionDenied) as error:
-                if was_sent:  # whoever refuses so has not looked whether it was carried out
-                    raise _unknown(error) from error
-                raise
+            except (SessionEnded, LimitExceeded, Unauthenticated, PermissionDenied) as error:
+                raise _refused(error, tried_before=was_sent) from error.__cause__
             await anyio.sleep(pause_s)
         raise AssertionError("the tries end with an answer or an error")
 
@@ -416,6 +411,14 @@ class _RpcKeepAlive:
 
 def _decoding(response: type[_MessageT]) -> Decode[_MessageT]:
     return partial(wire.decode, kind=response)
+
+
+def _refused(error: ElectionError, *, tried_before: bool) -> ElectionError:
+    """Return what to raise for a refusal, which says nothing of an earlier try that may have been carried out."""
+    if isinstance(error, SessionEnded):
+        error.tried_before = tried_before
+        return error
+    return _unknown(error) if tried_before else error
 
 
 def _unknown(error: ElectionError) -> OutcomeUnknown:
