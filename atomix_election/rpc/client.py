@@ -287,7 +287,8 @@ class RpcClient:
                         raise _unknown(error) from error
                     raise
             except (SessionEnded, LimitExceeded, Unauthenticated, PermissionDenied) as error:
-                raise _refused(error, tried_before=was_sent) from error.__cause__
+                _doubt(error, tried_before=was_sent)
+                raise
             await anyio.sleep(pause_s)
         raise AssertionError("the tries end with an answer or an error")
 
@@ -413,12 +414,16 @@ def _decoding(response: type[_MessageT]) -> Decode[_MessageT]:
     return partial(wire.decode, kind=response)
 
 
-def _refused(error: ElectionError, *, tried_before: bool) -> ElectionError:
-    """Return what to raise for a refusal, which says nothing of an earlier try that may have been carried out."""
+def _doubt(error: ElectionError, *, tried_before: bool) -> None:
+    """Let a refusal say that an earlier try may have been carried out, of which it tells nothing.
+
+    Raises:
+        OutcomeUnknown: where the refusal is not about the session, and there was such a try.
+    """
     if isinstance(error, SessionEnded):
         error.tried_before = tried_before
-        return error
-    return _unknown(error) if tried_before else error
+    elif tried_before:
+        raise _unknown(error) from error
 
 
 def _unknown(error: ElectionError) -> OutcomeUnknown:
