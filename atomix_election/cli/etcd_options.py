@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -23,8 +22,7 @@ _OPTIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class EtcdOptions:
+class EtcdOptions(NamedTuple):
     """How etcd is spoken to: the options of ``etcd_options``."""
 
     store_ca: str | None
@@ -51,11 +49,10 @@ class EtcdOptions:
 
 def etcd_options(function: Callable[..., int]) -> Callable[..., int]:
     """Add the options that say how etcd is spoken to; the function gets them as ``etcd``."""
-    names = [each.name for each in fields(EtcdOptions)]
 
     @wraps(function)
     def with_etcd(**values: Any) -> int:
-        return function(etcd=EtcdOptions(**{name: values.pop(name) for name in names}), **values)
+        return function(etcd=EtcdOptions(**{name: values.pop(name) for name in EtcdOptions._fields}), **values)
 
     for option, what in reversed(_OPTIONS.items()):
         with_etcd = click.option(option, cls=Option, section="How etcd is reached", metavar="FILE", help=what)(

@@ -4,11 +4,10 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from click.core import ParameterSource
@@ -32,8 +31,7 @@ Function = Callable[..., int]
 """What becomes a command."""
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
+class Where(NamedTuple):
     """Where elections are, and how they are reached: the options of ``client_options``."""
 
     target: str
@@ -125,11 +123,10 @@ yes_option = click.option("--yes", cls=Option, is_flag=True, help="do not ask; n
 
 def client_options(function: Function) -> Function:
     """Add the options that say where elections are; the function gets them as ``where``."""
-    names = [each.name for each in fields(Where)]
 
     @wraps(function)
     def with_where(**values: Any) -> int:
-        where = Where(**{name: values.pop(name) for name in names})
+        where = Where(**{name: values.pop(name) for name in Where._fields})
         try:
             return function(where=where, **values)
         except Unavailable as error:

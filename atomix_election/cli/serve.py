@@ -6,9 +6,8 @@ import re
 import signal
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, fields
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import click
@@ -16,14 +15,13 @@ import click
 from atomix_election import systemd
 from atomix_election.addresses import DEFAULT_PORT, Endpoint, parse_endpoints
 from atomix_election.cli.etcd_options import EtcdOptions, etcd_options
-from atomix_election.cli.frame import Option, say, subcommand
+from atomix_election.cli.frame import Option, subcommand
 from atomix_election.cli.limit_options import limit_options, limits_of
 from atomix_election.cli.logs import FORMATS, LEVELS, configure_logging
 from atomix_election.cli.options import with_options
-from atomix_election.cli.statuses import DONE, FAILED
 from atomix_election.cli.values import seconds
 from atomix_election.engine import ElectionLimits
-from atomix_election.errors import InvalidRequest, Unavailable
+from atomix_election.errors import InvalidRequest
 from atomix_election.model import DEFAULT_SESSION_TTL_S, MAX_SESSION_TTL_S, MIN_SESSION_TTL_S
 from atomix_election.rpc.limits import ConnectionLimits
 from atomix_election.rpc.notices import Notices
@@ -36,8 +34,7 @@ _ENDING = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Security:
+class _Security(NamedTuple):
     """Who may call: the options of ``_security_options``."""
 
     certificate: str | None
@@ -72,11 +69,9 @@ _SECURITY_OPTIONS = (
 
 
 def _security_options(function: Callable[..., int]) -> Callable[..., int]:
-    names = [each.name for each in fields(_Security)]
-
     @wraps(function)
     def with_security(**values: Any) -> int:
-        return function(security=_Security(**{name: values.pop(name) for name in names}), **values)
+        return function(security=_Security(**{name: values.pop(name) for name in _Security._fields}), **values)
 
     return with_options(with_security, _SECURITY_OPTIONS)
 
@@ -162,12 +157,8 @@ def command(
         limits=limits_of(limits, ElectionLimits),
         connection_limits=limits_of(limits, ConnectionLimits),
     )
-    try:
-        anyio.run(_serve, server, store, metered)
-    except Unavailable as error:  # an address that is taken: no server was asked
-        say(error)
-        return FAILED
-    return DONE
+    anyio.run(_serve, server, store, metered)
+    return 0
 
 
 def _endpoint(option: str, text: str) -> Endpoint:

@@ -2,6 +2,7 @@
 
 import gc
 import re
+import socket
 import subprocess
 import sys
 from importlib import import_module
@@ -12,6 +13,7 @@ from pkgutil import iter_modules
 import pytest
 
 from atomix_election import cli
+from atomix_election.cli import term
 from tests.cli.processes import environment, run
 
 
@@ -70,3 +72,64 @@ def test_the_collector_of_a_caller_is_left_alone() -> None:
     assert cli.main(["term", "e", "--target", "nowhere"]) == 2
     assert gc.isenabled()
     assert gc.get_freeze_count() == before
+
+
+def test_what_was_misspelt_is_guessed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Commands and options."""
+    assert cli.main(["trem", "e"]) == 2
+    assert "Did you mean 'term'" in capsys.readouterr().err
+    assert cli.main(["term", "e", "--targte", "x"]) == 2
+    assert "--target" in capsys.readouterr().err
+
+
+def test_without_its_extra_it_says_which_one(tmp_path: Path) -> None:
+    """Status 2 and one line; a module that lacks for another reason is not taken for it."""
+    (tmp_path / "click.py").write_text("raise ModuleNotFoundError(f'No module named {__name__!r}', name=__name__)")
+    result = run("term", "e", variables={"PYTHONPATH": str(tmp_path)})
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "atomix-election: the command needs its extra: pip install 'atomix-election[cli]'\n"
+    (tmp_path / "click.py").write_text("import nothing_of_that_name")
+    result = run("term", "e", variables={"PYTHONPATH": str(tmp_path)})
+    assert result.returncode == 1
+    assert "nothing_of_that_name" in result.stderr
+
+
+def test_who_named_no_target_is_told_how(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only where the default was taken, and nobody answers there."""
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        nobody = "grpc://{}:{}".format(*gone.getsockname())
+    told = "nobody said where the elections are: give --target or ATOMIX_ELECTION_TARGET"
+    (option,) = [each for each in term.command.params if each.name == "target"]
+    monkeypatch.setattr(option, "default", nobody)
+    assert cli.main(["term", "e"]) == 1
+    assert told in capsys.readouterr().err
+    assert cli.main(["term", "e", "--target", nobody]) == 1
+    assert told not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("atomix-election re", {"restore", "recover"}),
+        ("atomix-election term --na", {"--namespace"}),
+        ("atomix-election serve --log-format ", {"text", "json"}),
+    ],
+)
+def test_a_shell_completes(line: str, expected: set[str]) -> None:
+    """The names of commands and options, and the values that are known."""
+    words = line.split(" ")
+    variables = {
+        "_ATOMIX_ELECTION_COMPLETE": "bash_complete",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    completed = run(variables=variables)
+    assert {each.partition(",")[2] for each in completed.stdout.split()} == expected
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_its_script(shell: str) -> None:
+    """By the name of the installed command."""
+    script = run(variables={"_ATOMIX_ELECTION_COMPLETE": f"{shell}_source"})
+    assert script.returncode == 0
+    assert "atomix-election" in script.stdout

@@ -46,15 +46,15 @@ def test_files_are_read_again_at_sighup(authority: Authority, stranger: Authorit
             server.process.send_signal(signal.SIGHUP)
             log = until_logged(server, "were read again")
             status, _, said = watch.end()
-            assert status == 4
+            assert status == 1
             assert "the token is not known to this server" in said
 
         untrusted = run("term", "e", *options)
-        assert untrusted.returncode == 3
+        assert untrusted.returncode == 1
         assert "is not trusted" in untrusted.stderr
         ca.write_bytes(stranger.ca.read_bytes())
         refused = run("term", "e", *options)
-        assert refused.returncode == 4
+        assert refused.returncode == 1
         assert "the token is not known to this server" in refused.stderr
         token_file.write_text("new")
 
@@ -84,7 +84,7 @@ def test_a_certificate_in_the_environment(authority: Authority) -> None:
     with Running("serve", "--listen", "127.0.0.1:0", "--store", "memory://", *secure) as server:
         variables = {"ATOMIX_ELECTION_TARGET": server.target(), "ATOMIX_ELECTION_CA": str(authority.ca)}
         missing = run("term", "e", variables=variables)
-        assert missing.returncode == 4
+        assert missing.returncode == 1
         assert "wants a client certificate" in missing.stderr
         variables |= {"ATOMIX_ELECTION_CERTIFICATE": str(client.certificate), "ATOMIX_ELECTION_KEY": str(client.key)}
         assert run("term", "e", variables=variables).returncode == 0

@@ -64,12 +64,12 @@ def test_the_environment_names_target_and_namespace(target: str) -> None:
 
 
 def test_an_unreachable_server_is_a_failure_in_words() -> None:
-    """Status 3, the address is named, and nothing is printed that a script could take for a term."""
+    """Status 1, the address is named, and nothing is printed that a script could take for a term."""
     with socket.create_server(("127.0.0.1", 0)) as gone:
         address = "{}:{}".format(*gone.getsockname())
     for command in ("term", "watch"):
         result = run(command, "e", "--target", f"grpc://{address}", "--json")
-        assert result.returncode == 3
+        assert result.returncode == 1
         assert result.stdout == ""
         assert address in result.stderr
         assert "Traceback" not in result.stderr
@@ -100,7 +100,7 @@ def test_bad_ids_are_a_wrong_command_line(command: str, target: str, capsys: pyt
 @pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example"])
 def test_a_host_that_cannot_be_is_a_failure_in_words(host: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Names that DNS cannot carry are no reason for a traceback."""
-    assert main(["term", "e", "--target", f"grpc://{host}:1"]) in (2, 3)
+    assert main(["term", "e", "--target", f"grpc://{host}:1"]) in (1, 2)
     assert host in capsys.readouterr().err
 
 
