@@ -148,6 +148,13 @@ def local_time(when: datetime | None) -> str:
     return "-" if when is None else when.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def term_line(term: Term) -> str:
+    """Return a term as one line for people."""
+    leader = f"{term.leader} leads" if term.leader else "nobody leads"
+    waiting = f", waiting: {', '.join(term.candidates[1:])}" if term.candidates[1:] else ""
+    return f"term {term.number} revision {term.revision}  {leader}{waiting}"
+
+
 def term_json(election: str, term: Term, **more: str) -> str:
     """Return a term as one line of JSON."""
     return json.dumps(

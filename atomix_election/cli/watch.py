@@ -6,8 +6,7 @@ import time
 import anyio
 
 from atomix_election.cli.frame import subcommand
-from atomix_election.cli.options import Where, client_options, election_argument, json_option, term_json
-from atomix_election.model import Event
+from atomix_election.cli.options import Where, client_options, election_argument, json_option, term_json, term_line
 
 
 @subcommand("watch")
@@ -28,11 +27,4 @@ async def _watch(where: Where, election: str, as_json: bool) -> None:
             if as_json:
                 print(term_json(election, event.term, type=event.type.name), flush=True)
             else:
-                print(_line(event), flush=True)
-
-
-def _line(event: Event) -> str:
-    term = event.term
-    leader = f"{term.leader} leads" if term.leader else "nobody leads"
-    waiting = f", waiting: {', '.join(term.candidates[1:])}" if term.candidates[1:] else ""
-    return f"{time.strftime('%H:%M:%S')}  term {term.number} revision {term.revision}  {leader}{waiting}"
+                print(f"{time.strftime('%H:%M:%S')}  {term_line(event.term)}", flush=True)

@@ -1,6 +1,7 @@
 """The command as a real process, and what is done to the elections that it shows."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -126,6 +127,25 @@ def enter(
             await service.enter(call, candidate)
 
     with_service(target, work, tls)
+
+
+def ask(answer: str, *arguments: str) -> tuple[int, str, str]:
+    """Run the command on a terminal, give an answer, and return its status, its output and what it asked."""
+    ours, theirs = pty.openpty()
+    with (
+        os.fdopen(ours, "r+b", buffering=0) as terminal,
+        subprocess.Popen(
+            command(*arguments), env=environment(), stdin=theirs, stdout=subprocess.PIPE, stderr=theirs
+        ) as process,
+    ):
+        os.close(theirs)
+        asked = b""
+        while b"? [y/N] " not in asked:
+            asked += terminal.read(1000)
+        terminal.write(f"{answer}\n".encode())
+        assert process.stdout is not None
+        said = process.stdout.read().decode()
+        return process.wait(PROMPT_S), said, asked.decode().replace("\r\n", "\n")
 
 
 def anoint(target: str, election: str, candidate: str) -> None:
