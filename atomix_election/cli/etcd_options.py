@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from atomix_election.cli.frame import Option
+from atomix_election.cli.options import with_options
 from atomix_election.tls import ClientTls
 
 if TYPE_CHECKING:
@@ -54,11 +55,19 @@ def etcd_options(function: Callable[..., int]) -> Callable[..., int]:
     def with_etcd(**values: Any) -> int:
         return function(etcd=EtcdOptions(**{name: values.pop(name) for name in EtcdOptions._fields}), **values)
 
-    for option, what in reversed(_OPTIONS.items()):
-        with_etcd = click.option(option, cls=Option, section="How etcd is reached", metavar="FILE", help=what)(
-            with_etcd
-        )
-    return with_etcd
+    return with_options(with_etcd, [_file_option(option, what) for option, what in _OPTIONS.items()])
+
+
+def _file_option(option: str, what: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    return click.option(
+        option,
+        cls=Option,
+        section="How etcd is reached",
+        metavar="FILE",
+        envvar="ATOMIX_ELECTION" + option[1:].replace("-", "_").upper(),
+        show_envvar=True,
+        help=what,
+    )
 
 
 etcd_argument = click.argument(

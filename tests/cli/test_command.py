@@ -107,6 +107,18 @@ def test_who_named_no_target_is_told_how(monkeypatch: pytest.MonkeyPatch, capsys
     assert told not in capsys.readouterr().err
 
 
+def test_etcd_options_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A token that is not there is missed; an option is stronger than its variable."""
+    monkeypatch.setenv("ATOMIX_ELECTION_STORE_TOKEN_FILE", str(tmp_path / "variable"))
+    assert cli.main(["raise-floor", "1", "etcds://127.0.0.1:1"]) == 2
+    assert str(tmp_path / "variable") in capsys.readouterr().err
+    option = str(tmp_path / "option")
+    assert cli.main(["raise-floor", "1", "etcds://127.0.0.1:1", "--store-token-file", option]) == 2
+    assert option in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
