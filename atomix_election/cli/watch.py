@@ -1,6 +1,8 @@
-"""``atomix-election watch``: print each change of an election as it comes."""
+"""``atomix-election watch``: show an election on a terminal, and print each change of it elsewhere."""
 
 import logging
+import os
+import sys
 import time
 
 import anyio
@@ -15,9 +17,19 @@ from atomix_election.cli.options import Where, client_options, election_argument
 @client_options
 def command(election: str, where: Where, as_json: bool) -> int:
     """Run it, and return the exit status."""
+    if not as_json and _is_drawn_on():
+        from atomix_election.cli.live import show  # scripts do not pay for it
+
+        anyio.run(show, where, where.call(election))
+        return 0
     logging.basicConfig(level=logging.INFO, format="atomix-election: %(message)s")  # interruptions, to stderr
     anyio.run(_watch, where, election, as_json)
     return 0
+
+
+def _is_drawn_on() -> bool:
+    """Whether the output is a terminal where the same lines can be written anew."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
 
 
 async def _watch(where: Where, election: str, as_json: bool) -> None:
