@@ -327,6 +327,17 @@ class LeaderElection:
         """Who stands in it here."""
         return self._candidate_id
 
+    @property
+    def client(self) -> Client:
+        """What it is connected with.
+
+        Raises:
+            InvalidRequest: it is not connected, as its block has not begun, or has ended.
+        """
+        if self._client is None:
+            raise InvalidRequest("this LeaderElection is not connected: use it inside its `async with` block")
+        return self._client
+
     async def __aenter__(self) -> Self:
         if self._is_entered:
             raise InvalidRequest("this LeaderElection is entered already: use another object, or one `async with`")
@@ -371,7 +382,7 @@ class LeaderElection:
             Unavailable: the service could not be reached.
             OutcomeUnknown: it may or may not have been done.
         """
-        return await self._connected.candidates().enter(self._place)
+        return await self.client.candidates().enter(self._place)
 
     async def withdraw(self) -> Term:
         """Leave the queue, and return the term after it. Who is not in it changes nothing.
@@ -382,7 +393,7 @@ class LeaderElection:
             Unavailable: the service could not be reached.
             OutcomeUnknown: it may or may not have been done.
         """
-        candidates = self._connected.candidates_if_any()
+        candidates = self.client.candidates_if_any()
         return await self.get_term() if candidates is None else await candidates.withdraw(self._place)
 
     @asynccontextmanager
@@ -402,7 +413,7 @@ class LeaderElection:
             PermissionDenied: they do not allow it.
             InvalidRequest: this client leads or waits to lead for this candidate already.
         """
-        async with lead(self._connected.candidates(), self._place) as leadership:
+        async with lead(self.client.candidates(), self._place) as leadership:
             yield leadership
 
     async def run(self, work: Callable[[Leadership], Awaitable[_ResultT]]) -> _ResultT:
@@ -415,7 +426,7 @@ class LeaderElection:
             CandidateTaken: as for ``lead``.
             LeadershipLost: the candidate was withdrawn by ``withdraw``.
         """
-        candidates = self._connected.candidates()
+        candidates = self.client.candidates()
         for attempt in count():
             leadership = None
             try:
@@ -433,7 +444,8 @@ class LeaderElection:
     @property
     def is_leader(self) -> bool:
         """Whether this process may act as the leader now, by its own clock and without I/O."""
-        return self._client is not None and self._client.leads(self._place) is not None
+        client = self._client  # another thread may ask while the block ends
+        return client is not None and client.leads(self._place) is not None
 
     async def get_term(self) -> Term:
         """Ask for the current term.
@@ -441,7 +453,7 @@ class LeaderElection:
         Raises:
             Unavailable: the service could not be reached.
         """
-        client = self._connected
+        client = self.client
         return await client.service.get_term(client.call(self._name))
 
     async def describe(self) -> ElectionDescription:
@@ -450,7 +462,7 @@ class LeaderElection:
         Raises:
             Unavailable: the service could not be reached.
         """
-        client = self._connected
+        client = self.client
         return await client.inspection.describe(client.call(self._name))
 
     async def anoint(self, candidate_id: str) -> Term:
@@ -461,7 +473,7 @@ class LeaderElection:
             Unavailable: the service could not be reached.
             OutcomeUnknown: it may or may not have been done.
         """
-        client = self._connected
+        client = self.client
         return await client.write(self._name, lambda call: client.service.anoint(call, candidate_id))
 
     async def promote(self, candidate_id: str) -> Term:
@@ -472,7 +484,7 @@ class LeaderElection:
             Unavailable: the service could not be reached.
             OutcomeUnknown: it may or may not have been done.
         """
-        client = self._connected
+        client = self.client
         return await client.write(self._name, lambda call: client.service.promote(call, candidate_id))
 
     async def evict(self, candidate_id: str) -> Term:
@@ -483,7 +495,7 @@ class LeaderElection:
             Unavailable: the service could not be reached.
             OutcomeUnknown: it may or may not have been done.
         """
-        client = self._connected
+        client = self.client
         return await client.write(self._name, lambda call: client.service.evict(call, candidate_id))
 
     async def forget(self) -> Term:
@@ -498,7 +510,7 @@ class LeaderElection:
             Unavailable: the service could not be reached.
             OutcomeUnknown: it may or may not have been done; to do it again does no harm.
         """
-        client = self._connected
+        client = self.client
         return await client.service.forget(client.call(self._name))
 
     @asynccontextmanager
@@ -517,22 +529,16 @@ class LeaderElection:
         """
         if buffer < 1:
             raise InvalidRequest(f"buffer is {buffer}: it must be at least 1")
-        client = self._connected
+        client = self.client
         async with client.service.events(client.call(self._name), buffer=buffer) as events:
             yield events
-
-    @property
-    def _connected(self) -> Client:
-        if self._client is None:
-            raise InvalidRequest("this LeaderElection is not connected: use it inside its `async with` block")
-        return self._client
 
     @property
     def _place(self) -> Place:
         return self._name, self._candidate_id
 
     async def _leave(self) -> None:
-        client = self._connected
+        client = self.client
         candidates = None if client.is_forked else client.candidates_if_any()
         if candidates is not None and candidates.is_entered(self._place):
             await candidates.leave(self._place)

@@ -4,22 +4,15 @@ The one module that imports ``prometheus_client``, which the extra ``server`` in
 name of an election, a candidate, a session or a peer, so that their number is bounded.
 """
 
-import logging
 import platform
-import socket
-import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from importlib.metadata import version
-from socketserver import ThreadingMixIn
-from threading import Lock, Thread
-from typing import Any, cast
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from typing import cast
 from wsgiref.types import WSGIApplication
 
-import anyio
-
-from atomix_election.errors import InvalidRequest, Unavailable
+from atomix_election.errors import InvalidRequest
+from atomix_election.http_port import serve_http
 
 try:
     from prometheus_client import (
@@ -37,16 +30,9 @@ except ImportError as error:
         "metrics need the package prometheus_client: install it with pip install 'atomix-election[server]'"
     ) from error
 
-MAX_SCRAPES = 4
-"""Connections to the port of the metrics at a time. For one more, the oldest is closed: a scrape takes milliseconds."""
-SCRAPE_TIMEOUT_S = 5.0
-"""How long such a connection may say nothing, or not read its answer, before it is closed."""
-
 _PREFIX = "atomix_election"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Upper bounds of the buckets of a latency."""
-
-log = logging.getLogger(__name__)
 
 
 class PrometheusObserver:
@@ -146,82 +132,6 @@ async def serve_metrics(observer: PrometheusObserver, host: str, port: int) -> A
     Raises:
         Unavailable: the address cannot be listened on.
     """
-    try:
-        server = _Server(host, port, observer.registry)
-    except (OSError, UnicodeError) as error:
-        raise Unavailable(f"cannot serve metrics on {host}:{port}: {error}") from error
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        name = f"[{host}]" if ":" in host else host
-        yield f"http://{name}:{server.server_port}/metrics"
-    finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(_stop, server, thread)
-
-
-def _stop(server: "_Server", thread: Thread) -> None:
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-class _Handler(WSGIRequestHandler):
-    timeout = SCRAPE_TIMEOUT_S
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Scrapes are not logged."""
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    """Serves a registry. prometheus_client's own server takes any number of connections, for as long as peers like."""
-
-    request_queue_size = 128  # where many come at once, a scrape among them need not try again
-
-    def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
-        self._scrapes: dict[socket.socket, Thread] = {}
-        self._lock = Lock()
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        self.address_family, *_, address = found[0]
-        super().__init__((str(address[0]), port), _Handler)
-        self.set_app(cast(WSGIApplication, make_wsgi_app(registry)))
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread. Called by socketserver, in the one that accepts."""
-        with self._lock:
-            scrapes = list(self._scrapes.items())
-        too_many = max(len(scrapes) + 1 - MAX_SCRAPES, 0)
-        for oldest, thread in scrapes[:too_many]:
-            _hang_up(oldest, thread)
-        thread = Thread(target=self.process_request_thread, args=(request, client_address), daemon=True)
-        with self._lock:
-            self._scrapes[request] = thread
-        thread.start()
-
-    def shutdown_request(self, request: Any) -> None:
-        """Close a connection. Called by socketserver, as the last thing that its thread does."""
-        with self._lock:
-            self._scrapes.pop(request, None)
-        super().shutdown_request(request)
-
-    def server_close(self) -> None:
-        """Close the port, and the connections."""
-        super().server_close()
-        with self._lock:
-            scrapes = list(self._scrapes.items())
-        for scrape in scrapes:
-            _hang_up(*scrape)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Called by socketserver, while it handles an exception."""
-        error = sys.exception()
-        if isinstance(error, OSError):
-            log.debug("a connection to the metrics ended: %s", error)
-        else:
-            log.error("fault while metrics were served", exc_info=error)
-
-
-def _hang_up(connection: socket.socket, thread: Thread) -> None:
-    with suppress(OSError):  # it may be closed already
-        connection.shutdown(socket.SHUT_RDWR)
-    thread.join()
+    app = cast(WSGIApplication, make_wsgi_app(observer.registry))
+    async with serve_http(app, host, port, what="metrics") as url:
+        yield f"{url}/metrics"

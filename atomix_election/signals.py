@@ -1,4 +1,4 @@
-"""SIGTERM as a cancellation, so that a leader steps down before the process ends."""
+"""SIGTERM as a cancellation or an exception, so that a leader steps down before the process ends."""
 
 import asyncio
 import signal
@@ -20,7 +20,9 @@ class _Sigterm:
         self._was_received = False
 
     def handle(self, _: int, __: FrameType | None) -> None:
-        """SIGTERM was received."""
+        """SIGTERM was received. Once is enough: blocks that begin later are told when they do."""
+        if self._was_received:
+            return
         self._was_received = True
         for cancel in self._cancels:
             cancel()
@@ -53,8 +55,7 @@ def cancelled_by_sigterm() -> Generator[None]:
     If there was a signal it is raised again then. Nothing is done outside the main thread, and where SIGTERM has
     another action than the default one or this one.
     """
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, _sigterm.handle):
+    if not _may_handle():
         yield
         return
     scope = anyio.CancelScope()
@@ -65,6 +66,43 @@ def cancelled_by_sigterm() -> Generator[None]:
             yield
     finally:
         _sigterm.end(cancel)
+
+
+class Terminated(SystemExit):
+    """SIGTERM was received: leave the blocks that it is to end."""
+
+
+class RaisedBySigterm:
+    """Lets SIGTERM raise ``Terminated`` in the main thread from ``begin`` until ``leave``, on the same terms."""
+
+    def __init__(self) -> None:
+        self._is_handled = False
+        self._is_left = False
+
+    def begin(self) -> None:
+        """A block begins."""
+        if _may_handle():
+            self._is_handled = True
+            _sigterm.begin(self._terminate)
+
+    def leave(self) -> None:
+        """The block is on its way out, which nothing has to interrupt."""
+        self._is_left = True
+
+    def end(self) -> None:
+        """The block has ended. After the last one the former action is restored; a signal is raised again."""
+        if self._is_handled:
+            self._is_handled = False
+            _sigterm.end(self._terminate)
+
+    def _terminate(self) -> None:
+        if not self._is_left:
+            raise Terminated(128 + signal.SIGTERM)
+
+
+def _may_handle() -> bool:
+    main = threading.current_thread() is threading.main_thread()
+    return main and signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, _sigterm.handle)
 
 
 def _call_soon() -> Callable[[Callable[[], None]], object]:

@@ -11,7 +11,20 @@ from tests.certificates import Authority
 
 LONGEST_TEST_S = 60.0
 TESTS = Path(__file__).parent
-PROCESSES = {"cli", "cluster", "crash", "etcd", "faults", "fuzz", "interop", "rpc", "soak"}
+PROCESSES = {
+    "cli",
+    "cluster",
+    "crash",
+    "etcd",
+    "faults",
+    "fuzz",
+    "interop",
+    "pytest_plugin",
+    "rpc",
+    "soak",
+    "supervise",
+    "sync",
+}
 """Folders whose tests run real servers against the clock, and mostly wait. ``make test`` runs them one after the other,
 beside all others."""
 

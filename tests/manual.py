@@ -13,7 +13,8 @@ TEXT = MANUAL.read_text()
 CLUSTER = (DOCS / "cluster.md").read_text()
 STORES = (DOCS / "stores.md").read_text()
 CLI = (DOCS / "cli.md").read_text()
-OTHER_LANGUAGES = {"python", "yaml", "json", "toml", "text"}
+RUN = (DOCS / "run.md").read_text()
+OTHER_LANGUAGES = {"python", "ini", "yaml", "json", "toml", "text"}
 
 Place = tuple[str, str]
 """A section and a heading in it, "" for what stands before its first heading."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import atomix_election
-from atomix_election import ElectionError, errors, stores, testing
+from atomix_election import ElectionError, errors, stores, sync, testing
 
 DESIGNED = {
     "CandidateTaken",
@@ -45,7 +45,7 @@ def _public_names(module: object) -> set[str]:
 
 def test_what_is_imported_is_exported() -> None:
     """``__all__`` has every public name of the package, once, in order (constants first), and nothing else."""
-    for module in (atomix_election, stores, testing):
+    for module in (atomix_election, stores, sync, testing):
         assert sorted(set(module.__all__), key=lambda name: (not name.isupper(), name)) == module.__all__
         assert set(module.__all__) == _public_names(module)
 
@@ -94,9 +94,30 @@ def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
             assert f" {name} " in f" {drawn} ".replace("\n", " "), name
 
 
+def test_the_blocking_face_has_the_same_names() -> None:
+    """So that one import is changed, and the words `async` and `await` go."""
+    assert set(sync.__all__) == set(atomix_election.__all__) | {"Events"}
+    for name in ("Client", "LeaderElection", "Leadership", "ElectionServer"):
+        inside = {
+            "close",
+            "keeper",
+            "service",
+            "inspection",
+            "candidates",
+            "candidates_if_any",
+            "call",
+            "write",
+            "leads",
+            "is_forked",
+        }
+        ours = {each for each in vars(getattr(sync, name)) if each[0] != "_"}
+        theirs = {each for each in vars(getattr(atomix_election, name)) if each[0] != "_"}
+        assert theirs - inside <= ours, name
+
+
 def test_names_are_exported_explicitly() -> None:
     """``import x as x``, which type checkers take for a public name."""
-    for module in (atomix_election, stores, testing):
+    for module in (atomix_election, stores, sync, testing):
         tree = ast.parse(Path(module.__file__ or "").read_text())
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("atomix_election."):
@@ -110,8 +131,8 @@ def test_the_package_is_typed() -> None:
 
 def test_public_names_are_documented() -> None:
     """Each has a docstring, and so has each of its public methods."""
-    for name in atomix_election.__all__:
-        public = getattr(atomix_election, name)
+    for public in [getattr(module, name) for module in (atomix_election, sync) for name in module.__all__]:
+        name = f"{public.__module__}.{public.__name__}"
         assert inspect.getdoc(public), name
         if inspect.isclass(public):
             for member, value in vars(public).items():

@@ -14,7 +14,7 @@ import anyio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from atomix_election import CandidateTaken, ElectionServer, Unavailable, connect, metrics
+from atomix_election import CandidateTaken, ElectionServer, Unavailable, connect, http_port
 from atomix_election.addresses import Endpoint
 from atomix_election.clock import SystemClock
 from atomix_election.metrics import PrometheusObserver, serve_metrics
@@ -184,15 +184,15 @@ async def test_silent_connections_keep_no_scrape_out(monitored: Monitored, silen
     for _ in range(3):
         began = time.monotonic()
         assert ("connections", ()) in await monitored.scrape()
-        assert time.monotonic() - began < metrics.SCRAPE_TIMEOUT_S / 2
-        assert len(scrapes()) <= metrics.MAX_SCRAPES
+        assert time.monotonic() - began < http_port.SILENCE_TIMEOUT_S / 2
+        assert len(scrapes()) <= http_port.MAX_CONNECTIONS
     assert silent[0].recv(1) == b""
 
 
 async def test_none_gives_way_before_there_are_too_many(monitored: Monitored) -> None:
     """So a slow scrape is not closed by the second one beside it."""
     opened: list[socket.socket] = []
-    for count in range(1, metrics.MAX_SCRAPES + 1):
+    for count in range(1, http_port.MAX_CONNECTIONS + 1):
         opened.append(socket.create_connection(monitored.metrics))
         await eventually(lambda count=count: len(scrapes()) == count)
     assert ("connections", ()) in await monitored.scrape()
@@ -208,8 +208,8 @@ async def test_a_connection_that_says_nothing_is_closed(
     monitored: Monitored, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Soon, and without a line in the log."""
-    assert metrics._Handler.timeout == metrics.SCRAPE_TIMEOUT_S < 10
-    monkeypatch.setattr(metrics._Handler, "timeout", 0.1)
+    assert http_port._Handler.timeout == http_port.SILENCE_TIMEOUT_S < 10
+    monkeypatch.setattr(http_port._Handler, "timeout", 0.1)
     for said in (b"", b"GET /metrics HTTP/1.0\r\nA: b"):
         with socket.create_connection(monitored.metrics, timeout=10) as connection:
             connection.sendall(said)
@@ -224,7 +224,7 @@ async def test_the_end_waits_for_no_connection() -> None:
         await eventually(lambda: bool(scrapes()))
         threads = scrapes()
         began = time.monotonic()
-    assert time.monotonic() - began < metrics.SCRAPE_TIMEOUT_S / 2
+    assert time.monotonic() - began < http_port.SILENCE_TIMEOUT_S / 2
     assert not any(each.is_alive() for each in threads)
     connection.close()
 

@@ -11,10 +11,11 @@ from tests import (
     test_operating_backup,
     test_operating_monitoring,
     test_operating_security,
+    test_run_guide,
     test_stores_guide,
 )
 from tests.cli import test_limit_options
-from tests.manual import CLI, CLUSTER, STORES, TEXT, commands, programs
+from tests.manual import CLI, CLUSTER, RUN, STORES, TEXT, commands, programs
 
 OPERATING: tuple[ModuleType, ...] = (
     test_operating,
@@ -33,6 +34,7 @@ OPERATING: tuple[ModuleType, ...] = (
         (CLUSTER, (test_cluster_guide,)),
         (STORES, (test_stores_guide,)),
         (CLI, (test_cli_guide,)),
+        (RUN, (test_run_guide,)),
     ],
 )
 def test_each_place_has_one_test(text: str, modules: tuple[ModuleType, ...]) -> None:

@@ -18,6 +18,8 @@ APPLICATION = "reports.py"
 MADE_OF = {"FaultyService", "Link"}
 """What a Network is made of, and users need not know."""
 WAIT_S = 50.0
+LOOPS = "asyncio_default_fixture_loop_scope=function"
+"""pytest-asyncio warns where this is not said."""
 BUGS = {
     "leads without asking": (
         "                leadership.ensure()\n",
@@ -46,7 +48,7 @@ def run_tests(directory: Path, *arguments: str) -> "subprocess.CompletedProcess[
         if not path.exists():
             path.write_text(text)
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", *arguments],
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "-o", LOOPS, *arguments],
         cwd=directory,
         capture_output=True,
         text=True,

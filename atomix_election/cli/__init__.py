@@ -5,7 +5,8 @@ It needs the extra ``cli``. This module does without, so that who lacks it is to
 A command is added in two places: a line in ``COMMANDS``, and a module of that name (``_`` for ``-``) whose ``command``
 was made by ``frame.subcommand``. It gets its options through the decorators of ``options``, prints JSON where
 ``json_option`` says so, and returns its exit status; an ``ElectionError`` that comes out of it becomes a message and
-the status that ``statuses`` has for it. A command that handles signals does so itself, as ``serve`` does.
+the status that ``statuses`` has for it; ``run`` has exit statuses of its own. A command that handles signals does so
+itself, as ``serve`` does.
 """
 
 import gc
@@ -15,6 +16,7 @@ from collections.abc import Callable, Sequence
 PROGRAM = "atomix-election"
 COMMANDS = {
     "serve": "Serve elections over gRPC until SIGTERM or SIGINT.",
+    "run": "Run a command only while this process leads an election.",
     "backup": "Copy the file of a store, also while a server uses it.",
     "restore": "Make a new store of a backup, without anybody in its elections.",
     "migrate": "Move the elections of an SQLite file, which nobody serves, into etcd for good.",

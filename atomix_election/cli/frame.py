@@ -2,9 +2,9 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
@@ -32,6 +32,9 @@ class Option(click.Option):
 class Command(click.Command):
     """One command. What it is called with are its options and arguments, and it returns its exit status."""
 
+    statuses: ClassVar[Mapping[int, str] | Mapping[str, str]] = STATUSES
+    """What its help says of each."""
+
     def invoke(self, ctx: click.Context) -> int:
         """Run it. All modules that it needs to read its command line have been imported."""
         ctx.obj()
@@ -51,17 +54,18 @@ class Command(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the exit statuses into its help."""
-        _write_statuses(formatter)
+        _write_statuses(formatter, self.statuses)
 
 
-def subcommand(name: str, more: str = "") -> Callable[[Callable[..., int]], Command]:
+def subcommand(name: str, more: str = "", cls: type[Command] = Command) -> Callable[[Callable[..., int]], Command]:
     """Return a decorator that makes a command of a function, which returns its exit status.
 
     Args:
         name: as it stands in ``COMMANDS``.
         more: what its help says beyond that.
+        cls: a class of its own, where it reads its command line or ends in another way than all others.
     """
-    return click.command(name, cls=Command, help="\n\n".join(filter(None, [COMMANDS[name], more])))
+    return click.command(name, cls=cls, help="\n\n".join(filter(None, [COMMANDS[name], more])))
 
 
 class Commands(click.Group):
@@ -101,12 +105,12 @@ class Commands(click.Group):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the exit statuses into the help."""
-        _write_statuses(formatter)
+        _write_statuses(formatter, STATUSES)
 
 
-def _write_statuses(formatter: click.HelpFormatter) -> None:
+def _write_statuses(formatter: click.HelpFormatter, statuses: Mapping[int, str] | Mapping[str, str]) -> None:
     with formatter.section("Exit status"):
-        formatter.write_dl([(str(status), what) for status, what in STATUSES.items()])
+        formatter.write_dl([(str(status), what) for status, what in statuses.items()])
 
 
 COMMAND = Commands(PROGRAM, help="Leader election: serve it, look at it, and change who leads.")

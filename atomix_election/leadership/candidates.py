@@ -166,13 +166,9 @@ class Candidates:
 
     async def stop(self, place: Place) -> None:
         """Cancel the block that leads or waits to lead for a candidate, and wait until it has ended."""
-        stand = self._stands.get(place)
+        stand = self.tell_to_stop(place)
         if stand is None:
             return
-        stand.stop()
-        for work in self._works.values():
-            if (work.granted.election, work.granted.candidate_id) == place:
-                work.lose(LossReason.WITHDRAWN)
         if stand.task == anyio.get_current_task().id:
             await checkpoint()  # which ends this block, unless it is shielded
             raise InvalidRequest(
@@ -180,6 +176,16 @@ class Candidates:
                 "would have to end first: leave the block, or withdraw it in another task"
             )
         await stand.over.wait()
+
+    def tell_to_stop(self, place: Place) -> Stand | None:
+        """Cancel the block that leads or waits to lead for a candidate, and return who that is, if anybody."""
+        stand = self._stands.get(place)
+        if stand is not None:
+            stand.stop()
+            for work in self._works.values():
+                if (work.granted.election, work.granted.candidate_id) == place:
+                    work.lose(LossReason.WITHDRAWN)
+        return stand
 
     def begin_work(self, granted: Granted) -> Work:
         """Work begins under a leadership."""

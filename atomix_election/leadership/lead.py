@@ -127,7 +127,7 @@ async def lead(candidates: Candidates, place: Place) -> AsyncGenerator[Leadershi
         except Exception as error:
             lost = _loss_of(leadership)
             if lost is not None:
-                _put_behind(error, lost)
+                put_behind(error, lost)
             raise
         finally:
             lost = lost or _loss_of(leadership)
@@ -152,7 +152,7 @@ def _loss_of(leadership: Leadership) -> LeadershipLost | None:
     return None
 
 
-def _put_behind(error: BaseException, cause: BaseException) -> None:
+def put_behind(error: BaseException, cause: BaseException) -> None:
     """Keep what made the body fail, behind all that it failed with."""
     seen: set[BaseException] = set()
     while error.__context__ is not None and error not in seen:
@@ -162,7 +162,7 @@ def _put_behind(error: BaseException, cause: BaseException) -> None:
         error.__context__ = cause
 
 
-def is_loss_of(error: BaseException, leadership: Leadership) -> bool:
+def is_loss_of(error: BaseException, leadership: object) -> bool:
     """Return whether an error says that this leadership was lost, and nothing else."""
     if isinstance(error, BaseExceptionGroup):
         errors = cast("BaseExceptionGroup[BaseException]", error).exceptions

@@ -11,7 +11,9 @@ from atomix_election.engine import SessionLimits
 from atomix_election.stores import etcd as etcd_store
 from atomix_election.stores.etcd_mirror import Mirror
 from tests.etcd.cluster import Cluster
-from tests.face.faces import FACES, ON_ETCD, params
+from tests.face import blocking
+from tests.face import party as parties
+from tests.face.faces import BLOCKING, FACES, ON_ETCD, params
 from tests.face.party import TTL_S, Party
 from tests.timed import limit
 
@@ -58,6 +60,16 @@ def etcd_as_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(etcd_store, "SOUND_VERSIONS", {(3, 0): 0})
 
 
+@pytest.fixture(autouse=True)
+def blocking_face(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tests use the blocking face by the names of the asynchronous one, where they are to."""
+    if "face" in request.fixturenames and request.getfixturevalue("face") in BLOCKING:
+        for module in (request.module, parties):
+            for name in ("Client", "LeaderElection", "connect", "open_bare"):
+                if hasattr(module, name):
+                    monkeypatch.setattr(module, name, getattr(blocking, name))
+
+
 @pytest.fixture
 def store_name() -> str:
     """A name for elections that nobody used before."""
@@ -78,10 +90,10 @@ async def target(
             return
         async with ElectionServer(store, session_ttl=TTL_S) as one, ElectionServer(store, session_ttl=TTL_S) as other:
             yield f"{one.target},{other.target.removeprefix('grpc://')}"
-    elif face == "grpc":
+    elif face.startswith("grpc"):
         async with ElectionServer(f"memory://{store_name}", session_ttl=TTL_S) as server:
             yield server.target
-    elif face == "sqlite":
+    elif face.startswith("sqlite"):
         yield f"sqlite:///{tmp_path}/{store_name}.db"
     else:
         yield f"memory://{store_name}"

@@ -1,4 +1,4 @@
-"""Where the tests of this suite run: the same elections, seen through six faces."""
+"""Where the tests of this suite run: the same elections, seen through nine faces."""
 
 from collections.abc import Iterable
 
@@ -9,10 +9,15 @@ FACES = {
     "memory-trio": "trio",
     "sqlite": "asyncio",
     "grpc": "asyncio",
+    "memory-blocking": "asyncio",
+    "sqlite-blocking": "asyncio",
+    "grpc-blocking": "asyncio",
     "etcd": "asyncio",
     "etcd-grpc": "asyncio",
 }
 """Each face, and what it runs on."""
+BLOCKING = ("memory-blocking", "sqlite-blocking", "grpc-blocking")
+"""Faces of ``atomix_election.sync``, which has an event loop of its own: see ``blocking``."""
 ON_ETCD = ("etcd", "etcd-grpc")
 
 

@@ -9,10 +9,11 @@ from atomix_election import EventType, Term, connect
 from tests.face.faces import FACES, params
 from tests.face.party import TTL_S, Party, end_session, until
 
+ELSEWHERE = ("etcd", "memory-blocking", "sqlite-blocking")
 pytestmark = [
     pytest.mark.anyio,
-    # Most of these wait for time-to-lives: in etcd they do so once, where there are several servers.
-    pytest.mark.parametrize("face", params(each for each in FACES if each != "etcd"), indirect=True),
+    # Most of these wait for time-to-lives: in etcd and on the blocking face they do so once, where there are servers.
+    pytest.mark.parametrize("face", params(each for each in FACES if each not in ELSEWHERE), indirect=True),
 ]
 
 
