@@ -18,7 +18,7 @@ unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s  %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/installed ## watch a leadership move from one replica to the next
+demo: $(VENV)/installed-cli ## watch a leadership move from one replica to the next
 	@$(RUN) -m atomix_election demo
 
 demo-cluster: $(VENV)/installed-test ## the same with two servers on three members of etcd, which are killed too
@@ -76,21 +76,21 @@ define install
 	@rm $(VENV)/unfinished
 endef
 
-$(VENV)/installed: $(VENV)/created pyproject.toml
-	$(call install,.)
+$(VENV)/installed-cli: $(VENV)/created pyproject.toml
+	$(call install,.[cli])
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/created pyproject.toml
 	$(call install,.[test])
-	@touch $(VENV)/installed $@
+	@touch $(VENV)/installed-cli $@
 
 $(VENV)/installed-bench: $(VENV)/created pyproject.toml
 	$(call install,.[bench])
-	@touch $(VENV)/installed $(VENV)/installed-test $@
+	@touch $(VENV)/installed-cli $(VENV)/installed-test $@
 
 $(VENV)/installed-check: $(VENV)/created pyproject.toml
 	$(call install,.[check])
-	@touch $(VENV)/installed $(VENV)/installed-test $(VENV)/installed-bench $@
+	@touch $(VENV)/installed-cli $(VENV)/installed-test $(VENV)/installed-bench $@
 
 # The first suitable Python makes the environment; without one, say what was seen.
 $(VENV)/created:

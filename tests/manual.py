@@ -12,6 +12,7 @@ MANUAL = DOCS / "operating.md"
 TEXT = MANUAL.read_text()
 CLUSTER = (DOCS / "cluster.md").read_text()
 STORES = (DOCS / "stores.md").read_text()
+CLI = (DOCS / "cli.md").read_text()
 RUN = (DOCS / "run.md").read_text()
 OTHER_LANGUAGES = {"python", "ini", "yaml", "json", "toml", "text"}
 

@@ -5,6 +5,7 @@ from types import ModuleType
 import pytest
 
 from tests import (
+    test_cli_guide,
     test_cluster_guide,
     test_operating,
     test_operating_backup,
@@ -14,7 +15,7 @@ from tests import (
     test_stores_guide,
 )
 from tests.cli import test_limit_options
-from tests.manual import CLUSTER, RUN, STORES, TEXT, commands, programs
+from tests.manual import CLI, CLUSTER, RUN, STORES, TEXT, commands, programs
 
 OPERATING: tuple[ModuleType, ...] = (
     test_operating,
@@ -28,7 +29,13 @@ OPERATING: tuple[ModuleType, ...] = (
 
 @pytest.mark.parametrize(
     ("text", "modules"),
-    [(TEXT, OPERATING), (CLUSTER, (test_cluster_guide,)), (STORES, (test_stores_guide,)), (RUN, (test_run_guide,))],
+    [
+        (TEXT, OPERATING),
+        (CLUSTER, (test_cluster_guide,)),
+        (STORES, (test_stores_guide,)),
+        (CLI, (test_cli_guide,)),
+        (RUN, (test_run_guide,)),
+    ],
 )
 def test_each_place_has_one_test(text: str, modules: tuple[ModuleType, ...]) -> None:
     """A new heading with a command needs one that runs it; a new command under a known one makes its test fail."""

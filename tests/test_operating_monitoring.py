@@ -41,7 +41,7 @@ def test_every_command_is_known_to_this_test() -> None:
         "atomix-election list",
         "atomix-election describe nightly-report",
         "atomix-election list",
-        "pip install 'atomix-election[server]'",
+        "pip install 'atomix-election[cli,server]'",
         "atomix-election serve",
         "curl",
         "systemd-analyze verify contrib/systemd/atomix-election.service",
@@ -75,11 +75,12 @@ def test_the_commands_do_what_is_said(tmp_path: Path) -> None:
     assert "leader_changed" in [json.loads(line).get("event") for line in log.splitlines()]
 
 
-def test_the_extra_is_there() -> None:
+def test_the_extras_are_there() -> None:
     """With all that this section needs."""
-    (extra,) = re.findall(r"\[(\w+)\]", command("pip install")[0])
+    (extras,) = re.findall(r"\[([\w,]+)\]", command("pip install")[0])
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    needed = " ".join(project["optional-dependencies"][extra])
+    needed = " ".join(each for extra in extras.split(",") for each in project["optional-dependencies"][extra])
+    assert "click" in needed
     assert "prometheus_client" in needed
     assert "python-json-logger" in needed
 

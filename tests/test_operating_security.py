@@ -159,7 +159,7 @@ def test_with_systemd(shell: Shell) -> None:
     installed = [line for line in lines if line not in named]
     assert named == [
         "python3 -m venv /opt/atomix-election",
-        "/opt/atomix-election/bin/pip install 'atomix-election[server]'",
+        "/opt/atomix-election/bin/pip install 'atomix-election[cli,server]'",
         "groupadd --system election-files",
         "systemctl daemon-reload",
         "systemctl enable --now atomix-election",

@@ -1,6 +1,5 @@
 """``docs/run.md``: its command, its unit and its container run, and its tables have all that there is."""
 
-import argparse
 import json
 import re
 import shlex
@@ -101,9 +100,7 @@ def test_a_service(line: list[str], environment: dict[str, str], tmp_path: Path)
 
 def test_the_tables_have_all_options_and_statuses() -> None:
     """And no others."""
-    parser = argparse.ArgumentParser(prog="run")
-    command.add_arguments(parser)
-    options = set(re.findall(r"--[a-z][a-z-]+", parser.format_help())) - {"--help"}
+    options = {name for each in command.command.params for name in each.opts if name.startswith("--")}
     assert options == set(re.findall(r"--[a-z][a-z-]+", manual.section("Options", manual.RUN)))
     statuses = re.findall(r"^\| ([0-9, ]+) \|", manual.section("Exit statuses", manual.RUN), re.MULTILINE)
     assert sorted(statuses) == sorted(each for each in command.STATUSES if each[0].isdigit())

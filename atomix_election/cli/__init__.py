@@ -1,19 +1,19 @@
-"""The command ``atomix-election``: a module per command, this one chooses.
+"""The command ``atomix-election``: a module per command, imported when that command is asked for.
 
-Exit statuses: 0 all well, 1 refused or failed, 2 a wrong command line, 130 interrupted. ``run`` has others.
+It needs the extra ``cli``. This module does without, so that who lacks it is told so.
+
+A command is added in two places: a line in ``COMMANDS``, and a module of that name (``_`` for ``-``) whose ``command``
+was made by ``frame.subcommand``. It gets its options through the decorators of ``options``, prints JSON where
+``json_option`` says so, and returns its exit status; an ``ElectionError`` that comes out of it becomes a message and
+the status that ``statuses`` has for it; ``run`` has exit statuses of its own. A command that handles signals does so
+itself, as ``serve`` does.
 """
 
-import argparse
 import gc
-import os
 import sys
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from importlib import import_module
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from atomix_election.errors import ElectionError, InvalidRequest
-
+PROGRAM = "atomix-election"
 COMMANDS = {
     "serve": "Serve elections over gRPC until SIGTERM or SIGINT.",
     "run": "Run a command only while this process leads an election.",
@@ -26,29 +26,16 @@ COMMANDS = {
     "term": "Print who leads an election, who waits, and the token.",
     "describe": "Print who stands in an election, since when, and how.",
     "watch": "Print the term of an election, and each change of it.",
+    "anoint": "Make a candidate the leader, whoever leads now.",
+    "promote": "Move a candidate one place forward in the queue.",
+    "evict": "Remove a candidate from an election, whoever entered it.",
     "forget": "Remove what is kept of an election that is no longer used.",
     "new-token": "Write a new token into a file, and print its line for the access file.",
     "demo": "Show a server and candidates at work; the leader is killed, another takes over.",
 }
 """What each command does. Its module has the rest, and is imported when it is asked for: none pays for the others."""
 
-_INTERRUPTED = 130
-
-
-class _Command(argparse.ArgumentParser):
-    """Parses the arguments of one command, and asks its module for them when there are any to parse."""
-
-    def parse_known_args(self, *arguments: Any, **more: Any) -> Any:
-        name = self.prog.rpartition(" ")[2]
-        module = import_module(f"{__name__}.{name.replace('-', '_')}")
-        module.add_arguments(self)
-        self.set_defaults(run=module.run)
-        words, *rest = arguments
-        if name == "run" and "--" in words:  # argparse would take a further -- out of the other command's words
-            split = words.index("--")
-            self.set_defaults(command=words[split + 1 :])
-            words = words[:split]
-        return super().parse_known_args(words, *rest, **more)
+_NOT_INSTALLED = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,47 +45,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; by default that of this process, which then is the
             command's own.
     """
-    if arguments is None:
-        with _collecting_later():
-            options = _parse(sys.argv[1:])
-    else:
-        options = _parse(arguments)
+    if arguments is not None:
+        return _run(arguments, _do_nothing)
+    gc.disable()
     try:
-        status = options.run(options)
-        sys.stdout.flush()
-        return status
-    except InvalidRequest as error:
-        print(f"atomix-election: {error}", file=sys.stderr)
-        return 2
-    except ElectionError as error:
-        print(f"atomix-election: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        # Whoever read the output has gone. What is still in the buffer must not fail again when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:
-        return _INTERRUPTED
+        return _run(sys.argv[1:], _collect_again)
+    finally:
+        gc.enable()
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="atomix-election", description="Leader election: serve it, and look at it.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Command)
-    asked_for = [name for name in arguments[:1] if name in COMMANDS]
-    for name in asked_for or COMMANDS:  # making a parser for each takes as long as all else here
-        commands.add_parser(name, help=COMMANDS[name], description=COMMANDS[name])
-    return parser.parse_args(arguments)
+def _run(arguments: Sequence[str], when_loaded: Callable[[], None]) -> int:
+    try:
+        from atomix_election.cli.frame import run
+    except ModuleNotFoundError as error:
+        if error.name != "click":
+            raise
+        print(f"{PROGRAM}: the command needs its extra: pip install 'atomix-election[cli]'", file=sys.stderr)
+        return _NOT_INSTALLED
+    return run(arguments, when_loaded)
 
 
-@contextmanager
-def _collecting_later() -> Generator[None]:
-    """Look for no garbage while modules are imported, and never among what they have made, which stays to the end.
+def _collect_again() -> None:
+    """Look for garbage from now on, but never among what was imported so far, which stays to the end.
 
     It would take a tenth of the time of a short command, in the end once more.
     """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
+    gc.freeze()
+    gc.enable()
+
+
+def _do_nothing() -> None:
+    """The collector of a caller is the caller's."""

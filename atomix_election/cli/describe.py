@@ -13,35 +13,35 @@ SESSION is ``{"digest": str, "kind": "renewals" or "connections" or "ended", "tt
 ``peer`` is "" when it is not known.
 """
 
-import argparse
 import json
 
 import anyio
 
-from atomix_election.cli.options import add_client_options, call_of, connecting, local_time, utc_time
+from atomix_election.cli.frame import subcommand
+from atomix_election.cli.options import Where, client_options, election_argument, json_option, local_time, utc_time
 from atomix_election.model import ElectionDescription, SessionDescription, SessionKind
 
 _COLUMNS = ("CANDIDATE", "ENTERED", "SESSION", "KEPT BY", "TTL", "LEFT", "PEER")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
-    add_client_options(parser)
-
-
-def run(options: argparse.Namespace) -> int:
+@subcommand("describe")
+@election_argument
+@json_option
+@client_options
+def command(election: str, where: Where, as_json: bool) -> int:
     """Run it, and return the exit status."""
-    description = anyio.run(_describe, options)
-    if options.json:
-        print(_json(options.election, options.namespace, description))
+    description = anyio.run(describe, where, election)
+    if as_json:
+        print(_json(election, where.namespace, description))
     else:
-        _print(options.election, options.namespace, description)
+        _print(election, where.namespace, description)
     return 0
 
 
-async def _describe(options: argparse.Namespace) -> ElectionDescription:
-    call = call_of(options)
-    async with connecting(options) as service:
+async def describe(where: Where, election: str) -> ElectionDescription:
+    """Return who stands in an election, and how."""
+    call = where.call(election)
+    async with where.connecting() as service:
         return await service.describe(call)
 
 

@@ -9,42 +9,40 @@ They are printed as they come, a page at a time. With ``--json`` each election i
 and UTC, by the server's wall clock; null when nobody leads, or it is not known.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable
 
 import anyio
 
-from atomix_election.cli.options import add_client_options, connecting, local_time, utc_time
-from atomix_election.model import ElectionSummary, check_metadata_id
+from atomix_election.cli.frame import subcommand
+from atomix_election.cli.options import Where, client_options, json_option, local_time, utc_time
+from atomix_election.model import ElectionSummary
 
 _COLUMNS = ("ELECTION", "LEADER", "CANDIDATES", "TERM", "REVISION", "SINCE")
 _Row = tuple[str, ...]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
-    add_client_options(parser, election=False)
-
-
-def run(options: argparse.Namespace) -> int:
+@subcommand("list")
+@json_option
+@client_options
+def command(where: Where, as_json: bool) -> int:
     """Run it, and return the exit status."""
-    anyio.run(_list, options)
+    anyio.run(_list, where, as_json)
     return 0
 
 
-async def _list(options: argparse.Namespace) -> None:
-    namespace = check_metadata_id("namespace", options.namespace)
+async def _list(where: Where, as_json: bool) -> None:
+    namespace = where.checked_namespace()
     table = _Table()
-    async with connecting(options) as service:
+    async with where.connecting() as service:
         page = await service.list_elections(namespace)
-        _print(page.elections, table, as_json=options.json)
+        _print(page.elections, table, as_json=as_json)
         while page.next_page_token:
             page = await service.list_elections(namespace, page_token=page.next_page_token)
-            _print(page.elections, table, as_json=options.json)
-    if not options.json and not table.begun:
-        print(f"namespace {options.namespace} has no elections")
+            _print(page.elections, table, as_json=as_json)
+    if not as_json and not table.begun:
+        print(f"namespace {namespace} has no elections")
 
 
 def _print(page: Iterable[ElectionSummary], table: "_Table", *, as_json: bool) -> None:

@@ -3,21 +3,22 @@
 Exit statuses are others than those of all other commands, as the one that is run has its own: see ``STATUSES``.
 """
 
-import argparse
 import re
-import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from typing import Any
 
 import anyio
+import click
 
 from atomix_election.addresses import Endpoint, parse_endpoints
+from atomix_election.cli.frame import Command, Option, say, subcommand
 from atomix_election.cli.logs import FORMATS, configure_logging
-from atomix_election.cli.options import add_target_options, tls_of, token_of
+from atomix_election.cli.options import Where, client_options, election_argument
 from atomix_election.cli.values import seconds
 from atomix_election.client import connect
 from atomix_election.clock import SystemClock
 from atomix_election.errors import ElectionError, InvalidRequest
-from atomix_election.model import DEFAULT_SESSION_TTL_S
 from atomix_election.supervise import LOST, Lease, Mode, Plan, Runner, serve_probe
 
 FAILED = 125
@@ -33,63 +34,68 @@ STATUSES = {
 """What each says."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes. What stands after ``--`` is the other command, and becomes ``command``."""
-    parser.usage = f"{parser.prog} ELECTION [options] -- COMMAND..."
-    parser.epilog = f"Exit status: {'; '.join(f'{status}: {what}' for status, what in STATUSES.items())}."
-    parser.set_defaults(command=[])
-    parser.add_argument("election", metavar="ELECTION", help="name of the election")
-    parser.add_argument("--candidate", metavar="ID", help="who stands in the election; default: an id of its own")
-    modes = parser.add_mutually_exclusive_group()
-    modes.add_argument(
-        "--once",
-        dest="mode",
-        action="store_const",
-        const=Mode.ONCE,
-        default=Mode.UNTIL_DONE,
-        help="end with the first leadership, also when it was lost",
-    )
-    modes.add_argument(
-        "--restart",
-        dest="mode",
-        action="store_const",
-        const=Mode.RESTART,
-        default=Mode.UNTIL_DONE,
-        help="start the command again when it has ended, for as long as this process leads",
-    )
-    parser.add_argument(
-        "--grace", metavar="SECONDS", type=seconds, help="from SIGTERM to SIGKILL; default: a quarter of the ttl"
-    )
-    parser.add_argument(
-        "--takeover-delay", metavar="SECONDS", type=seconds, default=0.0, help="from election to start; default: none"
-    )
-    parser.add_argument("--probe", metavar="HOST:PORT", help="serve /leader, /ready and /live there, over plain HTTP")
-    parser.add_argument(
-        "--insecure", action="store_true", help="serve probes also where other machines get, who may all ask"
-    )
-    parser.add_argument("--log-format", choices=FORMATS, default="text", help="to stderr; default %(default)s")
-    parser.add_argument(
-        "--session-ttl",
-        metavar="SECONDS",
-        type=seconds,
-        default=DEFAULT_SESSION_TTL_S,
-        help="how long the session lasts after its last renewal; default %(default)s",
-    )
-    add_target_options(parser)
+class _Run(Command):
+    """Takes what stands after the first ``--`` as it is: options there are those of the other command."""
+
+    statuses = STATUSES
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line."""
+        words = tuple(args[args.index("--") + 1 :]) if "--" in args else ()
+        rest = super().parse_args(ctx, args)
+        if ctx.params["words"] != words and not ctx.resilient_parsing:
+            raise click.UsageError("one election is named before --, and the command to run stands after it", ctx)
+        return rest
 
 
-def run(options: argparse.Namespace) -> int:
+def _option(*declarations: str, **more: Any) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    return click.option(*declarations, cls=Option, **more)
+
+
+@subcommand("run", "--session-ttl is also how long its session lasts after its last renewal.", _Run)
+@election_argument
+@click.argument("words", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED, help="what is run, without a shell")
+@_option("--candidate", metavar="ID", help="who stands in the election; default: an id of its own")
+@_option("--once", is_flag=True, help="end with the first leadership, also when it was lost")
+@_option(
+    "--restart",
+    is_flag=True,
+    help="start the command again when it has ended, for as long as this process leads",
+)
+@_option("--grace", metavar="SECONDS", type=seconds, help="from SIGTERM to SIGKILL; default: a quarter of the ttl")
+@_option("--takeover-delay", metavar="SECONDS", type=seconds, help="from election to start; default: none")
+@_option("--probe", metavar="HOST:PORT", help="serve /leader, /ready and /live there, over plain HTTP")
+@_option("--insecure", is_flag=True, help="serve probes also where other machines get, who may all ask")
+@_option("--log-format", type=click.Choice(FORMATS), default="text", show_default=True, help="to stderr")
+@client_options
+def command(
+    *,
+    election: str,
+    words: tuple[str, ...],
+    candidate: str | None,
+    once: bool,
+    restart: bool,
+    grace: float | None,
+    takeover_delay: float | None,
+    probe: str | None,
+    insecure: bool,
+    log_format: str,
+    where: Where,
+) -> int:
     """Run it, and return the exit status."""
-    plan = Plan(options.command, options.mode, options.grace, options.takeover_delay)
-    Lease(options.session_ttl, options.grace)  # refuses a grace that cannot fit before anybody is asked
-    probe = None if options.probe is None else _probe_endpoint(options.probe, options.insecure)
-    configure_logging(options.log_format, "info")
+    if once and restart:
+        raise click.UsageError("--restart: not allowed with --once")
+    mode = Mode.ONCE if once else Mode.RESTART if restart else Mode.UNTIL_DONE
+    plan = Plan(words, mode, grace, takeover_delay or 0.0)
+    Lease(where.session_ttl, grace)  # refuses a grace that cannot fit before anybody is asked
+    endpoint = None if probe is None else _probe_endpoint(probe, insecure)
+    configure_logging(log_format, "info")
     try:
-        return anyio.run(_run, options, plan, probe)
+        return anyio.run(_run, where, election, candidate, plan, endpoint)
     except InvalidRequest:
         raise
     except ElectionError as error:
-        print(f"atomix-election: {error}", file=sys.stderr)
+        say(error)
         return FAILED
 
 
@@ -105,16 +111,16 @@ def _probe_endpoint(text: str, insecure: bool) -> Endpoint:
     return endpoints[0]
 
 
-async def _run(options: argparse.Namespace, plan: Plan, probe: Endpoint | None) -> int:
+async def _run(where: Where, name: str, candidate: str | None, plan: Plan, probe: Endpoint | None) -> int:
     connecting = connect(
-        options.target,
-        namespace=options.namespace,
-        session_ttl=options.session_ttl,
-        tls=tls_of(options),
-        token=token_of(options),
+        where.target,
+        namespace=where.namespace,
+        session_ttl=where.session_ttl,
+        tls=where.tls(),
+        token=where.token(),
     )
     async with connecting as client:
-        election = client.election(options.election, candidate_id=options.candidate)
+        election = client.election(name, candidate_id=candidate)
         runner = Runner(client, election, plan, SystemClock())
         async with AsyncExitStack() as serving:
             if probe is not None:

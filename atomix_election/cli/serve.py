@@ -1,20 +1,24 @@
 """``atomix-election serve``: run a server until SIGTERM or SIGINT."""
 
-import argparse
 import asyncio
 import logging
 import re
 import signal
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import Any
+from functools import wraps
+from typing import Any, NamedTuple
 
 import anyio
+import click
 
 from atomix_election import systemd
 from atomix_election.addresses import DEFAULT_PORT, Endpoint, parse_endpoints
-from atomix_election.cli.etcd_options import add_etcd_options, etcd_tls, etcd_token
-from atomix_election.cli.limit_options import add_limit_options, limits_of
+from atomix_election.cli.etcd_options import EtcdOptions, etcd_options
+from atomix_election.cli.frame import Option, subcommand
+from atomix_election.cli.limit_options import limit_options, limits_of
 from atomix_election.cli.logs import FORMATS, LEVELS, configure_logging
+from atomix_election.cli.options import with_options
 from atomix_election.cli.values import seconds
 from atomix_election.engine import ElectionLimits
 from atomix_election.errors import InvalidRequest
@@ -30,83 +34,130 @@ _ENDING = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger(__name__)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
-    parser.add_argument(
-        "--listen",
-        metavar="HOST:PORT",
-        default=f"127.0.0.1:{DEFAULT_PORT}",
-        help="default %(default)s; port 0: any free",
-    )
-    parser.add_argument(
-        "--store",
-        metavar="TARGET",
-        default="sqlite:///atomix-election.db",
-        help="where elections are kept, default %(default)s, a file in the working directory; memory:// keeps nothing; "
-        "etcd://HOST:PORT[,HOST:PORT], or etcds:// for TLS, is shared with other servers",
-    )
-    parser.add_argument(
-        "--session-ttl",
-        metavar="SECONDS",
-        type=seconds,
-        default=DEFAULT_SESSION_TTL_S,
-        help="how long sessions last by default, and after the last connection of a published client has closed",
-    )
-    parser.add_argument("--min-session-ttl", metavar="SECONDS", type=seconds, help=f"default {MIN_SESSION_TTL_S:g}")
-    parser.add_argument("--max-session-ttl", metavar="SECONDS", type=seconds, help=f"default {MAX_SESSION_TTL_S:g}")
-    add_etcd_options(parser)
-    _add_security_options(parser)
-    add_limit_options(parser, ElectionLimits, "limits of what is kept")
-    add_limit_options(parser, ConnectionLimits, "limits of connections")
-    parser.add_argument(
-        "--metrics", metavar="HOST:PORT", help="serve metrics for Prometheus there, over plain HTTP; default: nowhere"
-    )
-    parser.add_argument("--log-format", choices=FORMATS, default="text", help="default %(default)s")
-    parser.add_argument("--log-level", choices=LEVELS, default="info", help="default %(default)s")
+class _Security(NamedTuple):
+    """Who may call: the options of ``_security_options``."""
+
+    certificate: str | None
+    key: str | None
+    client_ca: str | None
+    auth: str | None
+    insecure: bool
+
+    def tls(self) -> ServerTls | None:
+        if self.certificate:
+            return ServerTls(self.certificate, self.key, self.client_ca)
+        if self.key or self.client_ca:
+            raise InvalidRequest("--key and --client-ca are for TLS, which needs --certificate")
+        return None
 
 
-def _add_security_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--certificate", metavar="FILE", help="speak TLS, with this certificate (PEM)")
-    parser.add_argument("--key", metavar="FILE", help="the key to it, where it is in another file")
-    parser.add_argument("--client-ca", metavar="FILE", help="authorities that sign the certificates of clients")
-    parser.add_argument("--auth", metavar="FILE", help="access file: who may do what")
-    parser.add_argument(
-        "--insecure", action="store_true", help="listen where other machines get, without TLS or without --auth"
-    )
+def _option(*declarations: str, **more: Any) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    return click.option(*declarations, cls=Option, **more)
 
 
-def _tls(options: argparse.Namespace) -> ServerTls | None:
-    if options.certificate:
-        return ServerTls(options.certificate, options.key, options.client_ca)
-    if options.key or options.client_ca:
-        raise InvalidRequest("--key and --client-ca are for TLS, which needs --certificate")
-    return None
+def _security_option(*declarations: str, **more: Any) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    return _option(*declarations, section="Who may call", **more)
 
 
-def run(options: argparse.Namespace) -> int:
+_SECURITY_OPTIONS = (
+    _security_option("--certificate", metavar="FILE", help="speak TLS, with this certificate (PEM)"),
+    _security_option("--key", metavar="FILE", help="the key to it, where it is in another file"),
+    _security_option("--client-ca", metavar="FILE", help="authorities that sign the certificates of clients"),
+    _security_option("--auth", metavar="FILE", help="access file: who may do what"),
+    _security_option("--insecure", is_flag=True, help="listen where other machines get, without TLS or without --auth"),
+)
+
+
+def _security_options(function: Callable[..., int]) -> Callable[..., int]:
+    @wraps(function)
+    def with_security(**values: Any) -> int:
+        return function(security=_Security(**{name: values.pop(name) for name in _Security._fields}), **values)
+
+    return with_options(with_security, _SECURITY_OPTIONS)
+
+
+@subcommand("serve")
+@_option(
+    "--listen",
+    metavar="HOST:PORT",
+    default=f"127.0.0.1:{DEFAULT_PORT}",
+    show_default=True,
+    help="where; port 0 is any that is free",
+)
+@_option(
+    "--store",
+    metavar="TARGET",
+    default="sqlite:///atomix-election.db",
+    show_default=True,
+    help="where elections are kept, as it comes in a file of the working directory; memory:// keeps nothing; "
+    "etcd://HOST:PORT[,HOST:PORT], or etcds:// for TLS, is shared with other servers",
+)
+@_option(
+    "--session-ttl",
+    metavar="SECONDS",
+    type=seconds,
+    default=DEFAULT_SESSION_TTL_S,
+    show_default=True,
+    help="how long sessions last by default, and after the last connection of a published client has closed",
+)
+@_option(
+    "--min-session-ttl",
+    metavar="SECONDS",
+    type=seconds,
+    help=f"the shortest time-to-live that a client gets, default {MIN_SESSION_TTL_S:g}",
+)
+@_option(
+    "--max-session-ttl",
+    metavar="SECONDS",
+    type=seconds,
+    help=f"the longest time-to-live that a client gets, default {MAX_SESSION_TTL_S:g}",
+)
+@_option("--metrics", metavar="HOST:PORT", help="serve metrics for Prometheus there, over plain HTTP; default: nowhere")
+@_option(
+    "--log-format", type=click.Choice(FORMATS), default="text", show_default=True, help="a line of text or of JSON each"
+)
+@_option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="the least that is logged")
+@_security_options
+@etcd_options
+@limit_options(ElectionLimits, "Limits of what is kept")
+@limit_options(ConnectionLimits, "Limits of connections")
+def command(
+    *,
+    listen: str,
+    store: str,
+    session_ttl: float,
+    min_session_ttl: float | None,
+    max_session_ttl: float | None,
+    metrics: str | None,
+    log_format: str,
+    log_level: str,
+    security: _Security,
+    etcd: EtcdOptions,
+    **limits: float,
+) -> int:
     """Run it, and return the exit status."""
-    configure_logging(options.log_format, options.log_level)
+    configure_logging(log_format, log_level)
     listener = systemd.inherited_socket()
-    endpoint = _endpoint("--listen", options.listen)
-    metrics = None if options.metrics is None else _Metrics(_metrics_endpoint(options.metrics, options.insecure))
+    endpoint = _endpoint("--listen", listen)
+    metered = None if metrics is None else _Metrics(_metrics_endpoint(metrics, security.insecure))
     server = ElectionServer(
-        options.store,
+        store,
         host=endpoint.host,
         port=endpoint.port,
         listener=listener,
-        observer=metrics.observer if metrics else None,
-        session_ttl=options.session_ttl,
-        min_session_ttl=options.min_session_ttl,
-        max_session_ttl=options.max_session_ttl,
-        tls=_tls(options),
-        access=options.auth,
-        store_tls=etcd_tls(options),
-        store_token=etcd_token(options),
-        insecure=options.insecure,
-        limits=limits_of(options, ElectionLimits),
-        connection_limits=limits_of(options, ConnectionLimits),
+        observer=metered.observer if metered else None,
+        session_ttl=session_ttl,
+        min_session_ttl=min_session_ttl,
+        max_session_ttl=max_session_ttl,
+        tls=security.tls(),
+        access=security.auth,
+        store_tls=etcd.tls(),
+        store_token=etcd.token(),
+        insecure=security.insecure,
+        limits=limits_of(limits, ElectionLimits),
+        connection_limits=limits_of(limits, ConnectionLimits),
     )
-    anyio.run(_serve, server, options.store, metrics)
+    anyio.run(_serve, server, store, metered)
     return 0
 
 

@@ -1,25 +1,23 @@
 """``atomix-election term``: print the current term of an election."""
 
-import argparse
-
 import anyio
 
-from atomix_election.cli.options import add_client_options, call_of, connecting, term_json
+from atomix_election.cli.frame import subcommand
+from atomix_election.cli.options import Where, client_options, election_argument, json_option, term_json
 from atomix_election.model import Term
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
-    add_client_options(parser)
-
-
-def run(options: argparse.Namespace) -> int:
+@subcommand("term")
+@election_argument
+@json_option
+@client_options
+def command(election: str, where: Where, as_json: bool) -> int:
     """Run it, and return the exit status."""
-    term = anyio.run(_get_term, options)
-    if options.json:
-        print(term_json(options.election, term))
+    term = anyio.run(get_term, where, election)
+    if as_json:
+        print(term_json(election, term))
         return 0
-    print(f"election  {options.election}")
+    print(f"election  {election}")
     print(f"leader    {term.leader or '(nobody)'}")
     print(f"waiting   {', '.join(term.candidates[1:]) or '(nobody)'}")
     print(f"term      {term.number}")
@@ -27,7 +25,8 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _get_term(options: argparse.Namespace) -> Term:
-    call = call_of(options)
-    async with connecting(options) as service:
+async def get_term(where: Where, election: str) -> Term:
+    """Return the current term."""
+    call = where.call(election)
+    async with where.connecting() as service:
         return await service.get_term(call)

@@ -1,17 +1,27 @@
 """Values on a command line."""
 
+from typing import Any
 
-def seconds(text: str) -> float:
-    """Return a number of seconds, for argparse."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError
-    return value
+import click
+
+at_least_one = click.IntRange(min=1)
+"""A number of things, of which there is at least one."""
 
 
-def at_least_one(text: str) -> int:
-    """Return a number, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
+class _Seconds(click.ParamType[float]):
+    """A length of time that is not nothing, and ends."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return it in seconds."""
+        try:
+            seconds = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is no number of seconds.", param, ctx)
+        if not 0 < seconds < float("inf"):
+            self.fail(f"{value} is no number of seconds above 0.", param, ctx)
+        return seconds
+
+
+seconds = _Seconds()

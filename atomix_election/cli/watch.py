@@ -1,39 +1,42 @@
-"""``atomix-election watch``: print each change of an election as it comes."""
+"""``atomix-election watch``: show an election on a terminal, and print each change of it elsewhere."""
 
-import argparse
 import logging
+import os
+import sys
 import time
 
 import anyio
 
-from atomix_election.cli.options import add_client_options, call_of, connecting, term_json
-from atomix_election.model import Event
+from atomix_election.cli.frame import subcommand
+from atomix_election.cli.options import Where, client_options, election_argument, json_option, term_json, term_line
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
-    add_client_options(parser)
-
-
-def run(options: argparse.Namespace) -> int:
+@subcommand("watch")
+@election_argument
+@json_option
+@client_options
+def command(election: str, where: Where, as_json: bool) -> int:
     """Run it, and return the exit status."""
+    if not as_json and _is_drawn_on():
+        from atomix_election.cli.live import show  # scripts do not pay for it
+
+        anyio.run(show, where, where.call(election))
+        return 0
     logging.basicConfig(level=logging.INFO, format="atomix-election: %(message)s")  # interruptions, to stderr
-    anyio.run(_watch, options)
+    anyio.run(_watch, where, election, as_json)
     return 0
 
 
-async def _watch(options: argparse.Namespace) -> None:
-    call = call_of(options)
-    async with connecting(options) as service, service.events(call) as events:
+def _is_drawn_on() -> bool:
+    """Whether the output is a terminal where the same lines can be written anew."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
+
+
+async def _watch(where: Where, election: str, as_json: bool) -> None:
+    call = where.call(election)
+    async with where.connecting() as service, service.events(call) as events:
         async for event in events:
-            if options.json:
-                print(term_json(options.election, event.term, type=event.type.name), flush=True)
+            if as_json:
+                print(term_json(election, event.term, type=event.type.name), flush=True)
             else:
-                print(_line(event), flush=True)
-
-
-def _line(event: Event) -> str:
-    term = event.term
-    leader = f"{term.leader} leads" if term.leader else "nobody leads"
-    waiting = f", waiting: {', '.join(term.candidates[1:])}" if term.candidates[1:] else ""
-    return f"{time.strftime('%H:%M:%S')}  term {term.number} revision {term.revision}  {leader}{waiting}"
+                print(f"{time.strftime('%H:%M:%S')}  {term_line(event.term)}", flush=True)

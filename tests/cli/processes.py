@@ -1,10 +1,16 @@
 """The command as a real process, and what is done to the elections that it shows."""
 
 import os
+import pty
+import re
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +23,8 @@ from atomix_election.service import Call, ElectionService
 
 PROMPT_S = 5.0
 """Ending takes a fraction of a second; a bound for slow machines."""
+WAIT_S = 20.0
+"""A bound for what has to start first."""
 LISTENING = "listening on "
 NO_VARIABLES: Mapping[str, str] = {}
 
@@ -126,6 +134,43 @@ def enter(
             await service.enter(call, candidate)
 
     with_service(target, work, tls)
+
+
+@contextmanager
+def killing(process: "subprocess.Popen[bytes]") -> Generator[None]:
+    """Let a process that has not ended in this block not be waited for."""
+    try:
+        yield
+    finally:
+        process.kill()
+
+
+def read_until(pattern: bytes, terminal: RawIOBase, seen: bytes = b"") -> bytes:
+    """Read from a terminal until a pattern is in what was seen, and return all that."""
+    deadline = time.monotonic() + WAIT_S
+    while not re.search(pattern, seen):
+        readable, _, _ = select.select([terminal], [], [], max(deadline - time.monotonic(), 0))
+        assert readable, seen
+        seen += terminal.read(4000) or b""
+    return seen
+
+
+def ask(answer: str, *arguments: str) -> tuple[int, str, str]:
+    """Run the command on a terminal, give an answer, and return its status, its output and what it asked."""
+    ours, theirs = pty.openpty()
+    with (
+        os.fdopen(ours, "r+b", buffering=0) as terminal,
+        subprocess.Popen(
+            command(*arguments), env=environment(), stdin=theirs, stdout=subprocess.PIPE, stderr=theirs
+        ) as process,
+        killing(process),
+    ):
+        os.close(theirs)
+        asked = read_until(rb"\? \[y/N\] ", terminal)
+        terminal.write(f"{answer}\n".encode())
+        assert process.stdout is not None
+        said = process.stdout.read().decode()
+        return process.wait(PROMPT_S), said, asked.decode().replace("\r\n", "\n")
 
 
 def anoint(target: str, election: str, candidate: str) -> None:

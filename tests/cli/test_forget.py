@@ -1,8 +1,6 @@
 """``forget``: what is no longer used goes, after a question or with ``--yes``."""
 
 import json
-import os
-import pty
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from atomix_election.service import Call
-from tests.cli.processes import Running, command, enter, environment, run, with_service
+from tests.cli.processes import Running, ask, command, enter, environment, run, with_service
 
 WAIT_S = 20.0
 
@@ -27,29 +25,6 @@ def target(tmp_path: Path) -> Iterator[str]:
         server.end(signal.SIGTERM)
 
 
-def ask(target: str, answer: str) -> tuple[int, str, str]:
-    """Run the command on a terminal, give an answer, and return its status, its output and what it asked."""
-    ours, theirs = pty.openpty()
-    with (
-        os.fdopen(ours, "r+b", buffering=0) as terminal,
-        subprocess.Popen(
-            command("forget", "e", "--target", target),
-            env=environment(),
-            stdin=theirs,
-            stdout=subprocess.PIPE,
-            stderr=theirs,
-        ) as process,
-    ):
-        os.close(theirs)
-        asked = b""
-        while b"? [y/N] " not in asked:
-            asked += terminal.read(1000)
-        terminal.write(f"{answer}\n".encode())
-        assert process.stdout is not None
-        said = process.stdout.read().decode()
-        return process.wait(WAIT_S), said, asked.decode()
-
-
 def test_it_removes_an_election_and_says_where_it_goes_on(target: str) -> None:
     """As a line or as JSON; doing it again is no error."""
     result = run("forget", "e", "--yes", "--target", target)
@@ -62,10 +37,10 @@ def test_it_removes_an_election_and_says_where_it_goes_on(target: str) -> None:
 
 def test_on_a_terminal_it_asks(target: str) -> None:
     """Anything but yes keeps the election."""
-    status, said, asked = ask(target, "n")
+    status, said, asked = ask("n", "forget", "e", "--target", target)
     assert (status, said) == (1, "")
     assert "Forget e in namespace default, term 1? [y/N] " in asked
-    status, said, _ = ask(target, "y")
+    status, said, _ = ask("y", "forget", "e", "--target", target)
     assert (status, said) == (0, "forgot e; should it come back, its tokens go on above 1\n")
 
 

@@ -1,6 +1,7 @@
 """``run`` as a command: what it takes, and what it ends with. What it does is tested in tests/supervise."""
 
 import json
+import re
 import signal
 import socket
 import urllib.error
@@ -9,6 +10,7 @@ import urllib.request
 import pytest
 
 from atomix_election import cli
+from atomix_election.cli import run as command
 from tests.cli.processes import Running, run
 
 
@@ -21,14 +23,17 @@ def test_the_status_is_that_of_the_command(target: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("--once", "--restart", "--", "true"), "--restart: not allowed with argument --once"),
+        (("--once", "--restart", "--", "true"), "--restart: not allowed with --once"),
         (("--grace", "5", "--", "true"), "a grace of 5 s does not fit a time-to-live of 10 s"),
         (("--probe", "127.0.0.1", "--", "true"), "--probe '127.0.0.1' is not one address with a port"),
         (("--probe", "0.0.0.0:1", "--", "true"), "may be reached from other machines"),
         (("--candidate", "", "--", "true"), "candidate"),
         ((), "there is no command to run: give one after --"),
-        (("true",), "unrecognized arguments: true"),
-        (("--grace", "0", "--", "true"), "argument --grace: invalid seconds value"),
+        (("true",), "the command to run stands after it"),
+        (("another", "--", "true"), "one election is named before --"),
+        (("--once", "true", "--", "true"), "one election is named before --"),
+        (("--grace", "0", "--", "true"), "Invalid value for '--grace': 0 is no number of seconds above 0"),
+        (("--nothing", "--", "true"), "No such option '--nothing'"),
         (("--", ""), "there is no command to run"),
     ],
 )
@@ -36,13 +41,25 @@ def test_a_wrong_command_line(
     target: str, arguments: tuple[str, ...], why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is said before anything is run."""
-    try:
-        status: object = cli.main(["run", "wrong", "--target", target, *arguments])
-    except SystemExit as exit_:
-        status = exit_.code
+    status = cli.main(["run", "wrong", "--target", target, *arguments])
     out, err = capsys.readouterr()
     assert (status, out) == (2, "")
     assert why in err
+
+
+def test_the_election_is_not_taken_from_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where it was forgotten, the first word of the command is not taken for it."""
+    assert cli.main(["run", "--", "sh", "-c", "true"]) == 2
+    assert "one election is named before --" in capsys.readouterr().err
+
+
+def test_help_has_its_own_statuses(capsys: pytest.CaptureFixture[str]) -> None:
+    """And none of those that all other commands have."""
+    assert cli.main(["run", "--help"]) == 0
+    usage, _, statuses = capsys.readouterr().out.partition("Exit status:\n")
+    assert usage.startswith("Usage: atomix-election run [OPTIONS] ELECTION -- COMMAND...\n")
+    found = re.findall(r"^  (\S.*?)(?:  |$)", statuses, re.MULTILINE)
+    assert found == list(command.STATUSES)
 
 
 def test_a_failure_of_its_own_has_a_status_of_its_own(target: str) -> None:
