@@ -294,7 +294,8 @@ class EtcdHost(Host):
 
     async def _mend(self, hosted: _Hosted, pause_s: float) -> None:
         await anyio.sleep(pause_s)
-        hosted.mend()
+        if not self._is_restoring:  # which keeps servers away until etcd was recovered, and mends them then
+            hosted.mend()
 
     def _let_go_of(self, hosted: _Hosted) -> None:
         """Nobody is led to a server any more; whoever is connected to it notices."""
