@@ -7,7 +7,6 @@ import anyio
 import grpc
 
 from atomix_election.etcd import EtcdError, Get
-from atomix_election.testing.history import now
 from tests.cluster.servers import EtcdServer
 from tests.etcd.cluster import Cluster, Member
 from tests.soak.processes import START_S
@@ -40,42 +39,10 @@ OF_THREE = (
     SERVER_CUT_OFF,
 )
 OF_ONE = (RESTARTED, ALL_DOWN, SERVER_KILLED, SERVER_PAUSED, SERVER_CUT_OFF)
-LOOK_S = 0.1
-"""Between two looks whether all members are there."""
 _ALARM = "/etcdserverpb.Maintenance/Alarm"
 _NO_SPACE, _SPACE = b"\x08\x01\x18\x01", b"\x08\x02\x18\x01"
 """Raise, and lower, the alarm that etcd raises by itself when its database has reached its limit."""
 _ALARM_S = 5.0
-
-
-class Panics:
-    """Starts members again that die of what is etcd's own fault, and known; any other death fails the run.
-
-    Before 3.4.22 and 3.5.6 a member dies when a read of several keys is cancelled at the wrong moment, as by a
-    connection that is cut (etcd-io/etcd#14110).
-    """
-
-    KNOWN = b"panic: unexpected error during txn"
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-
-    async def watch(self, happened: Callable[[float, float], None]) -> None:
-        """Look for them for ever.
-
-        Args:
-            happened: is told from when to when a member was away.
-        """
-        while True:
-            looked_at = now()
-            await anyio.sleep(LOOK_S)
-            for member in self._cluster.members:
-                if member.has_died:
-                    assert self.KNOWN in member.log.read_bytes(), f"{member.name} died:\n{member.last_words()}"
-                    member.log.rename(member.log.with_suffix(f".{looked_at:.0f}.panic"))
-                    member.start()
-                    await self._cluster.ready(member)
-                    happened(looked_at, now())
 
 
 class Faults:

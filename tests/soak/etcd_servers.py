@@ -11,9 +11,10 @@ from atomix_election.etcd import EtcdClient, Get, prefix_end
 from atomix_election.stores.etcd import SOUND_VERSIONS, open_etcd_store
 from atomix_election.testing.history import DONE, Answered, now
 from tests.certificates import Authority
-from tests.cluster.faults import OF_ONE, OF_THREE, OUT_OF_SPACE, OUTAGES, PANICKED, Faults, Panics
+from tests.cluster.faults import OF_ONE, OF_THREE, OUT_OF_SPACE, OUTAGES, PANICKED, Faults
 from tests.cluster.servers import PREFIX, Access, EtcdServer, add_user, run_server
 from tests.etcd.cluster import Cluster, Tls
+from tests.etcd.panics import Panics
 from tests.soak import asking
 from tests.soak.book import Book
 from tests.soak.clients import LONGEST_JUMP_S, Crews

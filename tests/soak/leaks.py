@@ -18,9 +18,9 @@ from atomix_election.service import Call, Service
 from atomix_election.stores.etcd import open_etcd_store
 from atomix_election.targets import open_service
 from atomix_election.testing.history import now
-from tests.cluster.faults import Panics
 from tests.cluster.servers import PREFIX, Access, run_server
 from tests.etcd.cluster import Cluster, free_ports
+from tests.etcd.panics import Panics
 from tests.soak.entrance import Entrance
 from tests.soak.measured import Figures
 from tests.soak.processes import START_S, Server, end_process, run_command, running, start_process

@@ -18,6 +18,7 @@ from atomix_election.stores.base import Change, ElectionChanged, SessionGone, Se
 from atomix_election.stores.etcd import EtcdStore, open_etcd_store
 from atomix_election.stores.etcd_restore import known_floors, recover
 from tests.etcd.cluster import Cluster
+from tests.etcd.panics import Panics
 from tests.faults.proxy import Proxy
 
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("processes")]
@@ -88,6 +89,14 @@ async def _follow(store: EtcdStore) -> AsyncGenerator[list[Change]]:
         tasks.cancel_scope.cancel()
 
 
+@asynccontextmanager
+async def _started_again_if_it_panics(cluster: Cluster) -> AsyncGenerator[None]:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Panics(cluster).watch, lambda begun, ended: None)
+        yield
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_killed_leader_loses_nothing_and_doubles_nothing(start_cluster: Callable[[int], Cluster]) -> None:
     """While two stores increment one record; and who watches hears of each increment once, in order."""
     cluster, counter = start_cluster(3), Counter()
@@ -124,6 +133,7 @@ async def test_cut_connections_lose_nothing_and_double_nothing(start_cluster: Ca
         open_etcd_store(client) as one,
         open_etcd_store(other_client) as other,
         _follow(one) as taken,
+        _started_again_if_it_panics(cluster),
     ):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(counter.run, one, 150)
