@@ -11,30 +11,24 @@ from tests.certificates import Authority
 
 LONGEST_TEST_S = 60.0
 TESTS = Path(__file__).parent
-PROCESSES = {
-    "cli",
-    "cluster",
-    "crash",
-    "etcd",
-    "faults",
-    "fuzz",
-    "interop",
-    "pytest_plugin",
-    "rpc",
-    "soak",
-    "supervise",
-    "sync",
-}
-"""Folders whose tests run real servers against the clock, and mostly wait. ``make test`` runs them one after the other,
-beside all others."""
+ON_ETCD = {"cluster", "crash", "etcd", "soak"}
+"""Folders whose tests run etcd, or processes that are killed and started over and over, and mostly wait."""
+PROCESSES = {"cli", "faults", "fuzz", "interop", "pytest_plugin", "rpc", "supervise", "sync"}
+"""Folders whose tests run other real servers against the clock, and mostly wait."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests of real processes together, so that they do not disturb each other."""
+    """Let ``make test`` run those of each kind one after the other, so that they do not disturb each other.
+
+    Those that have not chosen a group themselves, that is.
+    """
     for item in items:
-        place = item.path.relative_to(TESTS)
-        if place.parts[0] in PROCESSES or len(place.parts) == 1:
-            item.add_marker(pytest.mark.xdist_group("processes"))
+        folder = item.path.relative_to(TESTS).parts[0]
+        if item.get_closest_marker("xdist_group") is None:
+            if folder in ON_ETCD:
+                item.add_marker(pytest.mark.xdist_group("etcd"))
+            elif folder in PROCESSES or folder == item.path.name:
+                item.add_marker(pytest.mark.xdist_group("processes"))
 
 
 class Hung(BaseException):

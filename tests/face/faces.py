@@ -23,4 +23,4 @@ ON_ETCD = ("etcd", "etcd-grpc")
 
 def params(faces: Iterable[str] = FACES) -> list[object]:
     """Return faces as parameters; those with a process behind them run beside no other one."""
-    return [pytest.param(each, marks=pytest.mark.xdist_group("processes") if each in ON_ETCD else ()) for each in faces]
+    return [pytest.param(each, marks=pytest.mark.xdist_group("etcd") if each in ON_ETCD else ()) for each in faces]

@@ -22,7 +22,7 @@ ABOUT_WRITES_AT_ONCE = {each.name for each in AT_ONCE_RULES} - {"what_is_known_a
 def _rules() -> Iterator[object]:
     """Return each rule for each kind that it is about, on each backend; the client of etcd needs asyncio."""
     for kind in KINDS:
-        marks = [pytest.mark.xdist_group("processes")] if kind == "etcd" else []
+        marks = [pytest.mark.xdist_group("etcd")] if kind == "etcd" else []
         for backend in ("asyncio",) if kind == "etcd" else ("asyncio", "trio"):
             for rule in STORE_RULES:
                 if GIVEN[kind] >= {*rule.needs}:

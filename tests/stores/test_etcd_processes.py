@@ -21,7 +21,7 @@ from tests.etcd.cluster import Cluster
 from tests.etcd.panics import Panics
 from tests.faults.proxy import Proxy
 
-pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("processes")]
+pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("etcd")]
 
 E1 = ElectionId("default", "e1")
 _numbers = count(1)

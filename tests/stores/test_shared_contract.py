@@ -20,7 +20,7 @@ def _kinds() -> Iterator[object]:
     """Return each store on each backend; the client of etcd needs asyncio."""
     yield pytest.param("etcd-simulated", "asyncio", id="simulated-asyncio")
     yield pytest.param("etcd-simulated", "trio", id="simulated-trio")
-    yield pytest.param("etcd", "asyncio", id="real-asyncio", marks=pytest.mark.xdist_group("processes"))
+    yield pytest.param("etcd", "asyncio", id="real-asyncio", marks=pytest.mark.xdist_group("etcd"))
 
 
 of_each_kind = pytest.mark.parametrize(("kind", "backend"), list(_kinds()))

@@ -34,7 +34,7 @@ from atomix_election.testing import VirtualClock
 from atomix_election.testing.etcd import SimulatedClient, SimulatedEtcd
 from tests.etcd.cluster import Cluster
 
-pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("processes")]
+pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("etcd")]
 
 _numbers = count(1)
 CALLS = 60
