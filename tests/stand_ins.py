@@ -14,7 +14,6 @@ from urllib.parse import parse_qs, urlsplit
 from fakeredis import TcpFakeServer
 
 ZOOKEEPER = """\
-import inspect
 import runpy
 import sys
 from types import ModuleType, SimpleNamespace
@@ -30,7 +29,7 @@ real = kazoo.client.KazooClient
 
 
 def in_memory(*arguments, **named):
-    inspect.signature(real).bind(*arguments, **named)
+    real(*arguments, **named)  # which connects to nothing before it is started
     return FakeClient()
 
 
