@@ -1,0 +1,119 @@
+"""What docs/examples.md lists does what it says, in processes of its own, on a real server."""
+
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from atomix_election.sync import Client, ElectionServer, connect
+from tests.manual import DOCS
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+GUIDE = (DOCS / "examples.md").read_text()
+LONGEST_S = 20.0
+TTL_S = 1.0
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def target() -> Generator[str]:
+    """A server that grants short leases, as a killed leader is waited for here."""
+    with ElectionServer(session_ttl=TTL_S, min_session_ttl=TTL_S, max_session_ttl=TTL_S) as server:
+        yield server.target
+
+
+@pytest.fixture
+def client(target: str) -> Generator[Client]:
+    with connect(target) as client:
+        yield client
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Generator[Start]:
+    """Start processes, which are killed at the end."""
+    with ExitStack() as ends:
+
+        def start(*arguments: object) -> "subprocess.Popen[str]":
+            process = subprocess.Popen(
+                [sys.executable, *map(str, arguments)], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+            )
+            ends.enter_context(process)
+            ends.callback(process.kill)
+            return process
+
+        yield start
+
+
+def until(what: Callable[[], object]) -> None:
+    """Wait for what nobody tells, a table for example."""
+    deadline = time.monotonic() + LONGEST_S
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def until_queued(client: Client, election: str, number: int) -> None:
+    """Wait until so many candidates are in the queue, the leader included."""
+    with client.election(election).events() as events:
+        for event in events:
+            if len(event.term.candidates) == number:
+                return
+
+
+def test_the_page_lists_all_examples() -> None:
+    """And no others."""
+    listed = set(re.findall(r"\]\(\.\./examples/([\w./-]+)\)", GUIDE))
+    assert all((EXAMPLES / name).is_file() for name in listed)
+    folders = {name.split("/")[0] for name in listed}
+    assert folders == {path.name for path in EXAMPLES.iterdir() if not path.name.startswith(("__", "."))}
+
+
+def test_a_fenced_write(start: Start) -> None:
+    said, _ = start(EXAMPLES / "fenced_write.py").communicate(timeout=LONGEST_S)
+    refused, *rows = said.splitlines()
+    assert re.fullmatch(r"refused: .*\b33\b.*\b34\b.*", refused)
+    assert rows == [
+        "33: begun by the first leader",
+        "34: taken over by the second leader",
+        "34: carried on by the second leader",
+    ]
+
+
+def test_a_scheduler_goes_on_where_the_former_one_stopped(
+    target: str, client: Client, start: Start, tmp_path: Path
+) -> None:
+    """After a kill, and after an eviction; SIGTERM leaves the queue."""
+    path = tmp_path / "jobs.db"
+    arguments = (EXAMPLES / "singleton_scheduler/scheduler.py", target, path, "often=0.05", "once=3600")
+    first = start(*arguments)
+    until_queued(client, "scheduler", 1)
+    second = start(*arguments)
+    until_queued(client, "scheduler", 2)
+    with closing(sqlite3.connect(path)) as database:
+
+        def tokens() -> list[int]:
+            return [token for (token,) in database.execute("SELECT token FROM queue ORDER BY rowid")]
+
+        until(lambda: 1 in tokens())
+        first.kill()
+        until(lambda: 2 in tokens())
+        election = client.election("scheduler")
+        leader = election.get_term().leader
+        assert leader is not None
+        election.evict(leader)
+        until(lambda: 3 in tokens())
+        second.send_signal(signal.SIGTERM)
+        assert second.wait(LONGEST_S) == -signal.SIGTERM
+        assert election.get_term().candidates == ()
+        assert tokens() == sorted(tokens())
+        assert database.execute("SELECT count(*) FROM queue WHERE job = 'once'").fetchall() == [(1,)]
+        twice = "SELECT job FROM queue GROUP BY job, due_at HAVING count(*) > 1"
+        assert database.execute(twice).fetchall() == []
