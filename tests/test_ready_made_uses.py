@@ -1,13 +1,14 @@
 """What docs/examples.md lists does what it says, in processes of its own, on a real server."""
 
+import os
 import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -38,18 +39,28 @@ def client(target: str) -> Generator[Client]:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Generator[Start]:
-    """Start processes, which are killed at the end."""
+    """Start processes, which are killed at the end with all that they have started."""
     with ExitStack() as ends:
 
-        def start(*arguments: object) -> "subprocess.Popen[str]":
+        def start(*arguments: object, environment: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
             process = subprocess.Popen(
-                [sys.executable, *map(str, arguments)], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+                [sys.executable, *map(str, arguments)],
+                cwd=tmp_path,
+                env=os.environ | (environment or {}),
+                stdout=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
             )
             ends.enter_context(process)
-            ends.callback(process.kill)
+            ends.callback(kill_group, process.pid)
             return process
 
         yield start
+
+
+def kill_group(group: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
 
 
 def until(what: Callable[[], object]) -> None:
@@ -117,3 +128,19 @@ def test_a_scheduler_goes_on_where_the_former_one_stopped(
         assert database.execute("SELECT count(*) FROM queue WHERE job = 'once'").fetchall() == [(1,)]
         twice = "SELECT job FROM queue GROUP BY job, due_at HAVING count(*) > 1"
         assert database.execute(twice).fetchall() == []
+
+
+def test_a_release_hands_over_to_one_that_is_warm(start: Start) -> None:
+    """The new one leads only when the old one has stopped, and the old one stays until the new one is warm."""
+    process = start(EXAMPLES / "warm_handover.py")
+    said, _ = process.communicate(timeout=LONGEST_S)
+    assert process.returncode == 0
+    lines = said.splitlines()
+    assert lines[2:8] == [
+        "release-1: leads with token 1 and 2 prices",
+        "release-2: stands by, release-1 leads",
+        "release-2: is warm",
+        "release-1: has stopped",
+        "release-2: leads with token 2 and 2 prices",
+        "in the queue: release-2",
+    ]
