@@ -9,10 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, closing, suppress
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from atomix_election.fencing import SqlFencingGuard, StaleToken
 from atomix_election.sync import Client, ElectionServer, connect
 from tests.manual import DOCS
 
@@ -79,6 +82,23 @@ def until_queued(client: Client, election: str, number: int) -> None:
                 return
 
 
+def in_order(client: Client, election: str, *processes: "subprocess.Popen[str]") -> "list[subprocess.Popen[str]]":
+    """Wait until all these processes are in the queue, and return them, the leader first. Their ids have their pids."""
+    until_queued(client, election, len(processes))
+    by_id = {process.pid: process for process in processes}
+    return [by_id[int(candidate.split("-")[-2])] for candidate in client.election(election).get_term().candidates]
+
+
+def load(name: str) -> ModuleType:
+    """Import an example, which stands in no package."""
+    specification = spec_from_file_location(Path(name).stem, EXAMPLES / name)
+    assert specification is not None
+    assert specification.loader is not None
+    module = module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
 def test_the_page_lists_all_examples() -> None:
     """And no others."""
     listed = set(re.findall(r"\]\(\.\./examples/([\w./-]+)\)", GUIDE))
@@ -101,13 +121,10 @@ def test_a_fenced_write(start: Start) -> None:
 def test_a_scheduler_goes_on_where_the_former_one_stopped(
     target: str, client: Client, start: Start, tmp_path: Path
 ) -> None:
-    """After a kill, and after an eviction; SIGTERM leaves the queue."""
+    """After a kill, an eviction and a refused token; SIGTERM leaves the queue."""
     path = tmp_path / "jobs.db"
     arguments = (EXAMPLES / "singleton_scheduler/scheduler.py", target, path, "often=0.05", "once=3600")
-    first = start(*arguments)
-    until_queued(client, "scheduler", 1)
-    second = start(*arguments)
-    until_queued(client, "scheduler", 2)
+    first, second = in_order(client, "scheduler", start(*arguments), start(*arguments))
     with closing(sqlite3.connect(path)) as database:
 
         def tokens() -> list[int]:
@@ -121,6 +138,9 @@ def test_a_scheduler_goes_on_where_the_former_one_stopped(
         assert leader is not None
         election.evict(leader)
         until(lambda: 3 in tokens())
+        SqlFencingGuard().check(database, "schedule", 4)  # as a newer leader would, still unknown to the second
+        database.commit()
+        until(lambda: 4 in tokens())
         second.send_signal(signal.SIGTERM)
         assert second.wait(LONGEST_S) == -signal.SIGTERM
         assert election.get_term().candidates == ()
@@ -128,6 +148,18 @@ def test_a_scheduler_goes_on_where_the_former_one_stopped(
         assert database.execute("SELECT count(*) FROM queue WHERE job = 'once'").fetchall() == [(1,)]
         twice = "SELECT job FROM queue GROUP BY job, due_at HAVING count(*) > 1"
         assert database.execute(twice).fetchall() == []
+
+
+def test_a_former_scheduler_queues_nothing(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as database:
+        module = load("singleton_scheduler/scheduler.py")
+        module.create_tables(database)
+        scheduler = module.Scheduler(database, {"clean": 60.0}, now=lambda: 100.0)
+        assert scheduler.queue_due(2) == 60.0
+        later = module.Scheduler(database, {"clean": 60.0}, now=lambda: 1000.0)
+        with pytest.raises(StaleToken):
+            later.queue_due(1)
+        assert database.execute("SELECT * FROM queue").fetchall() == [("clean", 100.0, 2)]
 
 
 def test_a_release_hands_over_to_one_that_is_warm(start: Start) -> None:

@@ -14,6 +14,8 @@ from atomix_election.fencing import SqlFencingGuard, StaleToken
 from atomix_election.sync import LeaderElection, Leadership
 
 ELECTION = "scheduler"
+PAUSE_S = 0.5
+"""How long one that was refused stays away: others are to get their turn."""
 guard = SqlFencingGuard()
 
 
@@ -71,7 +73,7 @@ def main(target: str, path: str, *jobs: str) -> None:
                 try:
                     election.run(scheduler.work)
                 except StaleToken:
-                    continue  # another one has led since: wait for the next turn
+                    time.sleep(PAUSE_S)  # another one has led since: wait for the next turn
 
 
 if __name__ == "__main__":
