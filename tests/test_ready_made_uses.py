@@ -1,30 +1,35 @@
 """What docs/examples.md lists does what it says, in processes of its own, on a real server."""
 
+import json
 import os
 import re
+import shlex
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing, suppress
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
 from atomix_election.fencing import SqlFencingGuard, StaleToken
 from atomix_election.sync import Client, ElectionServer, connect
-from tests.manual import DOCS
+from tests import manual
+from tests.ports import free_port
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-GUIDE = (DOCS / "examples.md").read_text()
+GUIDE = (manual.DOCS / "examples.md").read_text()
+COMMANDS = {section: lines for (section, _), lines in manual.commands(GUIDE).items()}
 LONGEST_S = 20.0
 TTL_S = 1.0
 
-Start = Callable[..., "subprocess.Popen[str]"]
+Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
@@ -41,17 +46,20 @@ def client(target: str) -> Generator[Client]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Generator[Start]:
-    """Start processes, which are killed at the end with all that they have started."""
+def start(tmp_path: Path, target: str) -> Generator[Start]:
+    """Start commands as they stand in the guide, but for the server and what is said here; kill all that they start."""
+    (tmp_path / "examples").symlink_to(EXAMPLES)
     with ExitStack() as ends:
 
-        def start(*arguments: object, environment: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
+        def start(command: str, *others: tuple[str, str], **environment: str) -> "subprocess.Popen[bytes]":
+            for shown, used in (("grpc://localhost:5678", target), *others):
+                assert shown in command
+                command = command.replace(shown, used)
             process = subprocess.Popen(
-                [sys.executable, *map(str, arguments)],
+                ["env", *shlex.split(command)],
                 cwd=tmp_path,
-                env=os.environ | (environment or {}),
-                stdout=subprocess.PIPE,
-                text=True,
+                env=manual.environment() | environment,
+                stdout=subprocess.DEVNULL,
                 start_new_session=True,
             )
             ends.enter_context(process)
@@ -59,6 +67,18 @@ def start(tmp_path: Path) -> Generator[Start]:
             return process
 
         yield start
+
+
+@pytest.fixture
+def show(tmp_path: Path) -> Callable[[str], list[str]]:
+    """Run an example that needs nothing, and return what it says."""
+
+    def show(name: str) -> list[str]:
+        return manual.run(
+            f"python {EXAMPLES / name}", directory=tmp_path, environment=manual.environment(), timeout_s=LONGEST_S
+        ).splitlines()
+
+    return show
 
 
 def kill_group(group: int) -> None:
@@ -82,11 +102,22 @@ def until_queued(client: Client, election: str, number: int) -> None:
                 return
 
 
-def in_order(client: Client, election: str, *processes: "subprocess.Popen[str]") -> "list[subprocess.Popen[str]]":
-    """Wait until all these processes are in the queue, and return them, the leader first. Their ids have their pids."""
+def in_order(client: Client, election: str, *processes: "subprocess.Popen[bytes]") -> "list[subprocess.Popen[bytes]]":
+    """Wait until all these processes are in the queue, and return them, the leader first."""
     until_queued(client, election, len(processes))
-    by_id = {process.pid: process for process in processes}
-    return [by_id[int(candidate.split("-")[-2])] for candidate in client.election(election).get_term().candidates]
+    by_pid = {process.pid: process for process in processes}
+    return [by_pid[pid_of(candidate)] for candidate in client.election(election).get_term().candidates]
+
+
+def pid_of(candidate_id: str) -> int:
+    """Read the process out of an id that was not chosen, which ends in its pid and a random part."""
+    return int(candidate_id.split("-")[-2])
+
+
+def get(port: int, path: str) -> Any:
+    """Ask a server, and return its JSON."""
+    with urlopen(f"http://127.0.0.1:{port}{path}", timeout=LONGEST_S) as answer:
+        return json.load(answer)
 
 
 def load(name: str) -> ModuleType:
@@ -107,9 +138,8 @@ def test_the_page_lists_all_examples() -> None:
     assert folders == {path.name for path in EXAMPLES.iterdir() if not path.name.startswith(("__", "."))}
 
 
-def test_a_fenced_write(start: Start) -> None:
-    said, _ = start(EXAMPLES / "fenced_write.py").communicate(timeout=LONGEST_S)
-    refused, *rows = said.splitlines()
+def test_a_fenced_write(show: Callable[[str], list[str]]) -> None:
+    refused, *rows = show("fenced_write.py")
     assert re.fullmatch(r"refused: .*\b33\b.*\b34\b.*", refused)
     assert rows == [
         "33: begun by the first leader",
@@ -118,14 +148,12 @@ def test_a_fenced_write(start: Start) -> None:
     ]
 
 
-def test_a_scheduler_goes_on_where_the_former_one_stopped(
-    target: str, client: Client, start: Start, tmp_path: Path
-) -> None:
+def test_a_scheduler_goes_on_where_the_former_one_stopped(client: Client, start: Start, tmp_path: Path) -> None:
     """After a kill, an eviction and a refused token; SIGTERM leaves the queue."""
-    path = tmp_path / "jobs.db"
-    arguments = (EXAMPLES / "singleton_scheduler/scheduler.py", target, path, "often=0.05", "once=3600")
-    first, second = in_order(client, "scheduler", start(*arguments), start(*arguments))
-    with closing(sqlite3.connect(path)) as database:
+    (command,) = COMMANDS["A scheduler"]
+    often = ("report=60", "report=0.05")
+    first, second = in_order(client, "scheduler", start(command, often), start(command, often))
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as database:
 
         def tokens() -> list[int]:
             return [token for (token,) in database.execute("SELECT token FROM queue ORDER BY rowid")]
@@ -145,7 +173,7 @@ def test_a_scheduler_goes_on_where_the_former_one_stopped(
         assert second.wait(LONGEST_S) == -signal.SIGTERM
         assert election.get_term().candidates == ()
         assert tokens() == sorted(tokens())
-        assert database.execute("SELECT count(*) FROM queue WHERE job = 'once'").fetchall() == [(1,)]
+        assert database.execute("SELECT count(*) FROM queue WHERE job = 'clean'").fetchall() == [(1,)]
         twice = "SELECT job FROM queue GROUP BY job, due_at HAVING count(*) > 1"
         assert database.execute(twice).fetchall() == []
 
@@ -162,13 +190,43 @@ def test_a_former_scheduler_queues_nothing(tmp_path: Path) -> None:
         assert database.execute("SELECT * FROM queue").fetchall() == [("clean", 100.0, 2)]
 
 
-def test_a_release_hands_over_to_one_that_is_warm(start: Start) -> None:
+def test_the_workers_of_a_web_application_take_turns(client: Client, start: Start, tmp_path: Path) -> None:
+    """One does the job, and another one after a kill; a job that fails comes back; SIGTERM leaves the queue."""
+    (command,) = COMMANDS["A web application"]
+    port = free_port()
+    uvicorn = start(f"{command} --port {port}", EVERY_S="0.05")
+    until_queued(client, "cleanings", 2)
+    leads: dict[int, bool] = {}
+
+    def all_have_answered() -> bool:
+        answer = get(port, "/status")
+        leads[answer["pid"]] = answer["leads"]
+        return len(leads) == 2
+
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as database:
+
+        def pids(token: int) -> set[int]:
+            return {pid for (pid,) in database.execute("SELECT pid FROM cleanings WHERE token = ?", (token,))}
+
+        until(lambda: pids(1))
+        first, second = map(pid_of, client.election("cleanings").get_term().candidates)
+        until(all_have_answered)
+        assert leads == {first: True, second: False}
+        os.kill(first, signal.SIGKILL)
+        until(lambda: pids(2))
+        assert (pids(1), pids(2)) == ({first}, {second})
+        SqlFencingGuard().check(database, "cleanings", 4)  # as a newer leader would, still unknown to the second
+        database.commit()
+        until(lambda: pids(4))
+        assert pids(3) == set()
+        uvicorn.send_signal(signal.SIGTERM)
+        assert uvicorn.wait(LONGEST_S) == 0
+        assert client.election("cleanings").get_term().candidates == ()
+
+
+def test_a_release_hands_over_to_one_that_is_warm(show: Callable[[str], list[str]]) -> None:
     """The new one leads only when the old one has stopped, and the old one stays until the new one is warm."""
-    process = start(EXAMPLES / "warm_handover.py")
-    said, _ = process.communicate(timeout=LONGEST_S)
-    assert process.returncode == 0
-    lines = said.splitlines()
-    assert lines[2:8] == [
+    assert show("warm_handover.py")[2:8] == [
         "release-1: leads with token 1 and 2 prices",
         "release-2: stands by, release-1 leads",
         "release-2: is warm",
