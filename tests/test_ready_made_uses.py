@@ -4,15 +4,13 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import sqlite3
 import subprocess
-import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing, suppress
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from urllib.request import urlopen
 
@@ -22,12 +20,10 @@ from atomix_election.fencing import SqlFencingGuard, StaleToken
 from atomix_election.sync import Client, ElectionServer, connect
 from tests import manual
 from tests.ports import free_port
+from tests.ready_made import EXAMPLES, LONGEST_S, TTL_S, load, until
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
 GUIDE = (manual.DOCS / "examples.md").read_text()
 COMMANDS = {section: lines for (section, _), lines in manual.commands(GUIDE).items()}
-LONGEST_S = 20.0
-TTL_S = 1.0
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -86,14 +82,6 @@ def kill_group(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def until(what: Callable[[], object]) -> None:
-    """Wait for what nobody tells, a table for example."""
-    deadline = time.monotonic() + LONGEST_S
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def until_queued(client: Client, election: str, number: int) -> None:
     """Wait until so many candidates are in the queue, the leader included."""
     with client.election(election).events() as events:
@@ -118,16 +106,6 @@ def get(port: int, path: str) -> Any:
     """Ask a server, and return its JSON."""
     with urlopen(f"http://127.0.0.1:{port}{path}", timeout=LONGEST_S) as answer:
         return json.load(answer)
-
-
-def load(name: str) -> ModuleType:
-    """Import an example, which stands in no package."""
-    specification = spec_from_file_location(Path(name).stem, EXAMPLES / name)
-    assert specification is not None
-    assert specification.loader is not None
-    module = module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
 
 
 def test_the_page_lists_all_examples() -> None:
@@ -222,6 +200,34 @@ def test_the_workers_of_a_web_application_take_turns(client: Client, start: Star
         uvicorn.send_signal(signal.SIGTERM)
         assert uvicorn.wait(LONGEST_S) == 0
         assert client.election("cleanings").get_term().candidates == ()
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+def test_requests_reach_the_leader_wherever_they_come_in(client: Client, start: Start, tmp_path: Path) -> None:
+    """After an eviction too, and after a kill, where a request waits for the next leader."""
+    *commands, curl = COMMANDS["The leader's address"]
+    ports = {shown: str(free_port()) for shown in ("8001", "8002")}
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    for command in commands:
+        (shown,) = (port for port in ports if command.endswith(port))
+        processes[f"127.0.0.1:{ports[shown]}"] = start(command, (shown, ports[shown]))
+    until_queued(client, "numbers", 2)
+    election = client.election("numbers")
+    first, second = election.get_term().candidates
+
+    def ask(address: str) -> str:
+        line = curl.replace("127.0.0.1:8001", address) + " --silent"
+        return manual.run(line, directory=tmp_path, environment=manual.environment(), timeout_s=LONGEST_S)
+
+    assert [ask(first), ask(second), ask(first)] == ["1.1\n", "1.2\n", "1.3\n"]
+    election.evict(first)
+    until_queued(client, "numbers", 2)
+    assert [ask(first), ask(second)] == ["2.1\n", "2.2\n"]
+    processes[second].kill()
+    assert [ask(first), ask(first)] == ["3.1\n", "3.2\n"]
+    processes[first].send_signal(signal.SIGTERM)
+    assert processes[first].wait(LONGEST_S) == -signal.SIGTERM
+    assert election.get_term().candidates == ()
 
 
 def test_a_release_hands_over_to_one_that_is_warm(show: Callable[[str], list[str]]) -> None:
