@@ -230,6 +230,42 @@ def test_requests_reach_the_leader_wherever_they_come_in(client: Client, start: 
     assert election.get_term().candidates == ()
 
 
+def test_a_command_of_django_runs_where_it_leads(
+    client: Client, start: Start, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An eviction, a kill, SIGTERM of one that waits, a refused token, and one that ends by itself."""
+    migrate, command, once = COMMANDS["A command of Django"]
+    manual.run(migrate, directory=tmp_path, environment=manual.environment(), timeout_s=LONGEST_S)
+    often = ("--every 60", "--every 0.05")
+    started = [start(command, often) for _ in range(3)]
+    first, second, third = in_order(client, "reports", *started)
+    election = client.election("reports")
+    with closing(sqlite3.connect(tmp_path / "db.sqlite3")) as database:
+
+        def pids(token: int) -> list[int]:
+            return [pid for (pid,) in database.execute("SELECT pid FROM reports_report WHERE token = ?", (token,))]
+
+        until(lambda: len(pids(1)) > 1)
+        election.evict(election.get_term().candidates[0])
+        until(lambda: pids(2))
+        assert in_order(client, "reports", *started) == [second, third, first]
+        second.kill()
+        last = start(once)
+        first.send_signal(signal.SIGTERM)
+        assert first.wait(LONGEST_S) == -signal.SIGTERM
+        assert first.pid not in map(pid_of, election.get_term().candidates)
+        until(lambda: pids(3))
+        assert [set(pids(token)) for token in (1, 2, 3)] == [{first.pid}, {second.pid}, {third.pid}]
+        assert in_order(client, "reports", third, last) == [third, last]
+        SqlFencingGuard().check(database, "reports", 4)  # as a newer leader would, still unknown to the third
+        database.commit()
+        assert third.wait(LONGEST_S) == 1
+        assert "CommandError: no more reports are written: token 3 is stale" in capfd.readouterr().err
+        assert last.wait(LONGEST_S) == 0
+        assert pids(4) == [last.pid]
+        assert election.get_term().candidates == ()
+
+
 def test_a_release_hands_over_to_one_that_is_warm(show: Callable[[str], list[str]]) -> None:
     """The new one leads only when the old one has stopped, and the old one stays until the new one is warm."""
     assert show("warm_handover.py")[2:8] == [
