@@ -240,7 +240,7 @@ class Client:
                 return await self._keeper.write(name, send)
             except SessionEnded as error:  # it was refused, and the command itself needs no session
                 if error.tried_before:
-                    raise OutcomeUnknown(f"{error}; an earlier try may have been applied") from error
+                    raise OutcomeUnknown.after(error) from error
         return await send(self.call(name))
 
     def leads(self, place: Place) -> Granted | None:

@@ -20,6 +20,7 @@ How each travels over the wire is in ``rpc/status.py``.
 """
 
 from enum import Enum
+from typing import Self
 
 
 class ElectionError(Exception):
@@ -104,6 +105,11 @@ class Unavailable(ElectionError):
 class OutcomeUnknown(ElectionError):
     """A write was sent, and whether it was applied could not be found out in time."""
 
+    @classmethod
+    def after(cls, error: ElectionError) -> Self:
+        """Return what a write has come to whose last try met an error that tells nothing of an earlier one."""
+        return cls(f"{error}; an earlier try may have been applied")
+
 
 class Unauthenticated(ElectionError):
     """The call carried no credentials, or bad ones."""
@@ -143,3 +149,19 @@ class StaleToken(ElectionError):
             f"token {self.token} is stale, the resource has seen {self.newest}: this caller no longer leads. "
             "Stop the work and undo the transaction; trying again with this token cannot succeed"
         )
+
+
+def doubt(error: ElectionError, *, tried_before: bool) -> None:
+    """Let a refusal of a write say that an earlier try may have been carried out, of which it tells nothing.
+
+    Args:
+        error: the refusal. It is about who calls or when, and not about the election, as then it would count.
+        tried_before: whether there was such a try.
+
+    Raises:
+        OutcomeUnknown: there was, and the refusal is not about the session. SessionEnded has a field for it.
+    """
+    if isinstance(error, SessionEnded):
+        error.tried_before = tried_before
+    elif tried_before:
+        raise OutcomeUnknown.after(error) from error

@@ -120,6 +120,27 @@ def test_looking() -> None:
     with_three(look)
 
 
+def test_measuring() -> None:
+    """The line measures the server of the variable, and prints what is shown, but for the figures."""
+    (line,) = LINES["Measuring a server", ""]
+    (row,) = [row for row in rows("For programs") if row[0] == "`bench`"]
+    (shown,) = re.findall(r"^```text\n(.*?)^```$", manual.section("Measuring a server", CLI), re.MULTILINE | re.DOTALL)
+
+    def bench(target: str) -> None:
+        printed = shell(target, f"{line} --duration 0.05 2>/dev/null").split("\n\nThis process")[0]
+        assert without_figures(printed) == without_figures(shown)
+        names = json.loads(shell(target, f"{line} --duration 0.05 --json 2>/dev/null"))
+        parts = {name for part in ("commands", "get_term", "handover") for name in names[part]}
+        assert {*names, *parts} == set(re.findall(r"`(\w+)`", row[1]))
+
+    with_three(bench)
+
+
+def without_figures(text: str) -> list[list[str]]:
+    """Return the words of each line, with nothing in the place of what is measured."""
+    return [re.sub(r"[\d,.]*\d", "", line).split() for line in text.strip().splitlines()]
+
+
 def test_changing_who_leads() -> None:
     """One after the other."""
 

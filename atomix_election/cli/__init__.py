@@ -31,6 +31,7 @@ COMMANDS = {
     "evict": "Remove a candidate from an election, whoever entered it.",
     "forget": "Remove what is kept of an election that is no longer used.",
     "new-token": "Write a new token into a file, and print its line for the access file.",
+    "bench": "Measure how fast a server is, in an election that it removes again.",
     "demo": "Show a server and candidates at work; the leader is killed, another takes over.",
 }
 """What each command does. Its module has the rest, and is imported when it is asked for: none pays for the others."""

@@ -24,6 +24,8 @@ from atomix_election.tls import ClientTls
 
 DEFAULT_TARGET = f"grpc://127.0.0.1:{DEFAULT_PORT}"
 TARGET_VARIABLE = "ATOMIX_ELECTION_TARGET"
+NO_TARGET = f"nobody said where the elections are: give --target or {TARGET_VARIABLE}"
+"""What is said where nobody answers at the default target."""
 
 _CONNECTION = "Where the elections are"
 
@@ -84,7 +86,8 @@ class _Name(Option):
 
 
 def _client_option(name: str, what: str, cls: type[Option] = Option, **more: Any) -> Callable[[Function], Function]:
-    return click.option(name, cls=cls, section=_CONNECTION, help=what, show_default=True, show_envvar=True, **more)
+    settings: dict[str, Any] = {"show_default": True, "show_envvar": True, **more}
+    return click.option(name, cls=cls, section=_CONNECTION, help=what, **settings)
 
 
 def _file_option(name: str, variable: str, what: str) -> Callable[[Function], Function]:
@@ -98,8 +101,12 @@ def with_options(function: Function, options: Iterable[Callable[[Function], Func
     return function
 
 
+def _target_option(otherwise: str | bool) -> Callable[[Function], Function]:
+    more: dict[str, Any] = {"envvar": TARGET_VARIABLE, "default": DEFAULT_TARGET, "show_default": otherwise}
+    return _client_option("--target", "where the elections are", _Name, **more)
+
+
 _CLIENT_OPTIONS = (
-    _client_option("--target", "where the elections are", _Name, envvar=TARGET_VARIABLE, default=DEFAULT_TARGET),
     _client_option(
         "--namespace", "where names live", _Name, envvar="ATOMIX_ELECTION_NAMESPACE", default=DEFAULT_NAMESPACE
     ),
@@ -121,21 +128,42 @@ json_option = click.option("--json", "as_json", cls=Option, is_flag=True, help="
 yes_option = click.option("--yes", cls=Option, is_flag=True, help="do not ask; needed where nobody can be asked")
 
 
+def target_is_given() -> bool:
+    """Whether the command line or the variable says where the elections are."""
+    return click.get_current_context().get_parameter_source("target") is not ParameterSource.DEFAULT
+
+
 def client_options(function: Function) -> Function:
     """Add the options that say where elections are; the function gets them as ``where``."""
 
     @wraps(function)
-    def with_where(**values: Any) -> int:
-        where = Where(**{name: values.pop(name) for name in Where._fields})
+    def with_hint(**values: Any) -> int:
         try:
-            return function(where=where, **values)
+            return function(**values)
         except Unavailable as error:
-            source = click.get_current_context().get_parameter_source("target")
-            if source is ParameterSource.DEFAULT:
-                error.add_note(f"nobody said where the elections are: give --target or {TARGET_VARIABLE}")
+            if not target_is_given():
+                error.add_note(NO_TARGET)
             raise
 
-    return with_options(with_where, _CLIENT_OPTIONS)
+    return _with_where(with_hint, otherwise=True)
+
+
+def client_options_or(otherwise: str) -> Callable[[Function], Function]:
+    """Add the same options to a command that does without a target, as ``target_is_given`` tells it.
+
+    Args:
+        otherwise: what it does then.
+    """
+    return lambda function: _with_where(function, otherwise)
+
+
+def _with_where(function: Function, otherwise: str | bool) -> Function:
+    @wraps(function)
+    def with_where(**values: Any) -> int:
+        where = Where(**{name: values.pop(name) for name in Where._fields})
+        return function(where=where, **values)
+
+    return with_options(with_where, (_target_option(otherwise), *_CLIENT_OPTIONS))
 
 
 def utc_time(when: datetime | None) -> str | None:

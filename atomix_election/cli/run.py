@@ -3,6 +3,7 @@
 Exit statuses are others than those of all other commands, as the one that is run has its own: see ``STATUSES``.
 """
 
+import logging
 import re
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -12,14 +13,16 @@ import anyio
 import click
 
 from atomix_election.addresses import Endpoint, parse_endpoints
+from atomix_election.cli import PROGRAM
 from atomix_election.cli.frame import Command, Option, say, subcommand
 from atomix_election.cli.logs import FORMATS, configure_logging
-from atomix_election.cli.options import Where, client_options, election_argument
+from atomix_election.cli.options import NO_TARGET, Where, client_options, election_argument, target_is_given
 from atomix_election.cli.values import seconds
-from atomix_election.client import connect
+from atomix_election.client import LeaderElection, connect
 from atomix_election.clock import SystemClock
-from atomix_election.errors import ElectionError, InvalidRequest
+from atomix_election.errors import ElectionError, InvalidRequest, Unavailable
 from atomix_election.supervise import LOST, Lease, Mode, Plan, Runner, serve_probe
+from atomix_election.tasks import background_tasks
 
 FAILED = 125
 """Exit status where ``run`` itself fails: none of a shell's, and seldom one of a command's."""
@@ -34,6 +37,9 @@ STATUSES = {
 """What each says."""
 
 
+_HOW = f"Write -- before the command, as in `{PROGRAM} run nightly -- ./report.sh`."
+
+
 class _Run(Command):
     """Takes what stands after the first ``--`` as it is: options there are those of the other command."""
 
@@ -42,9 +48,17 @@ class _Run(Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line."""
         words = tuple(args[args.index("--") + 1 :]) if "--" in args else ()
-        rest = super().parse_args(ctx, args)
+        try:
+            rest = super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if "--" in args:
+                raise
+            message = f"{error.message} {_HOW}"  # it may be one of the command to run
+            raise click.NoSuchOption(error.option_name, message, error.possibilities, ctx) from None
         if ctx.params["words"] != words and not ctx.resilient_parsing:
-            raise click.UsageError("one election is named before --, and the command to run stands after it", ctx)
+            raise click.UsageError(
+                f"One election is named before --, and the command to run stands after it. {_HOW}", ctx
+            )
         return rest
 
 
@@ -123,8 +137,21 @@ async def _run(where: Where, name: str, candidate: str | None, plan: Plan, probe
         election = client.election(name, candidate_id=candidate)
         runner = Runner(client, election, plan, SystemClock())
         async with AsyncExitStack() as serving:
+            if not target_is_given():
+                tasks = await serving.enter_async_context(background_tasks())
+                tasks.start_soon(_hint, election, runner)
             if probe is not None:
                 served = serve_probe(runner.status, election.name, election.candidate_id, probe.host, probe.port)
                 runner.note(f"probes are at {await serving.enter_async_context(served)}")
             return await runner.run()
     raise AssertionError("the block returns")
+
+
+async def _hint(election: LeaderElection, runner: Runner) -> None:
+    """Say what may be wrong where nobody answers at the default target; that they may come yet is waited for."""
+    try:
+        await election.get_term()
+    except Unavailable:
+        runner.note(NO_TARGET, logging.WARNING)
+    except ElectionError:
+        pass  # somebody answers

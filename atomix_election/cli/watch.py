@@ -1,7 +1,6 @@
 """``atomix-election watch``: show an election on a terminal, and print each change of it elsewhere."""
 
 import logging
-import os
 import sys
 import time
 
@@ -9,6 +8,7 @@ import anyio
 
 from atomix_election.cli.frame import subcommand
 from atomix_election.cli.options import Where, client_options, election_argument, json_option, term_json, term_line
+from atomix_election.cli.terminal import is_drawn_on
 
 
 @subcommand("watch")
@@ -17,7 +17,7 @@ from atomix_election.cli.options import Where, client_options, election_argument
 @client_options
 def command(election: str, where: Where, as_json: bool) -> int:
     """Run it, and return the exit status."""
-    if not as_json and _is_drawn_on():
+    if not as_json and is_drawn_on(sys.stdout):
         from atomix_election.cli.live import show  # scripts do not pay for it
 
         anyio.run(show, where, where.call(election))
@@ -25,11 +25,6 @@ def command(election: str, where: Where, as_json: bool) -> int:
     logging.basicConfig(level=logging.INFO, format="atomix-election: %(message)s")  # interruptions, to stderr
     anyio.run(_watch, where, election, as_json)
     return 0
-
-
-def _is_drawn_on() -> bool:
-    """Whether the output is a terminal where the same lines can be written anew."""
-    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
 
 
 async def _watch(where: Where, election: str, as_json: bool) -> None:

@@ -24,6 +24,7 @@ from atomix_election.errors import (
     StoreError,
     Unauthenticated,
     Unavailable,
+    doubt,
 )
 from atomix_election.model import ElectionDescription, ElectionId, ElectionPage, Event, EventType, Term
 from atomix_election.rpc import wire
@@ -284,10 +285,10 @@ class RpcClient:
                 again = again and not (isinstance(error, StoreError) and self._tries == 1)
                 if not again or anyio.current_time() + pause_s >= deadline:
                     if was_sent and not isinstance(error, OutcomeUnknown):
-                        raise _unknown(error) from error
+                        raise OutcomeUnknown.after(error) from error
                     raise
             except (SessionEnded, LimitExceeded, Unauthenticated, PermissionDenied) as error:
-                _doubt(error, tried_before=was_sent)
+                doubt(error, tried_before=was_sent)
                 raise
             await anyio.sleep(pause_s)
         raise AssertionError("the tries end with an answer or an error")
@@ -412,22 +413,6 @@ class _RpcKeepAlive:
 
 def _decoding(response: type[_MessageT]) -> Decode[_MessageT]:
     return partial(wire.decode, kind=response)
-
-
-def _doubt(error: ElectionError, *, tried_before: bool) -> None:
-    """Let a refusal say that an earlier try may have been carried out, of which it tells nothing.
-
-    Raises:
-        OutcomeUnknown: where the refusal is not about the session, and there was such a try.
-    """
-    if isinstance(error, SessionEnded):
-        error.tried_before = tried_before
-    elif tried_before:
-        raise _unknown(error) from error
-
-
-def _unknown(error: ElectionError) -> OutcomeUnknown:
-    return OutcomeUnknown(f"{error}; an earlier try may have been applied")
 
 
 def _closed() -> Unavailable:

@@ -11,7 +11,17 @@ import anyio
 from anyio.abc import TaskGroup
 
 from atomix_election.core.campaign import LONGEST_CALL_S, Timing
-from atomix_election.errors import ElectionError, OutcomeUnknown, SessionEnded, Unavailable
+from atomix_election.errors import (
+    ElectionError,
+    LimitExceeded,
+    OutcomeUnknown,
+    PermissionDenied,
+    SessionEnded,
+    StoreError,
+    Unauthenticated,
+    Unavailable,
+    doubt,
+)
 from atomix_election.model import ElectionDescription, ElectionPage, Event, Term
 from atomix_election.service import PAGE_SIZE, WATCH_BUFFER, Call, KeepAlive, Renewal, Service
 from atomix_election.tasks import Background, Pauses
@@ -214,11 +224,11 @@ class FaultyService:
                 pause_s = self._pauses.after(attempt)
                 again = repeatable or (not was_sent and not attempt)
                 if self.link.dead or not again or anyio.current_time() + pause_s >= deadline:
-                    if was_sent and isinstance(error, Unavailable):
-                        raise OutcomeUnknown(f"{error}; an earlier try may have been applied") from error
+                    if isinstance(error, Unavailable):
+                        doubt(error, tried_before=was_sent)
                     raise
-            except SessionEnded as error:
-                error.tried_before = was_sent
+            except (SessionEnded, StoreError, LimitExceeded, Unauthenticated, PermissionDenied) as error:
+                doubt(error, tried_before=was_sent)
                 raise
             await anyio.sleep(pause_s)
         raise AssertionError("the tries end with an answer or an error")

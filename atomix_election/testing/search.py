@@ -14,7 +14,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from types import FrameType
 
 from atomix_election.testing.simulation import HOSTS, Outcome, simulate
@@ -119,12 +120,21 @@ def _in_pool(
 
 
 def _guard() -> None:
-    """Let a run that does not end fail, in this process."""
+    """Let a run that does not end fail, in this process, which ends as soon as the one that searches is gone."""
 
     def break_off(_number: int, _frame: FrameType | None) -> None:
         raise NeverEnds(f"it was not over after {LONGEST_RUN_S:g} s")
 
     signal.signal(signal.SIGALRM, break_off)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process, whatever it does, when its parent has ended, by a signal for example."""
+    parent = parent_process()
+    assert parent is not None, "this is the process that searches"
+    parent.join()
+    os._exit(1)
 
 
 def _run(seed: int, store: str | None, faults: Sequence[str] | None) -> Outcome:

@@ -4,14 +4,18 @@ import json
 import re
 import signal
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
+from io import RawIOBase
 
 import pytest
 
 from atomix_election import cli
 from atomix_election.cli import run as command
-from tests.cli.processes import Running, run
+from atomix_election.cli.options import NO_TARGET
+from tests.cli.processes import WAIT_S, Running, environment, killing, read_until, run
 
 
 def test_the_status_is_that_of_the_command(target: str) -> None:
@@ -29,11 +33,12 @@ def test_the_status_is_that_of_the_command(target: str) -> None:
         (("--probe", "0.0.0.0:1", "--", "true"), "may be reached from other machines"),
         (("--candidate", "", "--", "true"), "candidate"),
         ((), "there is no command to run: give one after --"),
-        (("true",), "the command to run stands after it"),
-        (("another", "--", "true"), "one election is named before --"),
-        (("--once", "true", "--", "true"), "one election is named before --"),
+        (("true",), "Write -- before the command, as in `atomix-election run "),
+        (("true", "-x"), "No such option '-x'. Write -- before the command, as in"),
+        (("another", "--", "true"), "One election is named before --"),
+        (("--once", "true", "--", "true"), "One election is named before --"),
         (("--grace", "0", "--", "true"), "Invalid value for '--grace': 0 is no number of seconds above 0"),
-        (("--nothing", "--", "true"), "No such option '--nothing'"),
+        (("--nothing", "--", "true"), "No such option '--nothing'.\n"),
         (("--", ""), "there is no command to run"),
     ],
 )
@@ -50,7 +55,7 @@ def test_a_wrong_command_line(
 def test_the_election_is_not_taken_from_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     """Where it was forgotten, the first word of the command is not taken for it."""
     assert cli.main(["run", "--", "sh", "-c", "true"]) == 2
-    assert "one election is named before --" in capsys.readouterr().err
+    assert "One election is named before --" in capsys.readouterr().err
 
 
 def test_help_has_its_own_statuses(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,6 +73,27 @@ def test_a_failure_of_its_own_has_a_status_of_its_own(target: str) -> None:
         ended = run("run", "own", "--target", target, "--probe", f"127.0.0.1:{taken.getsockname()[1]}", "--", "true")
     assert ended.returncode == 125
     assert "cannot serve probes on 127.0.0.1" in ended.stderr
+
+
+def test_who_named_no_target_is_told_how() -> None:
+    """Where nobody answers at the default one, which is waited for all the same."""
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        nobody = "grpc://{}:{}".format(*gone.getsockname())
+    script = (
+        "import sys; from atomix_election.cli import main, run; "
+        "(option,) = [each for each in run.command.params if each.name == 'target']; "
+        f"option.default = {nobody!r}; sys.exit(main(sys.argv[1:]))"
+    )
+    line = [sys.executable, "-c", script, "run", "unsaid", "--candidate", "a", "--", "true"]
+    with subprocess.Popen(line, env=environment(), stderr=subprocess.PIPE, bufsize=0) as process, killing(process):
+        assert isinstance(process.stderr, RawIOBase)
+        read_until(re.escape(f"a in unsaid: {NO_TARGET}\n".encode()), process.stderr)
+        process.terminate()
+        assert process.wait(WAIT_S) == 128 + signal.SIGTERM
+    with Running("run", "said", "--target", nobody, "--", "true") as named:
+        assert named.process.stderr is not None
+        assert "the session cannot be kept alive" in named.process.stderr.readline()
+        assert NO_TARGET not in named.end(signal.SIGTERM)[2]
 
 
 def test_probes_follow_the_leadership(target: str) -> None:

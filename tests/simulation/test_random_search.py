@@ -1,22 +1,35 @@
 """The simulator finds nothing in the package, and repeats itself. That it finds something: ``test_planted_bugs``."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 
 import pytest
 
 from atomix_election.testing.search import replay_command
 from atomix_election.testing.simulation import HOSTS
+from tests.cli.processes import processes_of_session
 
 SEEDS = 12
 """Runs of a search in this suite, each with some ten virtual seconds of faults and what comes after them."""
+PROMPT_S = 5.0
+"""Ending takes a fraction of a second; a bound for slow machines, and far less than a search takes."""
+START_S = 30.0
+WORKERS = 2
+
+ENVIRONMENT = {**os.environ, "PYTHONHASHSEED": "0"}
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "atomix_election.testing.search", *arguments]
 
 
 def _search(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "atomix_election.testing.search", *arguments]
-    environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=55, check=False)
+    command = _command(*arguments)
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=55, check=False)
 
 
 @pytest.mark.parametrize("first", [0, 1000, 2000])
@@ -47,3 +60,23 @@ def test_a_search_in_several_processes_says_what_it_has_covered() -> None:
     assert "forget" in faults
     assert last == "from seed 5, 0 broke a rule"
     assert replay_command(5, "sqlite") == "make simulate SEED=5 STORE=sqlite"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_who_ends_a_search_ends_all_its_processes(number: signal.Signals) -> None:
+    """At once: they would go on with their runs, and then wait for others for ever. All of them have its output."""
+    command = _command("--minutes", "5", "--processes", str(WORKERS))
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, env=ENVIRONMENT, start_new_session=True) as search:
+        try:
+            deadline = time.monotonic() + START_S
+            while len(processes_of_session(search.pid)) < 2 + WORKERS:  # with itself and what clears up after it
+                assert time.monotonic() < deadline
+                time.sleep(0.05)  # they tell nobody
+            search.send_signal(number)
+            assert search.communicate(timeout=PROMPT_S)[0] == b""
+            assert search.returncode == -number
+        finally:
+            for process in processes_of_session(search.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)

@@ -8,7 +8,18 @@ import anyio
 import pytest
 
 from atomix_election.engine import Connection, Engine, SessionLimits
-from atomix_election.errors import OutcomeUnknown, Unavailable
+from atomix_election.errors import (
+    ElectionError,
+    LimitExceeded,
+    NotACandidate,
+    NotSessionOwner,
+    OutcomeUnknown,
+    PermissionDenied,
+    SessionEnded,
+    StoreError,
+    Unauthenticated,
+    Unavailable,
+)
 from atomix_election.model import Event, Term
 from atomix_election.service import Call, Renewal, Service
 from atomix_election.stores.memory import MemoryStore
@@ -38,12 +49,14 @@ class Noted(Connection):
 
 
 @asynccontextmanager
-async def a_way(faults: Faults | None = None, seed: int = 0) -> AsyncGenerator[tuple[FaultyService, Noted]]:
+async def a_way(
+    faults: Faults | None = None, seed: int = 0, kind: type[Noted] = Noted
+) -> AsyncGenerator[tuple[FaultyService, Noted]]:
     """Give both ends of a network; the session "s" is open and may enter candidates."""
     async with background_tasks() as tasks:
         engine = Engine(MemoryStore(), clock=VirtualClock(), limits=SessionLimits(max_ttl_s=300.0))
         async with engine.running():
-            server = Noted(engine)
+            server = kind(engine)
             async with server.keep_alive("default", "s") as stream:
                 await stream.send(Renewal(1, open=True, ttl_s=300.0))
                 await stream.receive()
@@ -159,6 +172,78 @@ async def test_numbered_writes_are_repeated_until_they_are_answered() -> None:
         term = await client.enter(Call("e", session="s", operation=1), "a")
         assert len(server.arrived) > 1
         assert (term.candidates, term.revision) == (("a",), 1)
+
+
+class Refusing(Noted):
+    """A connection where it is known what promotions come to: one after the other, and in the end all to the last."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self.outcomes: list[ElectionError | None] = []
+        self.reached = anyio.Event()
+
+    async def promote(self, call: Call, candidate_id: str) -> Term:
+        """See ``Service.promote``."""
+        self.reached.set()
+        outcome = self.outcomes.pop(0) if self.outcomes[1:] else self.outcomes[0]
+        if outcome is not None:
+            raise outcome
+        return await super().promote(call, candidate_id)
+
+
+@pytest.mark.parametrize("kind", [LimitExceeded, Unauthenticated, PermissionDenied, NotSessionOwner, StoreError])
+def test_a_refusal_of_the_second_try_says_nothing_of_the_first_one(kind: type[ElectionError]) -> None:
+    """As the real client has it; the same refusal of a first try is told as it is."""
+
+    async def scenario() -> None:
+        async with promoting() as promote:
+            with pytest.raises(kind):
+                await promote(1, kind("refused"))
+            with pytest.raises(OutcomeUnknown, match="refused; an earlier try may have been applied") as found:
+                await promote(2, None, kind("refused"))
+            assert isinstance(found.value.__cause__, kind)
+
+    run_virtually(scenario)
+
+
+@virtually
+async def test_the_end_of_a_session_says_whether_the_call_was_tried_before() -> None:
+    """As that try may have been carried out while the session was open."""
+    async with promoting() as promote:
+        for number, outcomes, tried_before in ((1, [], False), (2, [None], True)):
+            with pytest.raises(SessionEnded) as found:
+                await promote(number, *outcomes, SessionEnded("it has ended"))
+            assert found.value.tried_before is tried_before
+
+
+@virtually
+async def test_a_refusal_of_the_election_itself_counts() -> None:
+    """A repeat of what was carried out is not refused, so what is refused was not."""
+    async with promoting() as promote:
+        with pytest.raises(NotACandidate):
+            await promote(1, None, NotACandidate("it does not stand"))
+
+
+@asynccontextmanager
+async def promoting() -> AsyncGenerator[Callable[..., Awaitable[Term]]]:
+    """Give what promotes under a number, with what each try comes to; where there are two, the first answer is lost."""
+    async with a_way(kind=Refusing) as (client, server):
+        assert isinstance(server, Refusing)
+        await server.enter(CALL, "a")
+
+        async def mend(reached: anyio.Event) -> None:
+            await reached.wait()
+            client.faults.lost_reply = 0.0
+
+        async def promote(number: int, *outcomes: ElectionError | None) -> Term:
+            server.outcomes, server.reached = [*outcomes], anyio.Event()
+            client.faults.lost_reply = 1.0 if outcomes[1:] else 0.0
+            async with background_tasks() as tasks:
+                tasks.start_soon(mend, server.reached)
+                return await client.promote(Call("e", session="s", operation=number), "a")
+            raise AssertionError("the block returns")
+
+        yield promote
 
 
 @virtually
