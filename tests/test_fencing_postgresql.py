@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Event
-from types import ModuleType
 from typing import Any
 
 import psycopg
@@ -22,7 +21,7 @@ from psycopg.rows import dict_row, namedtuple_row, tuple_row
 
 from atomix_election.fencing import SqlFencingGuard, StaleToken
 from atomix_election.sync import ElectionServer
-from tests.postgresql import running_server
+from tests.planted import module_of
 
 EXAMPLE = Path(__file__).parents[1] / "examples/fenced_postgresql/writer.py"
 WAIT_S = 20.0
@@ -33,6 +32,7 @@ TTL_S = 1.0
 CHECK = "guard.check(connection, ELECTION, token)\n"
 WRITE = '        connection.execute("INSERT INTO report (token, text) VALUES (%s, %s)", (token, text))\n'
 TRANSACTION = "with connection.transaction():\n        # It takes"
+NO_TRANSACTION = TRANSACTION.replace("with connection.transaction()", "if not connection.closed")
 LOOK = """look = "SELECT newest_token FROM fencing_tokens WHERE resource_name = 'report'"
         found = connection.execute(look).fetchone()
         if found is not None and found[0] > token:
@@ -49,7 +49,7 @@ BUGS = {
     "no check": (CHECK, "\n"),
     "a check without the lock": (CHECK + WRITE, LOOK + WRITE + RECORD),
     "the check in a transaction of its own": (CHECK, f"{CHECK}    with connection.transaction():\n"),
-    "each statement in a transaction of its own": (TRANSACTION, TRANSACTION.replace("connection.transaction()", "ONE")),
+    "each statement in a transaction of its own": (TRANSACTION, NO_TRANSACTION),
 }
 """What stands in the example, and what takes its place."""
 STOPS_IN_ITS_FIRST_WRITE = """
@@ -76,30 +76,14 @@ writer.main(*sys.argv[1:])
 """
 
 
-def load(right: str = "", wrong: str = "") -> Any:
-    """Return the example as a module, with a bug where one is given."""
-    text = EXAMPLE.read_text()
-    assert not right or text.count(right) == 1
-    module = ModuleType("writer")
-    module.__dict__["ONE"] = ExitStack()  # a block that does nothing
-    exec(compile(text.replace(right, wrong) if right else text, EXAMPLE, "exec"), module.__dict__)
-    return module
-
-
+load = partial(module_of, EXAMPLE)
 writer = load()
 
 
-@pytest.fixture(scope="session")
-def server() -> Generator[str]:
-    """One for all tests here."""
-    with running_server() as database:
-        yield database
-
-
 @pytest.fixture
-def observer(server: str) -> Generator[psycopg.Connection]:
+def observer(postgresql: str) -> Generator[psycopg.Connection]:
     """A connection that looks, to a database with the tables of the example, which are empty."""
-    with psycopg.connect(server, autocommit=True) as connection:
+    with psycopg.connect(postgresql, autocommit=True) as connection:
         connection.execute("DROP TABLE IF EXISTS report, fencing_tokens")
         writer.create_tables(connection)
         yield connection
@@ -169,8 +153,8 @@ def two_leaders(example: Any, database: str) -> Iterator[tuple[Leader, Leader]]:
         yield leaders
 
 
-def test_a_stale_leader_is_refused_and_writes_nothing(server: str, observer: psycopg.Connection) -> None:
-    with two_leaders(writer, server) as (old, new):
+def test_a_stale_leader_is_refused_and_writes_nothing(postgresql: str, observer: psycopg.Connection) -> None:
+    with two_leaders(writer, postgresql) as (old, new):
         old.write().result(WAIT_S)
         new.write().result(WAIT_S)
         with pytest.raises(StaleToken) as refused:
@@ -180,10 +164,10 @@ def test_a_stale_leader_is_refused_and_writes_nothing(server: str, observer: psy
     assert tokens(observer) == [1, 2, 2]
 
 
-def interleaved(example: Any, server: str, observer: psycopg.Connection) -> list[int]:
+def interleaved(example: Any, postgresql: str, observer: psycopg.Connection) -> list[int]:
     """Let the old one pause in its write, and the new one write meanwhile; return the tokens of what was written."""
     writer.write(observer, 1, "")
-    with two_leaders(example, server) as (old, new):
+    with two_leaders(example, postgresql) as (old, new):
         late = old.write_half()
         writing = new.write()
         until(lambda: writing.done() or new.is_waiting(observer))
@@ -193,19 +177,19 @@ def interleaved(example: Any, server: str, observer: psycopg.Connection) -> list
     return tokens(observer)
 
 
-def test_a_new_leader_waits_for_a_write_that_has_begun(server: str, observer: psycopg.Connection) -> None:
-    assert interleaved(writer, server, observer) == [1, 1, 2]
+def test_a_new_leader_waits_for_a_write_that_has_begun(postgresql: str, observer: psycopg.Connection) -> None:
+    assert interleaved(writer, postgresql, observer) == [1, 1, 2]
 
 
 @pytest.mark.parametrize("bug", BUGS)
-def test_a_bug_is_found(bug: str, server: str, observer: psycopg.Connection) -> None:
+def test_a_bug_is_found(bug: str, postgresql: str, observer: psycopg.Connection) -> None:
     """The stale write comes last."""
-    assert interleaved(load(*BUGS[bug]), server, observer) == [1, 2, 1]
+    assert interleaved(load(*BUGS[bug]), postgresql, observer) == [1, 2, 1]
 
 
 @pytest.mark.parametrize("used", [False, True], ids=["first use", "used before"])
-def test_an_old_leader_waits_and_is_refused(used: bool, server: str, observer: psycopg.Connection) -> None:
-    with two_leaders(writer, server) as (old, new):
+def test_an_old_leader_waits_and_is_refused(used: bool, postgresql: str, observer: psycopg.Connection) -> None:
+    with two_leaders(writer, postgresql) as (old, new):
         if used:
             old.write().result(WAIT_S)
         writing = new.write_half()
@@ -218,8 +202,8 @@ def test_an_old_leader_waits_and_is_refused(used: bool, server: str, observer: p
     assert tokens(observer) == ([1, 2] if used else [2])
 
 
-def test_both_write_for_the_first_time(server: str, observer: psycopg.Connection) -> None:
-    with two_leaders(writer, server) as (old, new):
+def test_both_write_for_the_first_time(postgresql: str, observer: psycopg.Connection) -> None:
+    with two_leaders(writer, postgresql) as (old, new):
         first = old.write_half()
         second = new.write()
         until(lambda: new.is_waiting(observer))
@@ -229,10 +213,10 @@ def test_both_write_for_the_first_time(server: str, observer: psycopg.Connection
     assert tokens(observer) == [1, 2]
 
 
-def held_up(example: Any, server: str, longest_s: float) -> bool:
+def held_up(example: Any, postgresql: str, longest_s: float) -> bool:
     """Let the old one pause in its write for good; say whether the new one had to wait longer than this."""
     example.LONGEST_IDLE_S = 0.1
-    with two_leaders(example, server) as (old, new):
+    with two_leaders(example, postgresql) as (old, new):
         late = old.write_half()
         writing = new.write()
         try:
@@ -242,23 +226,23 @@ def held_up(example: Any, server: str, longest_s: float) -> bool:
         old.go_on()
         with pytest.raises(errors.IdleInTransactionSessionTimeout):
             late.result(WAIT_S)
-    with two_leaders(example, server) as (old, _), pytest.raises(StaleToken):
+    with two_leaders(example, postgresql) as (old, _), pytest.raises(StaleToken):
         old.write().result(WAIT_S)
     return False
 
 
-def test_a_leader_that_is_paused_for_good_holds_nobody_up(server: str, observer: psycopg.Connection) -> None:
-    assert not held_up(load(), server, WAIT_S)
+def test_a_leader_that_is_paused_for_good_holds_nobody_up(postgresql: str, observer: psycopg.Connection) -> None:
+    assert not held_up(load(), postgresql, WAIT_S)
     assert tokens(observer) == [2]
 
 
-def test_one_without_a_time_limit_is_found(server: str, observer: psycopg.Connection) -> None:
-    assert held_up(load(", options=limit", ""), server, BRIEFLY_S)
+def test_one_without_a_time_limit_is_found(postgresql: str, observer: psycopg.Connection) -> None:
+    assert held_up(load(", options=limit", ""), postgresql, BRIEFLY_S)
 
 
 @pytest.mark.parametrize("level", psycopg.IsolationLevel)
 def test_writers_at_once_write_in_order_of_their_tokens(
-    level: psycopg.IsolationLevel, server: str, observer: psycopg.Connection
+    level: psycopg.IsolationLevel, postgresql: str, observer: psycopg.Connection
 ) -> None:
     """READ UNCOMMITTED is READ COMMITTED here. At the levels above, a writer may have to try again."""
     order = random.Random(level.value)
@@ -266,7 +250,7 @@ def test_writers_at_once_write_in_order_of_their_tokens(
 
     def send(mine: list[int]) -> int:
         accepted = 0
-        with writer.connect(server) as connection:
+        with writer.connect(postgresql) as connection:
             connection.isolation_level = level
             for token in mine:
                 accepted += send_one(connection, token)
@@ -290,17 +274,17 @@ def test_writers_at_once_write_in_order_of_their_tokens(
     assert written[-1] == max(map(max, lots))
 
 
-def test_any_shape_of_rows_will_do(server: str, observer: psycopg.Connection) -> None:
+def test_any_shape_of_rows_will_do(postgresql: str, observer: psycopg.Connection) -> None:
     """What a connection gives rows as is the application's."""
     guard = SqlFencingGuard()
     writer.write(observer, 2, "")
     shapes: list[Any] = [tuple_row, dict_row, namedtuple_row]
     for rows in shapes:
-        with psycopg.connect(server, row_factory=rows) as connection, pytest.raises(StaleToken, match="2"):
+        with psycopg.connect(postgresql, row_factory=rows) as connection, pytest.raises(StaleToken, match="2"):
             guard.check(connection, "report", 1)
 
 
-def test_processes(server: str, observer: psycopg.Connection, tmp_path: Path) -> None:
+def test_processes(postgresql: str, observer: psycopg.Connection, tmp_path: Path) -> None:
     """A leader is stopped in the middle of a write; then the next one is killed, and the first leads again."""
     observer.execute("DROP TABLE report, fencing_tokens")
     with (
@@ -314,8 +298,8 @@ def test_processes(server: str, observer: psycopg.Connection, tmp_path: Path) ->
             ends.callback(process.kill)
             return process
 
-        assert start(EXAMPLE, "create", server).wait(WAIT_S) == 0
-        run = ("run", server, elections.target)
+        assert start(EXAMPLE, "create", postgresql).wait(WAIT_S) == 0
+        run = ("run", postgresql, elections.target)
         stopped = start("-c", STOPS_IN_ITS_FIRST_WRITE, EXAMPLE.parent, *run)
         os.waitid(os.P_PID, stopped.pid, os.WSTOPPED)
         next_one = start(EXAMPLE, *run)
