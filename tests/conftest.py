@@ -59,3 +59,12 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """Another one, that nobody trusts."""
     return Authority(tmp_path_factory.mktemp("stranger"))
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Generator[str]:
+    """What to connect to a PostgreSQL with, whose tables are those of the test that runs."""
+    from tests.postgresql import running_server
+
+    with running_server() as database:
+        yield database
