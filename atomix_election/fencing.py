@@ -35,6 +35,7 @@ ParameterStyle = Literal["qmark", "numeric", "named", "format", "pyformat"]
 
 _MAX_TRIES = 2  # the second one finds the row that another first writer inserted
 _SAVEPOINT = "atomix_election_fencing"
+_LIBPQ_IDLE = 0  # PQTRANS_IDLE
 _TABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}")
 _CREATE = """CREATE TABLE IF NOT EXISTS {table} (
     resource_name VARCHAR({length}) NOT NULL PRIMARY KEY,
@@ -154,8 +155,8 @@ class SqlFencingGuard:
         Raises:
             StaleToken: a newer token was accepted before.
             InvalidRequest: it is no token (an int from 1 to MAX_TOKEN); the resource's name is empty, too long,
-                unprintable or has white space at an end; the parameter style is not known; an SQLite connection
-                commits each statement by itself.
+                unprintable or has white space at an end; the parameter style is not known; the connection commits each
+                statement by itself (found with sqlite3, psycopg and psycopg2; other drivers do not tell).
         """
         _check_number("token", token, lowest=1)
         _check_resource(resource)
@@ -286,9 +287,17 @@ def _detect_style(connection: DatabaseConnection, driver: ModuleType | None) -> 
 
 
 def _check_in_transaction(connection: DatabaseConnection, driver: ModuleType | None) -> None:
-    """Refuse SQLite's autocommit, where the lock is gone before the caller writes."""
-    if driver is not None and driver.__name__ == "sqlite3" and not cast(Any, connection).in_transaction:
-        raise InvalidRequest("the connection commits each statement by itself: BEGIN IMMEDIATE before the check")
+    """Refuse a connection that has committed the statement by itself: the lock is gone before the caller writes.
+
+    Only some drivers tell: sqlite3, and psycopg and psycopg2 by the status of libpq, which is 0 outside a transaction.
+    """
+    if driver is not None and driver.__name__ == "sqlite3":
+        is_outside, begin = not cast(Any, connection).in_transaction, "BEGIN IMMEDIATE"
+    else:
+        is_outside = getattr(getattr(connection, "info", None), "transaction_status", None) == _LIBPQ_IDLE
+        begin = "begin a transaction"
+    if is_outside:
+        raise InvalidRequest(f"the connection commits each statement by itself: {begin} before the check")
 
 
 def _check_style(style: str) -> ParameterStyle:

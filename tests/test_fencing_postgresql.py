@@ -19,6 +19,7 @@ import pytest
 from psycopg import errors
 from psycopg.rows import dict_row, namedtuple_row, tuple_row
 
+from atomix_election.errors import InvalidRequest
 from atomix_election.fencing import SqlFencingGuard, StaleToken
 from atomix_election.sync import ElectionServer
 from tests.planted import module_of
@@ -49,7 +50,6 @@ BUGS = {
     "no check": (CHECK, "\n"),
     "a check without the lock": (CHECK + WRITE, LOOK + WRITE + RECORD),
     "the check in a transaction of its own": (CHECK, f"{CHECK}    with connection.transaction():\n"),
-    "each statement in a transaction of its own": (TRANSACTION, NO_TRANSACTION),
 }
 """What stands in the example, and what takes its place."""
 STOPS_IN_ITS_FIRST_WRITE = """
@@ -179,6 +179,17 @@ def interleaved(example: Any, postgresql: str, observer: psycopg.Connection) -> 
 
 def test_a_new_leader_waits_for_a_write_that_has_begun(postgresql: str, observer: psycopg.Connection) -> None:
     assert interleaved(writer, postgresql, observer) == [1, 1, 2]
+
+
+def test_each_statement_in_a_transaction_of_its_own_is_refused(postgresql: str, observer: psycopg.Connection) -> None:
+    """By the guard, at the first write and at later ones: the lock would be gone before the write."""
+    forgotten = load(TRANSACTION, NO_TRANSACTION)
+    with writer.connect(postgresql) as connection:
+        for _ in range(2):
+            with pytest.raises(InvalidRequest, match="commits each statement by itself: begin a transaction before"):
+                forgotten.write(connection, 1, "never")
+        writer.write(connection, 1, "in a transaction")
+    assert tokens(observer) == [1]
 
 
 @pytest.mark.parametrize("bug", BUGS)
