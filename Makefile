@@ -13,7 +13,7 @@ unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
 # All installations go into one environment, so that they cannot run side by side.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test check simulate soak fuzz bench bench-check bench-record bench-cluster proto clean
+.PHONY: help demo demo-cluster test check simulate soak fuzz bench bench-check bench-record bench-cluster proto dist check-dist clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s  %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,13 @@ bench-cluster: $(VENV)/installed-test ## measure servers on etcd: load, memory, 
 
 proto: $(VENV)/installed-test ## regenerate the message classes from proto/
 	$(RUN) proto/generate.py
+
+dist: $(VENV)/installed-check ## build the sdist, and the wheel from it, into dist/
+	@rm -rf dist
+	@$(RUN) -m build --no-isolation --outdir dist . > $(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }
+
+check-dist: dist ## install what was built into empty environments, and use it as the README says
+	@$(RUN) -m pytest -q tests/packaging/distributions.py
 
 clean: ## remove the environment and everything that tools left behind
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
