@@ -1,8 +1,6 @@
 """A forked child is not the leader, whatever its parent is; a body that blocks the event loop finds out itself."""
 
 import asyncio
-import json
-import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -14,33 +12,9 @@ from atomix_election import InvalidRequest, LeaderElection, Leadership, Leadersh
 from tests.faults.diary import WAIT_S
 from tests.faults.proxy import Proxy
 from tests.faults.stage import TTL_S, Server, Stage
+from tests.forking import in_child, outcome
 
 pytestmark = pytest.mark.anyio
-
-
-def in_child(look: Callable[[], object]) -> Any:
-    """Fork, look at something in the child, and return what it found."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.write(writer, json.dumps(look()).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as answer:
-        found = json.load(answer)
-    os.waitpid(child, 0)
-    return found
-
-
-def outcome(attempt: Callable[[], object]) -> str:
-    """Return the name of the error that something ends with."""
-    try:
-        attempt()
-    except Exception as error:  # noqa: BLE001 - its name is what is asked
-        return type(error).__name__
-    return "no error"
 
 
 def begin(call: Callable[[], Awaitable[object]]) -> str:

@@ -50,7 +50,7 @@ Interrupt = Callable[[Callable[[], object]], None]
 
 @pytest.fixture
 def interrupt_when() -> Generator[Interrupt]:
-    """Press Ctrl-C, in a thread of its own, as soon as something is so."""
+    """Press Ctrl-C, in a thread of its own, as soon as something is so: call it where an interruption is expected."""
     with _ctrl_c() as begin:
         yield begin
 

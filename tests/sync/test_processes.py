@@ -1,7 +1,5 @@
 """Real processes: Ctrl-C, SIGTERM, forks, and the end of one with a block open."""
 
-import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +11,7 @@ from typing import Any
 import pytest
 
 from atomix_election.sync import Client, ElectionServer, InvalidRequest, LeaderElection, LeadershipLost, connect
+from tests.forking import in_child, outcome
 from tests.sync.waiting import WAIT_S, eventually
 
 # Python warns of forks beside threads since 3.12: what becomes of them is what is tested here.
@@ -154,32 +153,6 @@ say("open")
     with started(code, target) as child:
         out, said = child.communicate(timeout=WAIT_S)
         assert (child.returncode, out, said) == (0, "open\n", "")
-
-
-def in_child(look: Callable[[], object]) -> Any:
-    """Fork, look at something in the child, and return what it found."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            signal.alarm(int(WAIT_S))
-            os.write(writer, json.dumps(look()).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as answer:
-        found = json.load(answer)
-    os.waitpid(child, 0)
-    return found
-
-
-def outcome(attempt: Callable[[], object]) -> str:
-    """Return the name of the error that something ends with."""
-    try:
-        attempt()
-    except Exception as error:  # noqa: BLE001 - its name is what is asked
-        return type(error).__name__
-    return "no error"
 
 
 def block(make: Callable[[], Any]) -> Callable[[], None]:

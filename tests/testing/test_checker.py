@@ -221,6 +221,11 @@ RIGHT: dict[str, str] = {
         3-4 x: forget -> 9/9
         4-5 A: enter a -> 10/10 a
         5-6 x: forget -> InvalidRequest""",
+    "a grant of the former store that is heard of during the hold": """
+        1-2 B.0: enter b -> 1/1 b
+        5-6 -: restored 100 10
+        7-9 B: leads 1
+        16-17 x: get_term -> 100/100""",
     "restored": """
         0-5 -: up
         1-2 A: enter a -> 1/1 a
@@ -922,6 +927,13 @@ WRONG: dict[str, tuple[Rule, str, list[int]]] = {
         """
         5-6 -: restored 100 10
         20-21 B: leads 100""",
+        [0, 1],
+    ),
+    "a leadership of the former store after the hold": (
+        Rule.FLOOR,
+        """
+        5-6 -: restored 100 10
+        7-17 B: leads 1""",
         [0, 1],
     ),
     "a token that was too high": (

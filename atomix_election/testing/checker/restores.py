@@ -11,7 +11,7 @@ def check_hold(history: Sequence[Entry], restored: Restored) -> Iterator[Finding
     """Nobody enters and nobody begins to lead before those who led by the former store have ended."""
     until = restored.begun + restored.hold_s
     for each in history:
-        if isinstance(each, Led) and restored.begun < each.begun < until:
+        if isinstance(each, Led) and restored.begun < each.begun < until and not _was_granted_before(each, restored):
             yield found(Rule.HOLD, each.election, "a leadership began during the hold", [restored, each])
         elif (
             isinstance(each, Answered)
@@ -33,6 +33,16 @@ def check_floor(election: str, told: Iterable[Told], led: Iterable[Led], restore
             what = f"a term from after it is below the floor {restored.floor}"
             yield found(Rule.FLOOR, election, what, [restored, each.entry])
     for each in led:
-        if (each.token > restored.floor) != (each.begun > restored.begun):
+        is_after = each.begun > restored.begun and not _was_granted_before(each, restored)
+        if (each.token > restored.floor) != is_after:
             what = f"a token is on the wrong side of the floor {restored.floor}"
             yield found(Rule.FLOOR, election, what, [restored, each])
+
+
+def _was_granted_before(led: Led, restored: Restored) -> bool:
+    """Return whether a leadership may be one that the former store granted, and its client heard of late.
+
+    Its lease counts from when the client asked for it, so that it is over with the hold.
+    """
+    hold_ends = restored.begun + restored.hold_s
+    return led.token <= restored.floor and led.begun < hold_ends and led.until is not None and led.until <= hold_ends
