@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-at_least_one = click.IntRange(min=1)
+at_least_one: click.IntRange = click.IntRange(min=1)
 """A number of things, of which there is at least one."""
 
 
@@ -24,4 +24,4 @@ class _Seconds(click.ParamType[float]):
         return seconds
 
 
-seconds = _Seconds()
+seconds: _Seconds = _Seconds()
