@@ -3,8 +3,10 @@
 Its name is not that of a test, so that ``make test`` needs neither a build nor PyPI.
 """
 
+import json
 import re
 import subprocess
+import sys
 import tarfile
 import tomllib
 from collections.abc import Generator
@@ -14,36 +16,49 @@ from zipfile import ZipFile
 
 import pytest
 
-from tests.packaging.environments import COMMAND_S, DIST, Environment, gather, wheel
+from tests.packaging.environments import COMMAND_S, DIST, Environment, gather, required, wheel
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+TYPES_S = 120.0
 NO_CLI = "atomix-election: the command needs its extra: pip install 'atomix-election[cli]'\n"
 IMPORT_METRICS = "import atomix_election.metrics"
+OF_USERS_TESTS = [
+    requirement
+    for requirement in PROJECT["optional-dependencies"]["test"]
+    if re.split(r"[^\w-]", requirement)[0] in {"pytest", "pytest-asyncio", "trio"}
+]
+"""What the fixtures for pytest and ``atomix_election.testing`` meet in the tests of users, who bring it themselves."""
 
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All that the extras for users need."""
-    return gather(tmp_path_factory.mktemp("wheels"), "cli", "server")
+    """All that users need."""
+    return gather(tmp_path_factory.mktemp("wheels"), required("cli", "server"), *OF_USERS_TESTS)
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Environment:
     """The wheel alone."""
-    return Environment(tmp_path_factory.mktemp("base"), wheels)
+    return Environment(tmp_path_factory.mktemp("base"), wheels, required())
 
 
 @pytest.fixture(scope="module")
 def with_cli(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Environment:
     """With the extra ``cli``."""
-    return Environment(tmp_path_factory.mktemp("cli"), wheels, "cli")
+    return Environment(tmp_path_factory.mktemp("cli"), wheels, required("cli"))
 
 
 @pytest.fixture(scope="module")
 def with_server(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Environment:
     """With the extra ``server``."""
-    return Environment(tmp_path_factory.mktemp("server"), wheels, "server")
+    return Environment(tmp_path_factory.mktemp("server"), wheels, required("server"))
+
+
+@pytest.fixture(scope="module")
+def with_all(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Environment:
+    """With all that a type in the package may come from."""
+    return Environment(tmp_path_factory.mktemp("all"), wheels, required("cli", "server"), *OF_USERS_TESTS)
 
 
 def quickstart() -> str:
@@ -96,6 +111,29 @@ def test_the_sdist_has_what_a_packager_needs() -> None:
         "atomix_election/py.typed",
     } <= names
     assert not [name for name in names if re.search(r"__pycache__|\.pyc$|\.db$|^dist/|^\.venv", name)]
+
+
+def test_the_type_of_every_name_is_known(with_all: Environment) -> None:
+    """To the type checker of a user, who has the wheel: none is missing, and none can be taken for another."""
+    checked = subprocess.run(
+        [sys.executable, "-m", "pyright", "--verifytypes", "atomix_election", "--ignoreexternal", "--outputjson"],
+        cwd=with_all.directory,
+        env=with_all.variables() | {"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=TYPES_S,
+        check=False,
+    )
+    found = json.loads(checked.stdout)["typeCompleteness"]
+    assert Path(found["pyTypedPath"]).is_relative_to(with_all.directory)
+    incomplete = [
+        " ".join([symbol["name"], *(diagnostic["message"] for diagnostic in symbol["diagnostics"])])
+        for symbol in found["symbols"]
+        if symbol["isExported"] and (not symbol["isTypeKnown"] or symbol["isTypeAmbiguous"])
+    ]
+    assert not incomplete, "\n".join(incomplete)
+    assert found["completenessScore"] == 1
+    assert checked.returncode == 0
 
 
 def test_the_wheel_alone_runs_the_quickstart(base: Environment) -> None:

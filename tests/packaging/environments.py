@@ -27,9 +27,9 @@ def pip(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "pip", "-qq", *arguments], timeout=INSTALLATION_S, check=True)
 
 
-def gather(directory: Path, *extras: str) -> Path:
-    """Fetch the wheels of what the wheel and its extras depend on: once for all environments, as PyPI may be slow."""
-    pip("wheel", "--wheel-dir", str(directory), required(*extras))
+def gather(directory: Path, *requirements: str) -> Path:
+    """Fetch the wheels of requirements: once for all environments, as PyPI may be slow."""
+    pip("wheel", "--wheel-dir", str(directory), *requirements)
     return directory
 
 
@@ -39,10 +39,10 @@ class Environment:
     Args:
         directory: where it is made.
         wheels: what ``gather`` brought; nothing else is asked.
-        extras: those that are installed with the wheel.
+        requirements: what is installed.
     """
 
-    def __init__(self, directory: Path, wheels: Path, *extras: str) -> None:
+    def __init__(self, directory: Path, wheels: Path, *requirements: str) -> None:
         self.directory = directory
         self.bin = directory / "bin"
         venv.create(directory, with_pip=False, symlinks=True)
@@ -53,7 +53,7 @@ class Environment:
             "--no-index",
             "--find-links",
             str(wheels),
-            required(*extras),
+            *requirements,
         )
 
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
