@@ -82,7 +82,7 @@ dist: $(VENV)/installed-check ## build the sdist, and the wheel from it, into di
 check-dist: dist ## install what was built into empty environments, and use it as the README says
 	@$(RUN) -m pytest -q tests/packaging/distributions.py
 
-clean: ## remove the environment and everything that tools left behind
+clean: ## remove the environments and everything that tools left behind
 	rm -rf $(VENV) $(VENV)-3.* build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
