@@ -5,6 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 MINIMUM := 3.11
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11
+SUPPORTED := 3.11 3.12 3.13 3.14
 
 # Nothing of the caller's own Python environment may leak into ours.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE VIRTUAL_ENV
@@ -13,7 +14,7 @@ unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
 # All installations go into one environment, so that they cannot run side by side.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test check simulate soak fuzz bench bench-check bench-record bench-cluster proto clean
+.PHONY: help demo demo-cluster test test-pythons check simulate soak fuzz bench bench-check bench-record bench-cluster proto dist check-dist clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s  %s\n", $$1, $$2 }' Makefile
@@ -26,6 +27,22 @@ demo-cluster: $(VENV)/installed-test ## the same with two servers on three membe
 
 test: $(VENV)/installed-test ## run the tests
 	@$(RUN) -m pytest -n 2 --dist loadgroup $(ARGS)
+
+# Looked for on PATH, where pyenv may have put what runs nothing, and among what pyenv has installed.
+test-pythons: ## run the tests on each Python from 3.11 to 3.14 that is here, in environments .venv-3.11 and so on
+	@passed=; failed=; absent=; \
+	for version in $(SUPPORTED); do \
+	  found=; \
+	  for python in python$$version "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version*/bin/python$$version; do \
+	    found=$$("$$python" -c 'import sys, venv, ensurepip; print(sys.executable)' 2>/dev/null) && break; \
+	  done; \
+	  test -n "$$found" || { echo "Python $$version: not found, left out"; absent="$$absent $$version"; continue; }; \
+	  echo "Python $$version: $$found"; \
+	  if $(MAKE) --no-print-directory VENV=$(VENV)-$$version PYTHON="$$found" test; \
+	    then passed="$$passed $$version"; else failed="$$failed $$version"; fi; \
+	done; \
+	echo "tests passed on:$${passed:- none}; failed on:$${failed:- none}; not found:$${absent:- none}"; \
+	test -n "$$passed" && test -z "$$failed"
 
 check: $(VENV)/installed-check ## lint, formatting, types, layers
 	$(RUN) -m ruff check
@@ -58,8 +75,15 @@ bench-cluster: $(VENV)/installed-test ## measure servers on etcd: load, memory, 
 proto: $(VENV)/installed-test ## regenerate the message classes from proto/
 	$(RUN) proto/generate.py
 
-clean: ## remove the environment and everything that tools left behind
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+dist: $(VENV)/installed-check ## build the sdist, and the wheel from it, into dist/
+	@rm -rf dist
+	@$(RUN) -m build --no-isolation --outdir dist . > $(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }
+
+check-dist: dist ## install what was built into empty environments, and use it as the README says
+	@$(RUN) -m pytest -q tests/packaging/distributions.py
+
+clean: ## remove the environments and everything that tools left behind
+	rm -rf $(VENV) $(VENV)-3.* build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps. Each is written when its installation has ended well and holds the checkout's path: a copied

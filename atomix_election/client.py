@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _ResultT = TypeVar("_ResultT")
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ MAX_CONNECTIONS = 4
 SILENCE_TIMEOUT_S = 5.0
 """How long a connection may say nothing, or not read its answer, before it is closed."""
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager

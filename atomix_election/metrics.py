@@ -25,10 +25,10 @@ try:
         Histogram,
         make_wsgi_app,  # pyright: ignore[reportUnknownVariableType]
     )
-except ImportError as error:
+except ImportError as _error:
     raise InvalidRequest(
         "metrics need the package prometheus_client: install it with pip install 'atomix-election[server]'"
-    ) from error
+    ) from _error
 
 _PREFIX = "atomix_election"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -39,7 +39,7 @@ class PrometheusObserver:
     """Counts what an engine and a server tell, see ``Observer``, in a registry of its own."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self.registry: CollectorRegistry = CollectorRegistry()
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             self.registry.register(collector)
         self._elections = self._gauge("elections", "Elections that were ever entered")

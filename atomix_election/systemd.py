@@ -18,7 +18,7 @@ WATCHDOG = "WATCHDOG=1"
 
 _FIRST_SOCKET = 3
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 def notify(state: str) -> bool:

@@ -70,6 +70,6 @@ def _file_option(option: str, what: str) -> Callable[[Callable[..., int]], Calla
     )
 
 
-etcd_argument = click.argument(
+etcd_argument: Callable[[Callable[..., int]], Callable[..., int]] = click.argument(
     "store", metavar="ETCD_TARGET", help="the store: etcd://HOST:PORT[,HOST:PORT][/PREFIX], or etcds:// for TLS"
 )

@@ -123,9 +123,15 @@ _CLIENT_OPTIONS = (
     _file_option("--key", "ATOMIX_ELECTION_KEY", "the key to it, where it is in another file"),
 )
 
-election_argument = click.argument("election", metavar="ELECTION", help="name of the election")
-json_option = click.option("--json", "as_json", cls=Option, is_flag=True, help="print JSON, one object a line")
-yes_option = click.option("--yes", cls=Option, is_flag=True, help="do not ask; needed where nobody can be asked")
+election_argument: Callable[[Function], Function] = click.argument(
+    "election", metavar="ELECTION", help="name of the election"
+)
+json_option: Callable[[Function], Function] = click.option(
+    "--json", "as_json", cls=Option, is_flag=True, help="print JSON, one object a line"
+)
+yes_option: Callable[[Function], Function] = click.option(
+    "--yes", cls=Option, is_flag=True, help="do not ask; needed where nobody can be asked"
+)
 
 
 def target_is_given() -> bool:

@@ -31,7 +31,7 @@ from atomix_election.tls import ServerTls
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class _Security(NamedTuple):

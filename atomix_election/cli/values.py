@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-at_least_one = click.IntRange(min=1)
+at_least_one: click.IntRange = click.IntRange(min=1)
 """A number of things, of which there is at least one."""
 
 
@@ -34,4 +34,4 @@ class Seconds(click.ParamType[float]):
         return seconds
 
 
-seconds = Seconds()
+seconds: Seconds = Seconds()

@@ -31,7 +31,7 @@ class LeaseTable:
         self._leases: dict[SessionId, _Lease] = {}
         self._order: list[tuple[float, SessionId]] = []
         self._ttls_s: Counter[float] = Counter()
-        self.longest_ttl_s = 0.0
+        self.longest_ttl_s: float = 0.0
         """The longest time-to-live of an open session: for so long anybody may have to wait for another's end."""
 
     def __contains__(self, session: SessionId) -> bool:

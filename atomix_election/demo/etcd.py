@@ -43,7 +43,7 @@ class Etcd:
     """
 
     def __init__(self, ports: list[int], processes: list[Process]) -> None:
-        self.target = "etcd://" + ",".join(f"127.0.0.1:{port}" for port in ports)
+        self.target: str = "etcd://" + ",".join(f"127.0.0.1:{port}" for port in ports)
         self._ports = ports
         self._processes = processes
 

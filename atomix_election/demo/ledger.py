@@ -6,7 +6,7 @@ from contextlib import closing
 from atomix_election.demo.stage import Stage, expect
 from atomix_election.fencing import SqlFencingGuard
 
-guard = SqlFencingGuard()
+guard: SqlFencingGuard = SqlFencingGuard()
 
 
 def create_ledger(ledger: str) -> None:

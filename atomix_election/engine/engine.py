@@ -60,8 +60,8 @@ class Engine:
         self._store = store
         self._clock = clock or SystemClock()
         self._wall_clock = wall_clock
-        self.limits = limits or SessionLimits()
-        self.report = Report(observer or NoObserver())
+        self.limits: SessionLimits = limits or SessionLimits()
+        self.report: Report = Report(observer or NoObserver())
         self._election_limits = election_limits
         self._watchers = 0
         self._turns = 0
@@ -158,7 +158,7 @@ class Engine:
         self._restored = False
 
     def _start_anew(self) -> None:
-        self.sessions = self._no_sessions()
+        self.sessions: Sessions = self._no_sessions()
         self._count = ElectionCount(self._election_limits)
         self._lane_parts = LaneParts(
             self._store,

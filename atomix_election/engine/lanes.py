@@ -34,9 +34,9 @@ class Waiting:
     __slots__ = ("_tell", "command", "operation", "outcome", "session")
 
     def __init__(self, command: Command, operation: Operation | None) -> None:
-        self.command = command
-        self.operation = operation
-        self.session = _session_of(command, operation)
+        self.command: Command = command
+        self.operation: Operation | None = operation
+        self.session: SessionId | None = _session_of(command, operation)
         self.outcome: Term | ElectionError | None = None
         self._tell: list[Callable[[], None]] = []
 
@@ -119,7 +119,7 @@ class Lane:
 
     def __init__(self, election_id: ElectionId, parts: LaneParts) -> None:
         self.election_id = election_id
-        self.watchers = Broadcast()
+        self.watchers: Broadcast = Broadcast()
         self._parts = parts
         self._store = parts.store
         self._sessions = parts.sessions

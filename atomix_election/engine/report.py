@@ -28,7 +28,7 @@ DISCONNECTED = "disconnected"
 UNCERTAIN = "uncertain"
 """Cause: one of several commands, of which the store could not tell for a while whether it had taken them."""
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class Report:

@@ -26,7 +26,7 @@ STAGGER_S = 0.5
 AUDIT_S = 30.0
 """How often it is looked whether an election still has something of a session that is gone."""
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class SharedEngine(Engine):

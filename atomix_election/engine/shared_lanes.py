@@ -37,7 +37,7 @@ class Facts:
         self._sessions = sessions
         self._open = open_
         self.assumed: dict[SessionId, bool] = {}
-        self.is_incomplete = False
+        self.is_incomplete: bool = False
         """Whether something was asked of a session that is open, and not known here yet."""
 
     def is_open(self, session: SessionId) -> bool:

@@ -20,7 +20,7 @@ RENEWALS_IN_A_TIME_TO_LIVE = 3
 MAX_CALLS_AT_A_TIME = 64
 """Renewals and questions about leases that are under way together."""
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class SharedSessions(Sessions):

@@ -29,7 +29,7 @@ MAX_CALLS = 64
 
 _AUTHENTICATE = Method("Auth", "Authenticate", pb.AuthenticateResponse)
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 _MessageT = TypeVar("_MessageT", bound=betterproto2.Message)
 
 
@@ -53,7 +53,7 @@ class Calls:
     def __init__(self, settings: Settings) -> None:
         first = int(settings.chance() * len(settings.endpoints)) % len(settings.endpoints)
         self.settings = settings
-        self.connection = EtcdConnection(settings.endpoints, settings.tls, first=first)
+        self.connection: EtcdConnection = EtcdConnection(settings.endpoints, settings.tls, first=first)
         self._pauses = Pauses(settings.longest_pause_s, settings.chance)
         self._room = anyio.CapacityLimiter(MAX_CALLS)
         self._token = ""

@@ -139,10 +139,10 @@ class Protocol(H2Protocol):
         )
         h2.initiate_connection()
         h2.increment_flow_control_window(CONNECTION_WINDOW_BYTES - h2.inbound_flow_control_window)
-        self.connection = _Connection(h2, self._transport, config=self.config)
+        self.connection: Connection = _Connection(h2, self._transport, config=self.config)
         self.connection.flush()
         self.connection.initialize()
-        self.processor = EventsProcessor(self.handler, self.connection)
+        self.processor: EventsProcessor = EventsProcessor(self.handler, self.connection)
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio. The first frame shows that a member speaks HTTP/2, as it does at once."""
@@ -206,7 +206,7 @@ class EtcdConnection:
         self._failure = ""
         self._protocol: Protocol | None = None
         self._open: list[Protocol] = []
-        self.is_closed = False
+        self.is_closed: bool = False
         """Whether nothing connects any more."""
 
     @property

@@ -108,7 +108,7 @@ class Exchange(Generic[_MessageT]):
 
     def __init__(self, protocol: Protocol, method: Method[_MessageT], headers: list[tuple[str, str]]) -> None:
         self.protocol = protocol
-        self.sent = False
+        self.sent: bool = False
         """Whether a message may have reached etcd."""
         self._method = method
         self._headers = [

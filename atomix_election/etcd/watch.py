@@ -17,7 +17,7 @@ from atomix_election.etcd.values import Get, Header, WatchBatch, WatchEvent
 RANGE = Method("KV", "Range", pb.RangeResponse)
 _WATCH = Method("Watch", "Watch", pb.WatchResponse)
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class Watch:

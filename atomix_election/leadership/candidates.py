@@ -15,7 +15,7 @@ from atomix_election.model import Term
 from atomix_election.service import Call
 from atomix_election.tasks import shielded
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class Stand:
@@ -23,13 +23,13 @@ class Stand:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.stopped = False
+        self.stopped: bool = False
         """Set when its user has withdrawn the candidate."""
-        self.over = anyio.Event()
+        self.over: anyio.Event = anyio.Event()
         """Set when its block has ended and it has left the queue."""
-        self.waiting = anyio.CancelScope()
+        self.waiting: anyio.CancelScope = anyio.CancelScope()
         """What it waits in for the lead."""
-        self.task = anyio.get_current_task().id
+        self.task: int = anyio.get_current_task().id
         """Who leads or waits."""
         self._news = anyio.Event()
 
@@ -53,9 +53,9 @@ class Work:
 
     def __init__(self, granted: Granted) -> None:
         self.granted = granted
-        self.scope = anyio.CancelScope()
+        self.scope: anyio.CancelScope = anyio.CancelScope()
         self.loss: LossReason | None = None
-        self.lost = anyio.Event()
+        self.lost: anyio.Event = anyio.Event()
         self.ended = False
         """Set when it is over, lost or not."""
 

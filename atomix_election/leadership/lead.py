@@ -38,7 +38,7 @@ EVENT_TIMEOUT_S = 0.005
 """How long a new leader waits for the event with its term, which mostly comes together with the leadership; after it
 the term is read."""
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class Leadership:

@@ -56,7 +56,7 @@ _REFUSALS = (Unauthenticated, PermissionDenied)
 _PERMANENT = (*_REFUSALS, InvalidRequest)
 """What is told at once to those who wait for a session; but for NotSessionOwner, as the next session is one's own."""
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 _Args = TypeVarTuple("_Args")
 

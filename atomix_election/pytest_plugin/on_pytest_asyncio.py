@@ -29,8 +29,8 @@ def _client_on(loop_scope: Literal["function", "class", "module", "package", "se
     return client
 
 
-on_function_loop = _client_on("function")
-on_class_loop = _client_on("class")
-on_module_loop = _client_on("module")
-on_package_loop = _client_on("package")
-on_session_loop = _client_on("session")
+_on_function_loop = _client_on("function")
+_on_class_loop = _client_on("class")
+_on_module_loop = _client_on("module")
+_on_package_loop = _client_on("package")
+_on_session_loop = _client_on("session")

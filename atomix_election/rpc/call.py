@@ -184,7 +184,7 @@ class ServerCall:
         self._shared = shared
         self._outbox = outbox
         self._begun = False
-        self.was_read = False
+        self.was_read: bool = False
         """Whether the one message of the request has come in."""
         self.is_over = False
         """Whether it was ended before its time: nothing more is sent or taken at once, even before its task knows."""

@@ -55,7 +55,7 @@ from atomix_election.service import MAX_PAGE_SIZE, PAGE_SIZE, WATCH_BUFFER, Call
 from atomix_election.tasks import LONGEST_PAUSE_S, Background, Pauses, background_tasks
 from atomix_election.tls import ClientTls
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 _MessageT = TypeVar("_MessageT", bound=betterproto2.Message)
 _ResponseT = TypeVar("_ResponseT")

@@ -56,9 +56,9 @@ class ClientCall:
         self._method = method
         self._metadata = metadata
         self._write = write
-        self.connected = False
+        self.connected: bool = False
         """Whether there was a connection to send it on."""
-        self.timed_out = False
+        self.timed_out: bool = False
         """Whether nothing was heard in time, of an end of the connection neither."""
         self._sent = False
         self._credentials: Headers = []

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import anyio
 from grpclib.config import Configuration
-from grpclib.protocol import AbstractHandler, Stream
+from grpclib.protocol import AbstractHandler, EventsProcessor, Stream
 from h2.events import Event
 
 from atomix_election.addresses import Endpoint
@@ -99,7 +99,8 @@ class ClientProtocol(Http2Protocol):
             raise ConnectionError(self._failure)
 
     def _begin_quick_calls(self) -> None:
-        self.processor = processor = Processor(self.handler, self.http2)
+        processor = Processor(self.handler, self.http2)
+        self.processor: EventsProcessor = processor
         scheme = scheme_of(tls=self._tls)
         self.quick = QuickCalls(self.http2, processor, super()._handle, scheme=scheme, authority=self._authority)
 

@@ -50,9 +50,9 @@ class _Decoders(dict[_Kind, Decoder]):
         return self[kind]
 
 
-encoders = _Encoders()
+encoders: _Encoders = _Encoders()
 """For each class a function that returns a message's bytes. It is made when it is first asked for."""
-decoders = _Decoders()
+decoders: _Decoders = _Decoders()
 """For each class a function that returns the message that some bytes are; its second argument is how many messages may
 be in one another, itself included. It raises one of ``UNUSUAL``. It is made when it is first asked for."""
 

@@ -24,7 +24,7 @@ HANDSHAKE_TIMEOUT = "handshake_timeout_s"
 TOO_MANY_HANDSHAKES = "max_handshakes"
 """A reason to close a connection: its handshake was the oldest of too many."""
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class Handshakes:

@@ -90,7 +90,7 @@ class _Table(HeaderTable):
 
     def __init__(self) -> None:
         super().__init__()
-        self.state = _UNCHANGED
+        self.state: object = _UNCHANGED
 
     def add(self, name: bytes, value: bytes) -> None:
         super().add(name, value)
@@ -115,7 +115,8 @@ class CachingDecoder(Decoder):
 
     def __init__(self, known: KnownBlocks) -> None:
         super().__init__()
-        self._table = self.header_table = _Table()
+        self._table = _Table()
+        self.header_table: HeaderTable = self._table
         self._known = known
 
     def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
 from grpclib.config import Configuration
-from grpclib.protocol import AbstractHandler, EventsProcessor, H2Protocol
+from grpclib.protocol import AbstractHandler, Connection, EventsProcessor, H2Protocol
 from h2.config import H2Configuration
 from h2.connection import ConnectionState, H2Connection
 from h2.errors import ErrorCodes
@@ -74,7 +74,7 @@ _UNLIMITED = (1 << 31) - 1
 _CLIENT_READ_BYTES = 64 * 1024
 _REST = (DataReceived, StreamEnded)
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 # It would log every header at DEBUG, and with them the tokens of callers.
 logging.getLogger("hpack").setLevel(logging.INFO)
 
@@ -161,7 +161,7 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
         self._ending = False
         self.paused_since: float | None = None
         """Since when the peer has not read what was written, and calls wait for it."""
-        self.closed_by_peer = False
+        self.closed_by_peer: bool = False
         """Whether the peer has closed the connection (FIN or RST), and not this side."""
 
     @property
@@ -205,10 +205,12 @@ class Http2Protocol(H2Protocol, asyncio.BufferedProtocol):
         extra = self.config.http2_connection_window_size - self._h2.inbound_flow_control_window
         if extra > 0:
             self._h2.increment_flow_control_window(extra)
-        self.connection = Http2Connection(self._h2, self._transport, config=self.config, on_close=self._on_close)
+        self.connection: Connection = Http2Connection(
+            self._h2, self._transport, config=self.config, on_close=self._on_close
+        )
         self.connection.flush()
         self.connection.initialize()
-        self.processor = EventsProcessor(self.handler, self.connection)
+        self.processor: EventsProcessor = EventsProcessor(self.handler, self.connection)
         self._on_made()
 
     @property

@@ -150,9 +150,9 @@ class Http2Connection(Connection):
     ) -> None:
         self._gathered = Gathered(transport)
         super().__init__(h2, self._gathered, config=config)
-        self.write_ready = WriteReady()
+        self.write_ready: WriteReady = WriteReady()
         self.write_ready.set()
-        self.frames_sent = 0
+        self.frames_sent: int = 0
         self.h2 = h2
         self.readers: dict[int, Callable[[bytes], bool]] = {}
         """For some streams, what is offered the data that comes, and returns whether it has taken it."""

@@ -73,7 +73,7 @@ class Room:
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
-        self.taken_bytes = 0
+        self.taken_bytes: int = 0
 
     @contextmanager
     def take(self, count: int) -> Generator[None]:
@@ -99,7 +99,7 @@ class Outboxes:
     """
 
     def __init__(self, limit_bytes: int) -> None:
-        self.taken_bytes = 0
+        self.taken_bytes: int = 0
         self._limit_bytes = limit_bytes
         self._boxes: set[Outbox] = set()
 
@@ -163,8 +163,8 @@ class Shared:
     def __init__(self, limits: ConnectionLimits, notices: Notices) -> None:
         self.limits = limits
         self.notices = notices
-        self.room = Room(limits.max_request_bytes)
-        self.outboxes = Outboxes(limits.max_unsent_bytes)
+        self.room: Room = Room(limits.max_request_bytes)
+        self.outboxes: Outboxes = Outboxes(limits.max_unsent_bytes)
         self.calls = 0
 
 

@@ -38,7 +38,7 @@ MAX_KNOWN_CALLERS = 512
 
 _FAULT = "fault of this package in %s"
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -161,7 +161,7 @@ class QuickCalls:
         observer: Observer,
     ) -> None:
         self.connection: Http2Connection
-        self.closing = False
+        self.closing: bool = False
         self._known = known
         self._callers = callers
         self._admitted_by: Gate | None = None

@@ -65,7 +65,7 @@ class QuickCall:
         """The message of the answer, once that has come."""
         self.stream: Stream | None = None
         """How grpclib sees the stream, after it was handed on."""
-        self.termination = Termination()
+        self.termination: Termination = Termination()
         self.release: Callable[[], None] = _nothing
         self._calls = calls
         loop = calls.loop
@@ -112,7 +112,7 @@ class QuickCalls:
         scheme: str,
         authority: str,
     ) -> None:
-        self.loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._connection = connection
         self._processor = processor
         self._hand_on = hand_on

@@ -34,7 +34,7 @@ OVERSLEPT_S = 0.1
 
 _OPEN = Gate()
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class RpcServer:

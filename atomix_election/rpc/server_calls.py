@@ -42,7 +42,7 @@ _CALL_LIMITS = {
     "max_calls": "open calls of all connections",
 }
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Calls(AbstractHandler):
     ) -> None:
         self.outbox: Outbox
         self.protocol: Http2Protocol
-        self.quick = QuickCalls(known, callers, self, shared, observer)
+        self.quick: QuickCalls = QuickCalls(known, callers, self, shared, observer)
         self._methods = methods
         self._callers = callers
         self._shared = shared

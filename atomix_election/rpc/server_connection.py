@@ -46,9 +46,9 @@ class ServerConnection:
     """
 
     def __init__(self, common: Common) -> None:
-        self.callers = Callers(lambda: common.gate, common.connect)
-        self.calls = Calls(common.methods, common.requests, self.callers, common.shared, common.observer)
-        self.protocol = Http2Protocol(
+        self.callers: Callers = Callers(lambda: common.gate, common.connect)
+        self.calls: Calls = Calls(common.methods, common.requests, self.callers, common.shared, common.observer)
+        self.protocol: Http2Protocol = Http2Protocol(
             self.calls,
             _CONFIG,
             max_streams=common.shared.limits.max_calls_per_connection,

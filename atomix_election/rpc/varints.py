@@ -19,7 +19,7 @@ class Prefixed(dict[int, bytes]):
 
     def __init__(self, key: int) -> None:
         super().__init__()
-        self.prefix = betterproto2.encode_varint(key)
+        self.prefix: bytes = betterproto2.encode_varint(key)
 
     def __missing__(self, number: int) -> bytes:
         data = self.prefix + _varint(number)

@@ -47,7 +47,7 @@ SOUND_VERSIONS = {(3, 4): 36, (3, 5): 18}
 MAX_IDENTITY_TRIES = 10
 """How often it is tried to find or make the identity of a store."""
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class EtcdStore:

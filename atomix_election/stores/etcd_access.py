@@ -209,7 +209,7 @@ class Tries:
         self._until = anyio.current_time() + limit_s
         self._pauses = pauses
         self._number = 0
-        self.is_unknown = False
+        self.is_unknown: bool = False
 
     @property
     def left_s(self) -> float:

@@ -23,7 +23,7 @@ FOLLOW_AGAIN_S = 1.0
 MAX_READ_ALL = 10
 """How often reading everything may be overtaken by a compaction."""
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class Changes:

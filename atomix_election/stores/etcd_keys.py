@@ -55,17 +55,17 @@ class Layout:
     """
 
     def __init__(self, prefix: str = DEFAULT_PREFIX) -> None:
-        self.prefix = prefix.encode()
-        self.end = prefix_end(self.prefix)
-        self.store = self.prefix + b"store"
-        self.origin = self.prefix + b"origin"
-        self.head = self.prefix + b"head"
-        self.floor = self.prefix + b"floor"
-        self.hold = self.prefix + b"hold"
-        self.all_elections = self.prefix + b"elections/"
-        self.all_sessions = self.prefix + b"sessions/"
-        self.all_servers = self.prefix + b"servers/"
-        self.all_floors = self.prefix + b"floors/"
+        self.prefix: bytes = prefix.encode()
+        self.end: bytes = prefix_end(self.prefix)
+        self.store: bytes = self.prefix + b"store"
+        self.origin: bytes = self.prefix + b"origin"
+        self.head: bytes = self.prefix + b"head"
+        self.floor: bytes = self.prefix + b"floor"
+        self.hold: bytes = self.prefix + b"hold"
+        self.all_elections: bytes = self.prefix + b"elections/"
+        self.all_sessions: bytes = self.prefix + b"sessions/"
+        self.all_servers: bytes = self.prefix + b"servers/"
+        self.all_floors: bytes = self.prefix + b"floors/"
 
     def election(self, election_id: ElectionId) -> bytes:
         """Return the key of an election."""

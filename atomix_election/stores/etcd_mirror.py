@@ -91,13 +91,13 @@ class Mirror:
         self._floors: dict[str, NamespaceFloors] = {}
         self._sessions_by_key: dict[bytes, SessionId] = {}
         self._gone: dict[SessionId, None] = {}
-        self.revision = 0
+        self.revision: int = 0
         self.elections: dict[ElectionId, Kept] = {}
         self._newer: dict[ElectionId, tuple[int, Kept]] = {}
         self.sessions: dict[SessionId, Place] = {}
         self.servers: dict[str, int] = {}
         self.hold: Hold | None = None
-        self.operator_floor = 0
+        self.operator_floor: int = 0
 
     def clear(self) -> None:
         """Begin anew: nothing of elections and sessions is known."""

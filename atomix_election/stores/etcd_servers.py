@@ -22,7 +22,7 @@ KEEP_S = SERVER_TTL_S / 3
 LEAVE_S = 1.0
 """How long a server that ends may take to say so."""
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class Own(NamedTuple):
@@ -47,7 +47,7 @@ class Servers:
         self._unique = unique
         self._lease = 0
         self._batches = 0
-        self.own = Own("", 0)
+        self.own: Own = Own("", 0)
 
     def next_batch(self) -> int:
         """Return a number for a write, higher than all before."""

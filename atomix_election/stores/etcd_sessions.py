@@ -40,7 +40,7 @@ ELECTION_TIMEOUTS = 3
 DELETION_S = 0.5
 """How late etcd deletes the keys of a lease that has expired: it looks for such ones twice a second."""
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class _Opening(NamedTuple):

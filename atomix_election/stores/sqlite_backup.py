@@ -256,7 +256,7 @@ def _note_restore(backup: sqlite3.Connection, version: int, path: str, reached: 
         backup.execute("PRAGMA synchronous = EXTRA")
         sqlite_schema.update(backup, version)
         backup.execute("BEGIN IMMEDIATE")
-        alone = backup.execute("UPDATE store SET reached = ?1 WHERE reached < ?1", [reached]).rowcount == 1
+        alone = backup.execute("UPDATE store SET reached = ? WHERE reached < ?", [reached, reached]).rowcount == 1
         backup.execute("COMMIT")
     except sqlite3.Error as error:
         raise StoreError(

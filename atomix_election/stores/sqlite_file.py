@@ -96,7 +96,7 @@ class SqliteFile:
         self._inode: tuple[int, int] | None = None
         self._wal: tuple[int, int] | None = None
         self._number: int | None = None
-        self.identity = ""
+        self.identity: str = ""
         self.hold_s: float | None = None
         self._ownership = Ownership(self._path)
         try:

@@ -107,6 +107,8 @@ def leaving_file(path: str) -> Generator[LeavingFile]:
     ownership = Ownership(path)
     try:
         with _failing(f"open {path}"), closing(_open(path)) as connection:
+            connection.execute("PRAGMA synchronous = EXTRA")
+            connection.execute("PRAGMA fullfsync = ON")
             version = sqlite_schema.check(connection, path)
             if sqlite_schema.is_backup(connection, version):
                 raise StoreError(f"{path} is a backup: name the file that was served last")
@@ -120,10 +122,7 @@ def leaving_file(path: str) -> Generator[LeavingFile]:
 
 
 def _open(path: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-    connection.execute("PRAGMA synchronous = EXTRA")
-    connection.execute("PRAGMA fullfsync = ON")
-    return connection
+    return sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from types import FrameType
@@ -36,7 +36,9 @@ _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal
 """What is sent to all processes of a service, or by accident, must not leave a command unguarded."""
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
-now = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+now: Callable[[], float] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
 
 
 class Watch:
@@ -48,10 +50,10 @@ class Watch:
     """
 
     def __init__(self, kill_at: float, grace_s: float) -> None:
-        self.kill_at = kill_at
+        self.kill_at: float = kill_at
         self.grace_s = grace_s
         self.stopped_at: float | None = None
-        self.is_killed = False
+        self.is_killed: bool = False
 
     def prolong(self, kill_at: float) -> None:
         """A later deadline. None that comes late takes time away."""

@@ -162,10 +162,10 @@ class Supervision:
     """
 
     def __init__(self, mode: Mode, takeover_delay_s: float = 0.0) -> None:
-        self.phase = Phase.WAITING
+        self.phase: Phase = Phase.WAITING
         self.status: int | None = None
         """What to exit with, once it is known; the block is left first."""
-        self.lost = ""
+        self.lost: str = ""
         """Why the command was told to stop, or not started, unless it was a signal to this process."""
         self._mode = mode
         self._takeover_delay_s = takeover_delay_s

@@ -98,7 +98,7 @@ class Lead:
         self._held = Held(self._leading, event_loop)
         self._telling: threading.Thread | None = None
         self._told: anyio.Event
-        self.thread_id = 0
+        self.thread_id: int = 0
         self.leadership: Leadership
 
     def __enter__(self) -> Leadership:

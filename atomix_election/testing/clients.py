@@ -68,7 +68,7 @@ class Clients:
     def __init__(
         self, surroundings: Surroundings, host: Host, machines: Machines, network: TaskGroup, processes: TaskGroup
     ) -> None:
-        self.elections = ("x", "y") if "two elections" in surroundings.faults else ("x",)
+        self.elections: tuple[str, ...] = ("x", "y") if "two elections" in surroundings.faults else ("x",)
         self.members: list[Member] = []
         self.observers: list[Observer] = []
         self._surroundings = surroundings

@@ -103,8 +103,8 @@ class SimulatedClient:
         self._member = 0
         self._is_cut_off = self._is_dead = self._is_held_back = False
         self.next_writes: deque[Outcome] = deque()
-        self.stale_renewals = 0
-        self.refused_watches = 0
+        self.stale_renewals: int = 0
+        self.refused_watches: int = 0
 
     @property
     def is_cut_off(self) -> bool:
@@ -355,7 +355,7 @@ class SimulatedWatch:
         self._key = key
         self._end = end
         self._cluster_id = etcd.state.cluster_id
-        self.next_revision = revision
+        self.next_revision: int = revision
 
     def __aiter__(self) -> "SimulatedWatch":
         return self

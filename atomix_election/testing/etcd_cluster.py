@@ -12,7 +12,7 @@ import anyio
 
 from atomix_election.clock import Clock
 from atomix_election.etcd import WatchEvent
-from atomix_election.tasks import background_tasks
+from atomix_election.tasks import Background, background_tasks
 from atomix_election.testing.etcd_state import EtcdState
 
 EXPIRY_S = 0.5
@@ -74,17 +74,17 @@ class EtcdCluster:
         size: int = 3,
     ) -> None:
         self.clock = clock
-        self.random = Random(seed)
-        self.faults = faults or EtcdFaults()
+        self.random: Random = Random(seed)
+        self.faults: EtcdFaults = faults or EtcdFaults()
         self.least_ttl_s = least_ttl_s
-        self.election_timeout_s = least_ttl_s / ELECTION_TIMEOUTS_IN_LEAST_TTL
+        self.election_timeout_s: float = least_ttl_s / ELECTION_TIMEOUTS_IN_LEAST_TTL
         self.version = version
         self.size = size
-        self.state = EtcdState(cluster_id=self.random.getrandbits(63))
+        self.state: EtcdState = EtcdState(cluster_id=self.random.getrandbits(63))
         self.leader: int | None = 0
         self.observers: list[Observe] = []
-        self.lives = 0
-        self.changed = anyio.Event()
+        self.lives: int = 0
+        self.changed: anyio.Event = anyio.Event()
         self._is_available = True
         self._running = set(range(size))
         self._told = self.state.revision
@@ -93,7 +93,7 @@ class EtcdCluster:
 
     async def __aenter__(self) -> Self:
         await self._stack.__aenter__()
-        self.background = await self._stack.enter_async_context(background_tasks())
+        self.background: Background = await self._stack.enter_async_context(background_tasks())
         self.background.start_soon(self._expire)
         return self
 

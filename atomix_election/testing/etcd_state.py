@@ -53,9 +53,9 @@ class EtcdState:
 
     def __init__(self, cluster_id: int) -> None:
         self.cluster_id = cluster_id
-        self.revision = 1
+        self.revision: int = 1
         self.raft_term = 2
-        self.compacted = 0
+        self.compacted: int = 0
         self.is_full = False
         self.leases: dict[int, HeldLease] = {}
         self._versions: dict[bytes, list[KeyValue]] = {}

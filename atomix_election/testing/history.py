@@ -22,7 +22,7 @@ DONE = "done"
 NO_TERM = Term()
 WITHOUT_TERM = frozenset({"create", "close", "end_session"})
 """The calls that are answered without a term."""
-now = SystemClock().now
+now: Callable[[], float] = SystemClock().now
 """The time in seconds that all processes of a machine share."""
 
 

@@ -52,7 +52,7 @@ class RunRecords(Records):
     """
 
     def __init__(self, invariants: "Invariants") -> None:
-        self.history = History(invariants.now)
+        self.history: History = History(invariants.now)
         self.are_over = False
         """Whether nothing is recorded any more."""
         self._invariants = invariants

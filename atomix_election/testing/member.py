@@ -99,16 +99,16 @@ class Member:
         self.process = process
         self.candidate_id = candidate_id
         self.service = service
-        self.clock = SleepingClock(clock)
-        self.scope = anyio.CancelScope()
+        self.clock: SleepingClock = SleepingClock(clock)
+        self.scope: anyio.CancelScope = anyio.CancelScope()
         self.stints: set[Stint] = set()
-        self.calm = anyio.Event()
-        self.has_crashed = False
-        self.done = False
+        self.calm: anyio.Event = anyio.Event()
+        self.has_crashed: bool = False
+        self.done: bool = False
         self._chance = chance
         self._habits = habits
         sessions = iter(range(1 << 30))
-        self.keeper = SessionKeeper(
+        self.keeper: SessionKeeper = SessionKeeper(
             service,
             "default",
             clock=self.clock,

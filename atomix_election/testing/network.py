@@ -82,8 +82,8 @@ class FaultyService:
         start: Callable[..., object] | None = None,
         on_close: Callable[[], Callable[[], None]] | None = None,
     ) -> None:
-        self.faults = faults or Faults()
-        self.link = Link()
+        self.faults: Faults = faults or Faults()
+        self.link: Link = Link()
         self._server = server
         self._tasks = tasks
         self._chance = chance

@@ -37,7 +37,7 @@ class Observer:
         *,
         may_skip: bool,
     ) -> None:
-        self.stays = anyio.Event()
+        self.stays: anyio.Event = anyio.Event()
         """Set when the watch that is open then is to stay open."""
         self._election = election
         self._service = service

@@ -24,7 +24,7 @@ class RestartingServer:
     """
 
     def __init__(self, clock: Clock) -> None:
-        self.store = MemoryStore()
+        self.store: MemoryStore = MemoryStore()
         """What the engines find: it outlives them."""
         self.engine: Engine | None = None
         """The one that runs."""

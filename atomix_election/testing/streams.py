@@ -81,8 +81,8 @@ class Pipe:
     """
 
     def __init__(self, link: Link, delay_s: Callable[[], float], breaks: Callable[[], bool]) -> None:
-        self.scope = anyio.CancelScope()
-        self.broken = False
+        self.scope: anyio.CancelScope = anyio.CancelScope()
+        self.broken: bool = False
         self._link = link
         self._delay_s = delay_s
         self._breaks = breaks

@@ -4,6 +4,7 @@ The commands write down the time that processes share, so that no order is taken
 """
 
 import os
+import select
 import signal
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -110,10 +111,11 @@ def test_both_are_killed(place: Place) -> None:
     """The command, though not its children, dies with its guard, where the system can do that."""
     with Wrapper(place, "a") as a:
         first = a.line()
-        stop(a.process.pid)
-        os.kill(a.guard, signal.SIGKILL)
-        a.end(signal.SIGKILL)
-        a.rest()  # which ends when it is dead
+        with os.fdopen(os.pidfd_open(first.pid), "rb", buffering=0) as command:
+            stop(a.process.pid)
+            os.kill(a.guard, signal.SIGKILL)
+            a.end(signal.SIGKILL)
+            assert select.select([command], [], [], SLACK_S)[0]  # what it wrote to is closed a moment before it is dead
         assert not processes_of_session(first.pid)
 
 

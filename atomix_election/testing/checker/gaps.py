@@ -70,7 +70,7 @@ class Gaps:
         promises: Promises,
         jumps: Jumps,
     ) -> None:
-        self.undecided = 0
+        self.undecided: int = 0
         """How many were too long to be searched."""
         self._election = election
         self._jumps = jumps

@@ -36,7 +36,7 @@ class Told:
         self._is_in_thread = True
         self._known: Record | None = None
         self.outcomes: list[Written] = []
-        self.once = anyio.Event()
+        self.once: anyio.Event = anyio.Event()
 
     def begin(self, expected: int) -> None:
         """Begin the write."""
