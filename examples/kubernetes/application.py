@@ -44,7 +44,7 @@ def write(database: str, token: int) -> None:
 def main() -> None:
     stopped = Event()
     # The first process of a container is not ended by a signal that it does not handle.
-    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    signal.signal(signal.SIGTERM, lambda _number, _frame: stopped.set())
     while not stopped.wait(EVERY_S):
         token = leading_token(os.environ["ELECTION_SIDECAR"])
         if token is None:
