@@ -9,8 +9,11 @@ import signal
 import subprocess
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.metrics import MetricWrapperBase
 
 from atomix_election import ConnectionLimits
@@ -19,7 +22,7 @@ from atomix_election.metrics import PrometheusObserver
 from atomix_election.rpc import handshake, http2
 from atomix_election.rpc.server import CLOSE_TIMEOUT_S, DRAIN_TIMEOUT_S
 from tests.cli.processes import Running, enter, run
-from tests.manual import commands, section
+from tests.manual import commands, requirements_are_met, section
 from tests.ports import free_port
 
 PROJECT = Path(__file__).parents[1]
@@ -77,6 +80,7 @@ def test_the_commands_do_what_is_said(tmp_path: Path) -> None:
 
 def test_the_extras_are_there() -> None:
     """With all that this section needs."""
+    assert requirements_are_met(shlex.join(["pip", "install", *command("pip install")]))
     (extras,) = re.findall(r"\[([\w,]+)\]", command("pip install")[0])
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     needed = " ".join(each for extra in extras.split(",") for each in project["optional-dependencies"][extra])
@@ -133,3 +137,19 @@ def test_the_line_that_is_shown_has_the_members_of_a_real_one(tmp_path: Path) ->
     lines = [json.loads(line) for line in log.splitlines()]
     (real,) = [line for line in lines if line.get("event") == "leader_changed"]
     assert json.loads(shown).keys() == real.keys()
+
+
+def test_the_probe_of_kubernetes_is_answered(tmp_path: Path) -> None:
+    """By a server on the port that it names, which is the default one, as the kubelet asks."""
+    (probe,) = re.findall(r"^```yaml\nreadinessProbe:\n(.*?)```$", SECTION, re.MULTILINE | re.DOTALL)
+    (port,) = re.fullmatch(r"  grpc:\n    port: (\d+)\n", probe).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    line = shlex.join(command("atomix-election serve"))
+    assert port in line
+    with Running(
+        "serve", *shlex.split(line.replace(port, "0").replace("9464", str(free_port()))), cwd=tmp_path
+    ) as server:
+        with grpc.insecure_channel(server.target().removeprefix("grpc://")) as channel:
+            kubelet: Any = health_pb2_grpc.HealthStub(channel)  # its type information has no methods
+            answer = kubelet.Check(health_pb2.HealthCheckRequest(), timeout=20)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        server.end(signal.SIGTERM)
