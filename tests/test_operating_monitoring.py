@@ -21,14 +21,16 @@ from atomix_election.engine import report
 from atomix_election.metrics import PrometheusObserver
 from atomix_election.rpc import handshake, http2
 from atomix_election.rpc.server import CLOSE_TIMEOUT_S, DRAIN_TIMEOUT_S
-from tests.cli.processes import Running, enter, run
-from tests.manual import commands, requirements_are_met, section
+from tests import manual
+from tests.cli.processes import Running, enter
+from tests.manual import commands, section
 from tests.ports import free_port
 
 PROJECT = Path(__file__).parents[1]
 NAME = "Monitoring and shutdown"
 PLACES = {(NAME, each) for each in ("Looking at elections", "Metrics", "systemd")}
 SECTION = section(NAME)
+WAIT_S = 20.0
 COMMANDS = [each for place, lines in commands().items() if place[0] == NAME for each in lines]
 
 
@@ -53,7 +55,8 @@ def test_every_command_is_known_to_this_test() -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_the_commands_do_what_is_said(tmp_path: Path) -> None:
-    """The server as it stands there but for its ports, and with it the rest."""
+    """The server as it stands there but for its ports, and with it the rest; what it needs is there already."""
+    assert manual.requirements_are_met(shlex.join(["pip", "install", *command("pip install")]))
     ports = {"5678": str(free_port()), "9464": str(free_port())}
 
     def replaced(words: list[str]) -> list[str]:
@@ -63,12 +66,18 @@ def test_the_commands_do_what_is_said(tmp_path: Path) -> None:
         target = server.target()
         assert target.endswith(f":{ports['5678']}")
         enter(target, "nightly-report", "node-1", "node-2")
-        variables = {"ATOMIX_ELECTION_TARGET": target}
-        listed = run("list", variables=variables)
-        assert "nightly-report" in listed.stdout
-        described = run("describe", "nightly-report", variables=variables)
-        assert "node-2" in described.stdout
-        assert json.loads(run("list", "--json", variables=variables).stdout)["leader"] == "node-1"
+        listed, described, as_json = (
+            manual.run(
+                line,
+                directory=tmp_path,
+                environment=manual.environment() | {"ATOMIX_ELECTION_TARGET": target},
+                timeout_s=WAIT_S,
+            )
+            for line in commands()[NAME, "Looking at elections"]
+        )
+        assert "nightly-report" in listed
+        assert "node-2" in described
+        assert json.loads(as_json)["leader"] == "node-1"
         scraped = subprocess.run(
             ["curl", *replaced(command("curl"))], capture_output=True, text=True, timeout=20, check=False
         )
@@ -80,7 +89,6 @@ def test_the_commands_do_what_is_said(tmp_path: Path) -> None:
 
 def test_the_extras_are_there() -> None:
     """With all that this section needs."""
-    assert requirements_are_met(shlex.join(["pip", "install", *command("pip install")]))
     (extras,) = re.findall(r"\[([\w,]+)\]", command("pip install")[0])
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     needed = " ".join(each for extra in extras.split(",") for each in project["optional-dependencies"][extra])
