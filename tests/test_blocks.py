@@ -53,7 +53,7 @@ CLAIMS: dict[str, list[Claim]] = {
         ("Raising the tokens by hand", "", "test_cluster_guide.py::test_from_nothing_and_back_after_a_restore"),
         ("Moving from SQLite", "", "test_cluster_guide.py::test_moving_from_sqlite"),
         ("Monitoring", "", "test_cluster_guide.py::test_from_nothing_and_back_after_a_restore"),
-        ("Sizing", "", "test_cluster_benchmark.py::test_it_prints_a_table_and_one_line_of_json"),
+        ("Sizing", "", "test_benchmarks.py::test_the_targets_of_make_measure"),
     ],
     "docs/histories.md": [
         ("In one process", "python", "test_histories_guide.py::test_what_it_shows_works"),
