@@ -14,7 +14,7 @@ unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
 # All installations go into one environment, so that they cannot run side by side.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test test-pythons check simulate soak fuzz bench bench-check bench-record bench-cluster proto dist check-dist clean
+.PHONY: help demo demo-cluster test test-pythons check docs simulate soak fuzz bench bench-check bench-record bench-cluster proto dist check-dist clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s  %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,10 @@ check: $(VENV)/installed-check ## lint, formatting, types, layers
 	$(RUN) -m ruff format --check
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(RUN) -m pyright
 	$(VENV)/bin/lint-imports --no-logo --no-cache
+
+docs: $(VENV)/installed-docs ## build the site of the documentation, build/site, and see that no link leads nowhere
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+	@echo "the site begins at build/site/index.html"
 
 simulate: $(VENV)/installed-test ## search for interleavings that break a rule; SEED=n replays, MINUTES=m searches, STORE=s: on one store
 	@$(RUN) -m atomix_election.testing.search $(if $(SEED),--seed $(SEED),$(if $(MINUTES),--minutes $(MINUTES))) $(if $(STORE),--store $(STORE))
@@ -112,9 +116,13 @@ $(VENV)/installed-bench: $(VENV)/created pyproject.toml
 	$(call install,.[bench])
 	@touch $(VENV)/installed-cli $(VENV)/installed-test $@
 
+$(VENV)/installed-docs: $(VENV)/created pyproject.toml
+	$(call install,.[docs])
+	@touch $@
+
 $(VENV)/installed-check: $(VENV)/created pyproject.toml
 	$(call install,.[check])
-	@touch $(VENV)/installed-cli $(VENV)/installed-test $(VENV)/installed-bench $@
+	@touch $(VENV)/installed-cli $(VENV)/installed-test $(VENV)/installed-bench $(VENV)/installed-docs $@
 
 # The first suitable Python makes the environment; without one, say what was seen.
 $(VENV)/created:

@@ -6,6 +6,9 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
+
+from markdown_it import MarkdownIt
 
 DOCS = Path(__file__).parents[1] / "docs"
 MANUAL = DOCS / "operating.md"
@@ -18,6 +21,14 @@ OTHER_LANGUAGES = {"python", "ini", "yaml", "json", "toml", "text"}
 
 Place = tuple[str, str]
 """A section and a heading in it, "" for what stands before its first heading."""
+
+
+class Block(NamedTuple):
+    """A block of code: under which heading it stands, in which language, and what it says."""
+
+    heading: str
+    language: str
+    text: str
 
 
 def commands(text: str = TEXT) -> dict[Place, list[str]]:
@@ -41,6 +52,32 @@ def programs(text: str) -> dict[str, str]:
     assert len(named) == len(blocks), "two blocks are called the same"
     assert all(re.fullmatch(r"# \w+\.py", name) for name in named), f"not all are files: {list(named)}"
     return {name.removeprefix("# "): block for name, block in named.items()}
+
+
+def blocks(text: str) -> list[Block]:
+    """Return all blocks of code of a page, those in lists and those that are indented too, as GitHub sees them."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    found: list[Block] = []
+    heading = ""
+    for number, token in enumerate(tokens):
+        if token.type == "heading_open":
+            heading = tokens[number + 1].content
+        elif token.type in ("fence", "code_block"):
+            found.append(Block(heading, token.info.strip(), token.content))
+    return found
+
+
+def requirements_are_met(line: str) -> bool:
+    """Run a line that installs this package with extras; there is nothing left to do where they are what they say."""
+    ended = subprocess.run(
+        ["bash", "-c", line],
+        env=environment() | {"PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return ended.returncode == 0 and "does not provide the extra" not in ended.stderr
 
 
 def section(name: str, text: str = TEXT) -> str:

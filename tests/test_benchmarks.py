@@ -3,6 +3,9 @@
 import importlib
 import json
 import math
+import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,7 @@ from atomix_election.rpc._generated.atomix.election import v1
 from atomix_election.rpc._generated.atomix.time import v1 as time_v1
 from benchmarks import etcd_election, stock, suite
 from benchmarks.report import LESS, MORE, TINY, Effort, Goal, Report, Row, at_least, at_most
+from tests import manual
 
 CHEAP = ("call", "inprocess", "commits", "fanout", "sessions", "queue_length")
 """Those that need no etcd, few processes and little to begin with."""
@@ -87,3 +91,29 @@ def test_messages_for_etcd_are_what_its_schema_says() -> None:
     header = etcdserverpb.ResponseHeader(revision=1 << 40)
     assert etcd_election.lease_of(bytes(etcdserverpb.LeaseGrantResponse(header, 1 << 60, 600))) == 1 << 60
     assert etcd_election.count_of(bytes(etcdserverpb.RangeResponse(header, count=3))) == 3
+
+
+def test_the_targets_of_make_measure() -> None:
+    """Those that the pages show, without carrying them out: they take minutes. What they call is run in tiny forms."""
+    project = Path(__file__).parents[1]
+    shown = [
+        line.split()[1]
+        for page in ("performance.md", "cluster.md")
+        for block in manual.blocks((manual.DOCS / page).read_text())
+        for line in block.text.splitlines()
+        if line.startswith("make ")
+    ]
+    called = {
+        target: re.findall(
+            r" -m (benchmarks[.\w]*)",
+            subprocess.run(
+                ["make", "--dry-run", target], cwd=project, capture_output=True, text=True, check=True
+            ).stdout,
+        )
+        for target in shown
+    }
+    assert called == {
+        "bench": ["benchmarks", "benchmarks.render"],
+        "bench-check": ["benchmarks.check"],
+        "bench-cluster": ["benchmarks.cluster"],
+    }

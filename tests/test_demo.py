@@ -13,6 +13,7 @@ from atomix_election.demo import etcd, show
 from atomix_election.demo.cluster import run_cluster_demo
 from atomix_election.demo.show import run_demo
 from atomix_election.demo.stage import DemoFailed
+from tests import manual
 from tests.cli.processes import command, environment, processes_of_session
 from tests.etcd.cluster import binary
 
@@ -65,10 +66,16 @@ def test_an_interrupt_leaves_no_process_behind(options: list[str]) -> None:
 
 
 def test_the_demonstration_of_a_cluster_goes_on_whatever_is_killed() -> None:
-    """A member of etcd, a server, the leader: it ends well, and says who led on, and with which token."""
+    """A member of etcd, a server, the leader: it ends well, and says who led on, and with which token.
+
+    Its command is that of docs/cluster.md.
+    """
     binary()
+    (line,) = manual.commands(manual.CLUSTER)["A cluster", ""]
+    python, *arguments = line.split()
+    assert python == ".venv/bin/python"
     process = subprocess.Popen(
-        command("demo", "--cluster"),
+        [sys.executable, *arguments],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -9,8 +9,11 @@ import signal
 import subprocess
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.metrics import MetricWrapperBase
 
 from atomix_election import ConnectionLimits
@@ -18,7 +21,8 @@ from atomix_election.engine import report
 from atomix_election.metrics import PrometheusObserver
 from atomix_election.rpc import handshake, http2
 from atomix_election.rpc.server import CLOSE_TIMEOUT_S, DRAIN_TIMEOUT_S
-from tests.cli.processes import Running, enter, run
+from tests import manual
+from tests.cli.processes import Running, enter
 from tests.manual import commands, section
 from tests.ports import free_port
 
@@ -26,6 +30,7 @@ PROJECT = Path(__file__).parents[1]
 NAME = "Monitoring and shutdown"
 PLACES = {(NAME, each) for each in ("Looking at elections", "Metrics", "systemd")}
 SECTION = section(NAME)
+WAIT_S = 20.0
 COMMANDS = [each for place, lines in commands().items() if place[0] == NAME for each in lines]
 
 
@@ -50,7 +55,8 @@ def test_every_command_is_known_to_this_test() -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_the_commands_do_what_is_said(tmp_path: Path) -> None:
-    """The server as it stands there but for its ports, and with it the rest."""
+    """The server as it stands there but for its ports, and with it the rest; what it needs is there already."""
+    assert manual.requirements_are_met(shlex.join(["pip", "install", *command("pip install")]))
     ports = {"5678": str(free_port()), "9464": str(free_port())}
 
     def replaced(words: list[str]) -> list[str]:
@@ -60,12 +66,18 @@ def test_the_commands_do_what_is_said(tmp_path: Path) -> None:
         target = server.target()
         assert target.endswith(f":{ports['5678']}")
         enter(target, "nightly-report", "node-1", "node-2")
-        variables = {"ATOMIX_ELECTION_TARGET": target}
-        listed = run("list", variables=variables)
-        assert "nightly-report" in listed.stdout
-        described = run("describe", "nightly-report", variables=variables)
-        assert "node-2" in described.stdout
-        assert json.loads(run("list", "--json", variables=variables).stdout)["leader"] == "node-1"
+        listed, described, as_json = (
+            manual.run(
+                line,
+                directory=tmp_path,
+                environment=manual.environment() | {"ATOMIX_ELECTION_TARGET": target},
+                timeout_s=WAIT_S,
+            )
+            for line in commands()[NAME, "Looking at elections"]
+        )
+        assert "nightly-report" in listed
+        assert "node-2" in described
+        assert json.loads(as_json)["leader"] == "node-1"
         scraped = subprocess.run(
             ["curl", *replaced(command("curl"))], capture_output=True, text=True, timeout=20, check=False
         )
@@ -133,3 +145,19 @@ def test_the_line_that_is_shown_has_the_members_of_a_real_one(tmp_path: Path) ->
     lines = [json.loads(line) for line in log.splitlines()]
     (real,) = [line for line in lines if line.get("event") == "leader_changed"]
     assert json.loads(shown).keys() == real.keys()
+
+
+def test_the_probe_of_kubernetes_is_answered(tmp_path: Path) -> None:
+    """By a server on the port that it names, which is the default one, as the kubelet asks."""
+    (probe,) = re.findall(r"^```yaml\nreadinessProbe:\n(.*?)```$", SECTION, re.MULTILINE | re.DOTALL)
+    (port,) = re.fullmatch(r"  grpc:\n    port: (\d+)\n", probe).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    line = shlex.join(command("atomix-election serve"))
+    assert port in line
+    with Running(
+        "serve", *shlex.split(line.replace(port, "0").replace("9464", str(free_port()))), cwd=tmp_path
+    ) as server:
+        with grpc.insecure_channel(server.target().removeprefix("grpc://")) as channel:
+            kubelet: Any = health_pb2_grpc.HealthStub(channel)  # its type information has no methods
+            answer = kubelet.Check(health_pb2.HealthCheckRequest(), timeout=20)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        server.end(signal.SIGTERM)

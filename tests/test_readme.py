@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import manual
+
 README = (Path(__file__).parents[1] / "README.md").read_text()
 WAIT_S = 20.0
 
@@ -90,3 +92,18 @@ def test_the_commands_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
             assert '"type": "NONE"' in watch.stdout.readline()
             watch.send_signal(signal.SIGINT)
             assert watch.wait(WAIT_S) == 130
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_the_targets_of_make_are_run_before_a_change_goes_in(page: str) -> None:
+    """Each with all that it makes, by the script that the tests are run by too; it has no other lines."""
+    project = Path(__file__).parents[1]
+    shown = [
+        line.partition("#")[0].strip()
+        for block in manual.blocks((project / page).read_text())
+        for line in block.text.splitlines()
+        if "make" in line.split("#")[0]
+    ]
+    run = (project / ".ci" / "run").read_text().replace("--no-print-directory ", "").splitlines()
+    assert len(shown) >= 2
+    assert set(shown) <= set(run)

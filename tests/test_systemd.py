@@ -14,6 +14,7 @@ import pytest
 
 from atomix_election import systemd
 from atomix_election.errors import InvalidRequest
+from tests import manual
 from tests.cli.processes import PROMPT_S, enter, environment
 
 UNITS = Path(__file__).parents[1] / "contrib" / "systemd"
@@ -199,14 +200,17 @@ def test_the_unit_starts_the_command_with_options_that_it_has() -> None:
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
-    """With a command that is there."""
+    """With a command that is there, and by the line of docs/operating.md, but for where the units are."""
+    (line,) = manual.commands()["Monitoring and shutdown", "systemd"]
+    *verify, unit = line.split()
+    assert Path(unit) == (UNITS / "atomix-election.service").relative_to(UNITS.parents[1])
     drop_ins = tmp_path / "atomix-election.service.d"
     drop_ins.mkdir()
     for path in UNITS.iterdir():
         text = path.read_text().replace("/opt/atomix-election/bin/atomix-election", "/bin/true")
         ((drop_ins if path.suffix == ".conf" else tmp_path) / path.name).write_text(text)
     checked = subprocess.run(
-        ["systemd-analyze", "verify", *(str(each) for each in sorted(tmp_path.iterdir()) if each.is_file())],
+        [*verify, *(str(each) for each in sorted(tmp_path.iterdir()) if each.is_file())],
         capture_output=True,
         text=True,
         check=False,

@@ -41,7 +41,7 @@ _NO_TIMES: MappingProxyType[Candidate, float] = MappingProxyType({})
 class Displaced(NamedTuple):
     """A leader from whom somebody else's command took the lead, and who may not know it yet.
 
-    Args:
+    Attributes:
         candidate: who led.
         number: under which term.
     """
@@ -53,7 +53,7 @@ class Displaced(NamedTuple):
 class Election(NamedTuple):
     """The whole state of one election.
 
-    Args:
+    Attributes:
         candidates: the queue, the leader first.
         number: the number of the current or, when nobody leads, of the last term.
         revision: counts the visible changes.

@@ -236,10 +236,9 @@ class SharedStore(Store, Protocol):
         owner: str = "",
         alone: bool = False,
     ) -> SessionId:
-        """See ``Store.open_session``.
+        """See ``Store.open_session``, which has the other arguments.
 
         Args:
-            namespace, session_id, ttl_s, kept_alive, owner: what it is to be.
             alone: add nothing where a session of that id is open, however late this takes place, and return that one:
                 its client may have gone from one engine to another, and have it from there.
         """
