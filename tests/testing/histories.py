@@ -5,6 +5,7 @@
 3-   A: withdraw a              one that never ended
 3-4  A: close -> done           one without a term
 1-2  A: renewed 6               a renewal of its session, for 6 s, and ``opens`` it; ``over``: it had ended
+1-2  A/2: enter a -> 1/1 a      with another session of the same client
 2-3  w: snapshot 1/1 a          of a watch that was opened at 2; then, at a time: change 1/2 a b, or skipped 1/4 a
 1-4  A: leads 1                 under a token; ``lost EXPIRED`` and ``until 9``, its deadline, may follow
 1-4  A: wants                   to lead
@@ -72,7 +73,8 @@ def _call(begun: float, ended: float, who: str, what: str, election: str) -> Ent
     command, *named = asked.split()
     operation = int(named.pop()[1:]) if named and named[-1].startswith("#") else None
     where = "" if command == "end_session" else election
-    called = Called(who, command, where, "".join(named), begun, who if who.isupper() else "", operation)
+    client = who.partition("/")[0]
+    called = Called(client, command, where, "".join(named), begun, who if who.isupper() else "", operation)
     if not answer:
         return called
     if "/" in answer:
@@ -85,7 +87,9 @@ def _other(begun: float, ended: float, who: str, kind: str, rest: list[str], ele
     match kind:
         case "renewed" | "over":
             ttl_s = float(rest[0]) if rest else 0.0
-            return Renewed(who, who, begun, ended, ttl_s, kind == "renewed", "releases" in rest, "opens" in rest)
+            return Renewed(
+                who.partition("/")[0], who, begun, ended, ttl_s, kind == "renewed", "releases" in rest, "opens" in rest
+            )
         case "leads":
             led = Led(who, election, who.lower(), int(rest[0]), TTL_S, begun, until)
             words = dict(zip(rest[1::2], rest[2::2], strict=True))

@@ -210,6 +210,57 @@ RIGHT: dict[str, str] = {
         2   A: gone 6
         9-20 -: up
         12-13 x: get_term -> 1/1 a""",
+    "ended in time": """
+        1-2 A: enter a -> 1/1 a
+        2-3 A: renewed 6
+        20-21 A: over
+        29-30 x: get_term -> 1/1 a
+        30-31 x: get_term -> 1/2""",
+    "ended in time after a restart": """
+        1-2 A: enter a -> 1/1 a
+        2-3 A: renewed 6
+        20-21 A: over
+        25-90 -: up
+        33-34 x: get_term -> 1/1 a""",
+    "ended, and restored": """
+        1-2 A: enter a -> 1/1 a
+        2-3 A: renewed 6
+        4-5 A: end_session -> done
+        6-7 x: get_term -> 1/2
+        8-9 -: restored 100 10
+        27-28 x: get_term -> 100/100 a""",
+    "restored as somebody else had entered it": """
+        1-2 A: enter a -> 1/1 a
+        2-3 A: withdraw a -> 1/2
+        8-9 -: restored 100 10
+        9-9.5 B: renewed 6
+        9.5-20 B: enter a -> OutcomeUnknown
+        20-21 B: end_session -> done
+        50-51 x: get_term -> 100/100 a""",
+    "ended, and entered with the next session": """
+        1-2 A: enter a -> 1/1 a
+        2-3 A: renewed 6
+        20-21 A: over
+        21-22 A/2: renewed 6 opens
+        22-23 A/2: enter a -> 2/2 a
+        50-51 x: get_term -> 2/2 a""",
+    "ended, and entered by somebody who was not told": """
+        1-2 A: enter a -> 1/1 a
+        2-3 A: renewed 6
+        20-21 A: over
+        21- B: enter a
+        50-51 x: get_term -> 2/2 a""",
+    "given up for the next session in time": """
+        1-2 A: enter a -> 1/1 a
+        2-3 A: renewed 6
+        20-21 A/2: renewed 6 opens
+        34-35 x: get_term -> 1/1 a""",
+    "two sessions side by side": """
+        1-2 A: enter a -> 1/1 a
+        2-3 A: renewed 6
+        4-5 A/2: renewed 6 opens
+        60-61 A: renewed 6
+        61-62 x: get_term -> 1/1 a""",
     "never forgotten, and gone on from the floor of others": """
         0-1 x: get_term -> 0/0
         2-3 x: get_term -> 7/5
@@ -893,6 +944,67 @@ WRONG: dict[str, tuple[Rule, str, list[int]]] = {
         3-12 -: leader killed
         21-22 x: get_term -> 1/1 a""",
         [0, 2],
+    ),
+    "a candidate that stays after its session": (
+        Rule.LEFT_BEHIND,
+        """
+        1-2 A: enter a -> 1/1 a
+        2-3 A: renewed 6
+        20-21 A: over
+        30-31 x: get_term -> 1/1 a""",
+        [0, 1, 2, 3],
+    ),
+    "a candidate that stays, as a snapshot says": (
+        Rule.LEFT_BEHIND,
+        """
+        1-2 A: enter a -> 1/1 a
+        2-3 A: renewed 6
+        4-5 A: end_session -> done
+        14-15 w: snapshot 1/1 a""",
+        [0, 1, 2, 3],
+    ),
+    "a candidate that stays while its client goes on with another session": (
+        Rule.LEFT_BEHIND,
+        """
+        1-2 A: enter a -> 1/1 a
+        2-3 A: renewed 6
+        20-21 A/2: renewed 6 opens
+        35-36 x: get_term -> 1/1 a""",
+        [0, 1, 2, 3],
+    ),
+    "a candidate that stays, whichever session it is of": (
+        Rule.LEFT_BEHIND,
+        """
+        1-4 A: enter a -> 1/1 a
+        1-4 A/2: enter a -> OutcomeUnknown
+        2-3 A: renewed 6
+        2-3 A/2: renewed 6
+        4-5 A: over
+        5-6 A/2: over
+        20-21 x: get_term -> 1/1 a""",
+        [0, 2, 4, 6],
+    ),
+    "a candidate that comes after its session": (
+        Rule.LEFT_BEHIND,
+        """
+        1-2 w: snapshot 0/0
+        2-3 A: renewed 6
+        3-4 A: enter a #1 -> OutcomeUnknown
+        4-5 A: over
+        20-21 x: get_term -> 0/0
+        22  w: change 1/1 a""",
+        [1, 2, 3, 4, 5],
+    ),
+    "a candidate that stays after the store was restored": (
+        Rule.LEFT_BEHIND,
+        """
+        1-2 A: enter a -> 1/1 a
+        8-9 -: restored 100 10
+        20-21 A: renewed 6
+        21-22 A: enter a -> 101/101 a
+        22-23 A: end_session -> done
+        32-33 x: get_term -> 101/101 a""",
+        [2, 3, 4, 5],
     ),
     "admitted during the hold": (
         Rule.HOLD,

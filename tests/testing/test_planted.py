@@ -14,7 +14,7 @@ from atomix_election.core import election as core
 from atomix_election.core.commands import Anoint, Command, Enter, Evict, ExpireSession, Promote, Withdraw
 from atomix_election.core.election import Election, Transition
 from atomix_election.engine import Connection
-from atomix_election.errors import NotACandidate
+from atomix_election.errors import NotACandidate, OutcomeUnknown
 from atomix_election.service import Call
 from atomix_election.testing import History
 from atomix_election.testing.checker import Promises, Rule, check_history
@@ -177,6 +177,31 @@ async def test_mistakes_in_the_rules_are_found(
 
     monkeypatch.setitem(core._RULES, command, wrong)
     assert await is_found(*broken)
+
+
+@pytest.mark.parametrize("stays", [False, True], ids=["right", "wrong"])
+async def test_who_stays_after_its_session_is_found_while_its_client_lives(
+    stays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was cut off, gave up meanwhile, and goes on with another session."""
+    if stays:
+        monkeypatch.setitem(core._RULES, ExpireSession, lambda election, *_: Transition(election))
+    history = History(anyio.current_time)
+    async with a_world() as world, world.replica("a") as a, world.replica("b") as b:
+        for name, replica in (("a", a), ("b", b)):
+            record_keeper(replica.keeper, history, who=name)
+        await a.election.enter()
+        await b.election.enter()
+        b.service.link.cut()
+        with pytest.raises(OutcomeUnknown):
+            await b.election.withdraw()
+        await anyio.sleep(3 * TTL_S)
+        b.service.link.mend()
+        await b.keeper.opened()
+        await anyio.sleep(5 * TTL_S)
+        await a.election.get_term()
+        found = [each.rule for each in check_history(history, PROMISES).violations]
+        assert found == ([Rule.LEFT_BEHIND] if stays else [])
 
 
 async def test_a_number_that_does_not_rise_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ class Explanation:
         self._changes = [self._changes_at(place) for place in range(len(timeline))]
         self.asked = asked_in(entries, timeline, promises)
         self._pools = Pools(self.asked)
-        self.owners = Ownership(timeline, self._changes, self.asked, self._pools, sessions, promises)
+        self.owners = Ownership(timeline, self._changes, self.asked, self._pools, sessions, promises, jumps)
         self._gaps = Gaps(election, timeline, self._pools, self.owners, sessions, promises, jumps)
         self._free = [self._is_free(place) for place in range(len(timeline))]
         self._places: dict[tuple[str, str], list[int]] = defaultdict(list)

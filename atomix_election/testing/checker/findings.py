@@ -43,7 +43,7 @@ class Rule(Enum):
     TOKENS_OF_TERMS = "a token is the number of a term of its leader"
     ALONE = "nobody leads while another one does"
     KEPT = "a leadership is lost for a reason"
-    LEFT_BEHIND = "the candidates of a client that has gone follow it"
+    LEFT_BEHIND = "the candidates of a session that has ended, or of a client that has gone, follow it"
     LED = "somebody leads where somebody wants to"
     HOLD = "nobody is admitted to a restored store before those who led by the former one have ended"
     FLOOR = "all that a restored store says is above what the former one said"
