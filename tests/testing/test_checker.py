@@ -261,6 +261,30 @@ RIGHT: dict[str, str] = {
         4-5 A/2: renewed 6 opens
         60-61 A: renewed 6
         61-62 x: get_term -> 1/1 a""",
+    "entered again and again by one session": """
+        0-1 x: get_term -> 0/0
+        1-2 A: enter a #1 -> 1/1 a
+        3-4 A: enter a #2 -> 1/1 a
+        4-5 B: enter b #1 -> 1/2 a b
+        5-6 A: enter a #3 -> 1/2 a b""",
+    "a repeat that is answered when another session has the id": """
+        0-1 x: get_term -> 0/0
+        1-9 A: enter a #1 -> 2/3 a
+        2-3 w: snapshot 1/1 a
+        3-4 x: evict a -> 1/2
+        4-5 B: enter a #1 -> 2/3 a
+        5   w: change 1/2
+        6   w: change 2/3 a""",
+    "an id of two sessions, one after the other": """
+        0-1 x: get_term -> 0/0
+        1-2 A: enter a #1 -> 1/1 a
+        9-10 B: enter a #1 -> 2/2 a
+        10-11 B: enter a #2 -> 2/2 a""",
+    "an id of two sessions, and nobody saw the first one leave": """
+        0-1 x: get_term -> 0/0
+        1-2 A: enter a #1 -> 1/1 a
+        2-3 x: evict a -> OutcomeUnknown
+        3-4 B: enter a #1 -> 2/3 a""",
     "never forgotten, and gone on from the floor of others": """
         0-1 x: get_term -> 0/0
         2-3 x: get_term -> 7/5
@@ -1005,6 +1029,41 @@ WRONG: dict[str, tuple[Rule, str, list[int]]] = {
         22-23 A: end_session -> done
         32-33 x: get_term -> 101/101 a""",
         [2, 3, 4, 5],
+    ),
+    "two sessions, one candidate": (
+        Rule.ACKNOWLEDGED,
+        """
+        0-1 x: get_term -> 0/0
+        1-2 A: enter a #1 -> 1/1 a
+        2-3 A: renewed 6
+        3-4 B: enter a #1 -> 1/1 a
+        5-6 x: get_term -> 1/1 a""",
+        [0, 1, 3],
+    ),
+    "two sessions, one candidate, without numbers": (
+        Rule.ACKNOWLEDGED,
+        """
+        1-2 A: enter a -> 1/1 a
+        3-4 B: enter a -> 1/1 a""",
+        [0, 1],
+    ),
+    "two sessions, one candidate, at once": (
+        Rule.ACKNOWLEDGED,
+        """
+        0-1 x: get_term -> 0/0
+        1-4 A: enter a #1 -> 1/1 a
+        2-3 B: enter a #1 -> 1/1 a""",
+        [0, 1, 2],
+    ),
+    "two sessions, one candidate, that moves meanwhile": (
+        Rule.ACKNOWLEDGED,
+        """
+        0-0.5 C: enter c #1 -> 1/1 c
+        1-2 A: enter a #1 -> 1/2 c a
+        2-3 x: anoint a -> 2/3 a c
+        3-4 C: withdraw c #2 -> 2/4 a
+        5-6 B: enter a #1 -> 2/4 a""",
+        [0, 1, 2, 4],
     ),
     "admitted during the hold": (
         Rule.HOLD,

@@ -204,6 +204,27 @@ async def test_who_stays_after_its_session_is_found_while_its_client_lives(
         assert found == ([Rule.LEFT_BEHIND] if stays else [])
 
 
+async def test_a_candidate_of_two_sessions_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who enters an id that another session has is told that it is there, which it is."""
+    right: Rules = core._RULES[Enter]
+
+    def wrong(election: Election, command: Any, is_open: Any) -> Transition:
+        present = any(each.id == command.candidate_id for each in election.candidates)
+        return Transition(election) if present else right(election, command, is_open)
+
+    monkeypatch.setitem(core._RULES, Enter, wrong)
+    history = History(anyio.current_time)
+    async with a_world() as world, world.replica("a") as a, world.replica("b") as b:
+        for name, replica in (("a", a), ("b", b)):
+            record_keeper(replica.keeper, history, who=name)
+        await a.election.get_term()
+        await anyio.sleep(1.0)
+        await a.election.enter()
+        await anyio.sleep(1.0)
+        await b.client.election("e", candidate_id="a").enter()
+        assert [each.rule for each in check_history(history, PROMISES).violations] == [Rule.ACKNOWLEDGED]
+
+
 async def test_a_number_that_does_not_rise_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next leader has the token of the one before."""
     count = core._count

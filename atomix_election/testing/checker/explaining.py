@@ -29,6 +29,7 @@ from atomix_election.testing.checker.gaps import Gaps
 from atomix_election.testing.checker.jumps import Jumps
 from atomix_election.testing.checker.matching import Matching
 from atomix_election.testing.checker.owners import Ownership
+from atomix_election.testing.checker.owning import Stays, check_owning
 from atomix_election.testing.checker.promises import Promises
 from atomix_election.testing.checker.sessions import Sessions
 from atomix_election.testing.checker.spec import (
@@ -97,6 +98,8 @@ class Explanation:
         yield from self._gaps.check()
         yield from self._check_asked()
         yield from self._check_acknowledged()
+        stays = Stays(self._timeline, self._changes)
+        yield from check_owning(self._election, self._timeline, stays, self.asked, self._range)
 
     def earliest(self) -> list[float]:
         """Return before when each term has not begun, also as nobody had asked yet for what made it."""
