@@ -59,6 +59,7 @@ class Plan:
             expiry_slack_s=self.expiry_slack_s,
             numbers_jump=self.store == ETCD,
             longest_failover_s=longest_failover_s,
+            longest_silence_s=self.settle_s + self.expiry_slack_s,
             early_ends=early_ends,
         )
 

@@ -1198,6 +1198,7 @@ def test_every_kind_of_record_has_a_line() -> None:
         1-2 w: snapshot 0/0
         3   w: change 1/1 a
         4   w: skipped 1/3
+        4-5 w: waits
         1-2 A: leads 1 lost EXPIRED
         1-  A: leads 1 until 3
         1-  A: wants
@@ -1213,6 +1214,7 @@ def test_every_kind_of_record_has_a_line() -> None:
         "2.000 watch w: snapshot term 0 revision 0 []",
         "3.000 watch w: change term 1 revision 1 [a]",
         "4.000 watch w: change after skipped ones term 1 revision 3 []",
+        "4.000 to 5.000 watch w: waits in vain",
         "1.000 to 2.000 A: a leads under 1, lost: EXPIRED",
         "1.000 to 3.000 A: a leads under 1",
         "1.000 to ... A: wants to lead",

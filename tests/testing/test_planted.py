@@ -1,15 +1,15 @@
 """Histories of the real engine and clients, in virtual time: right as they are, and wrong with a mistake put in."""
 
 import random
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
 
-from atomix_election import ElectionError, Term
+from atomix_election import ElectionError, Event, Term
 from atomix_election.core import election as core
 from atomix_election.core.commands import Anoint, Command, Enter, Evict, ExpireSession, Promote, Withdraw
 from atomix_election.core.election import Election, Transition
@@ -30,7 +30,7 @@ MOST_HISTORIES = 10
 """Not each of them has what shows a mistake."""
 SETTLING_S = 5.0
 """What the longest failover does not count: a call that is on its way, and a pause after it."""
-PROMISES = Promises(late_copies=False, longest_failover_s=TTL_S + SETTLING_S)
+PROMISES = Promises(late_copies=False, longest_failover_s=TTL_S + SETTLING_S, longest_silence_s=TTL_S + SETTLING_S)
 
 Rules = Callable[[Election, Any, Any], Transition]
 
@@ -246,6 +246,36 @@ async def test_a_refusal_without_a_reason_is_found(monkeypatch: pytest.MonkeyPat
     for command in (Anoint, Promote, Evict):
         monkeypatch.setitem(core._RULES, command, wrong)
     assert await is_found(Rule.REFUSED)
+
+
+class Silent:
+    """A watch that tells what is there, and nothing after that."""
+
+    def __init__(self, events: AsyncIterator[Event]) -> None:
+        self._events = events
+        self._told = False
+
+    def __aiter__(self) -> "Silent":
+        return self
+
+    async def __anext__(self) -> Event:
+        if self._told:
+            await anyio.sleep_forever()
+        self._told = True
+        return await anext(self._events)
+
+
+async def test_a_watch_that_falls_silent_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It neither tells what has changed, nor ends."""
+    events = Connection.events
+
+    @asynccontextmanager
+    async def wrong(self: Connection, call: Call, *, buffer: int) -> AsyncGenerator[AsyncIterator[Event]]:
+        async with events(self, call, buffer=buffer) as right:
+            yield Silent(right)
+
+    monkeypatch.setattr(Connection, "events", wrong)
+    assert await is_found(Rule.TOLD)
 
 
 async def test_an_old_answer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
