@@ -285,6 +285,34 @@ RIGHT: dict[str, str] = {
         1-2 A: enter a #1 -> 1/1 a
         2-3 x: evict a -> OutcomeUnknown
         3-4 B: enter a #1 -> 2/3 a""",
+    "a short gap before who stands last": """
+        1-2 A: enter a -> 1/1 a
+        2-3 B: enter b -> OutcomeUnknown
+        3-4 C: enter c -> 1/3 a b c""",
+    "a short gap, and a repeat": """
+        1-2 A: enter a -> 1/1 a
+        2-3 B: enter b -> OutcomeUnknown
+        2-4 C: enter c #1 -> 1/3 a c b""",
+    "leads while it is still told that it has entered": """
+        0-1 x: get_term -> 0/0
+        2-5 A: enter a -> 1/1 a
+        3-6 A: leads 1""",
+    "leads where nobody saw it enter": """
+        0-1 x: get_term -> 0/0
+        2-3 A: leads 1
+        2-3 A: enter a -> OutcomeUnknown
+        6-7 B: enter b -> 1/2 a b""",
+    "leads until it is answered that it has withdrawn, and again": """
+        1-2 A: enter a -> 1/1 a
+        2-4 A: leads 1
+        3-4 A: withdraw a -> 1/2
+        5-6 A: enter a -> 2/3 a
+        6-9 A: leads 2""",
+    "leads while a withdrawal does not get through": """
+        1-2 A: enter a -> 1/1 a
+        2-9 A: leads 1
+        3-4 A: withdraw a -> Unavailable
+        5-6 B: withdraw b -> 1/1 a""",
     "never forgotten, and gone on from the floor of others": """
         0-1 x: get_term -> 0/0
         2-3 x: get_term -> 7/5
@@ -1064,6 +1092,40 @@ WRONG: dict[str, tuple[Rule, str, list[int]]] = {
         3-4 C: withdraw c #2 -> 2/4 a
         5-6 B: enter a #1 -> 2/4 a""",
         [0, 1, 2, 4],
+    ),
+    "who entered does not stand last after a gap": (
+        Rule.ASKED,
+        """
+        1-2 A: enter a -> 1/1 a
+        2-3 B: enter b -> OutcomeUnknown
+        3-4 C: enter c -> 1/3 a c b""",
+        [0, 2],
+    ),
+    "leads before anybody has asked for it": (
+        Rule.TOKENS_OF_TERMS,
+        """
+        0-1 x: get_term -> 0/0
+        2-3 A: leads 1
+        5-6 A: enter a -> 1/1 a""",
+        [0, 1, 2],
+    ),
+    "leads on after it has withdrawn": (
+        Rule.TOKENS_OF_TERMS,
+        """
+        1-2 A: enter a -> 1/1 a
+        2-4.1 A: leads 1
+        3-4 A: withdraw a -> 1/2
+        5-6 A: enter a -> 2/3 a
+        6-9 A: leads 2""",
+        [1, 2],
+    ),
+    "leads on and on after it has withdrawn": (
+        Rule.TOKENS_OF_TERMS,
+        """
+        1-2 A: enter a -> 1/1 a
+        2-  A: leads 1 until 9
+        3-4 A: withdraw a -> 1/2""",
+        [1, 2],
     ),
     "admitted during the hold": (
         Rule.HOLD,

@@ -19,7 +19,13 @@ from atomix_election.testing.checker.findings import Finding
 from atomix_election.testing.checker.findings import Rule as Rule
 from atomix_election.testing.checker.findings import Violation as Violation
 from atomix_election.testing.checker.jumps import Jumps
-from atomix_election.testing.checker.leaderships import check_alone, check_kept, check_tokens, check_tokens_of_terms
+from atomix_election.testing.checker.leaderships import (
+    check_alone,
+    check_kept,
+    check_tokens,
+    check_tokens_of_terms,
+    check_withdrawn,
+)
 from atomix_election.testing.checker.leaving import Departures
 from atomix_election.testing.checker.liveness import check_led
 from atomix_election.testing.checker.numbers import check_numbers
@@ -137,5 +143,6 @@ class _Check:
             yield from self._silences.check(election, entries, timeline)
         yield from check_tokens(election, led)
         if not numbers:
-            yield from check_tokens_of_terms(election, led, timeline)
+            yield from check_tokens_of_terms(election, led, timeline, earliest, explanation.asked_for)
+        yield from check_withdrawn(election, led, entries, self._ends)
         yield from check_alone(election, led, self._ends)

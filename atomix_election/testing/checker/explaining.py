@@ -85,7 +85,7 @@ class Explanation:
             for key in _keys(made):
                 self._places[key].append(place)
         self._idle: dict[Asked, bool] = {}
-        self._matching = Matching(self._asked_for, self._places_of, self._free.__getitem__, self._needs_no_place)
+        self._matching = Matching(self.asked_for, self._places_of, self._free.__getitem__, self._needs_no_place)
 
     @property
     def undecided(self) -> int:
@@ -107,7 +107,7 @@ class Explanation:
         for place in range(len(self._timeline)):
             since = [self._timeline.earliest[place], *found[-1:]]
             if self._changes[place] and not self._free[place]:
-                since.append(min((each.begun for each in self._asked_for(place)), default=-inf))
+                since.append(min((each.begun for each in self.asked_for(place)), default=-inf))
             found.append(max(since))
         return found
 
@@ -157,7 +157,7 @@ class Explanation:
     def _match_own(self, place: int) -> None:
         """Begin with the call that was answered with just this term, if there is one."""
         revision = self._timeline.revisions[place]
-        for each in self._asked_for(place):
+        for each in self.asked_for(place):
             if each.done and each.last == revision and each not in self._matching.step_of:
                 self._matching.match(place, each)
                 return
@@ -197,7 +197,7 @@ class Explanation:
             for candidate in self._timeline.terms[place].candidates if asked.what == CLOSE else (asked.candidate,):
                 yield from self.owners.evidence(candidate, place)
 
-    def _asked_for(self, place: int) -> Iterator[Asked]:
+    def asked_for(self, place: int) -> Iterator[Asked]:
         """Return the calls that may have made the term at a place."""
         timeline = self._timeline
         since, until, revision = timeline.earliest[place], timeline.latest[place], timeline.revisions[place]
