@@ -313,6 +313,25 @@ RIGHT: dict[str, str] = {
         2-9 A: leads 1
         3-4 A: withdraw a -> Unavailable
         5-6 B: withdraw b -> 1/1 a""",
+    "leads as long as it is renewed": """
+        1-1.1 A: renewed 6
+        1.2-18.9 A: leads 1
+        5-5.1 A: renewed 6
+        9-9.1 A/2: renewed 6
+        13-13.1 A/2: renewed 6""",
+    "leads until it is killed, before its lease has ended": """
+        1-1.1 A.0: renewed 6
+        2-  A.0: leads 1 until 6.9
+        9   A: gone 6""",
+    "leads, and nobody knows for how long": """
+        1-1.1 A: renewed 6
+        2-  A: leads 1
+        20-21 x: get_term -> 1/1 a""",
+    "leads by the former store": """
+        1-1.1 A: renewed 6
+        1.2-9 A: leads 1
+        4-6 A: renewed 6
+        4-5 -: emptied""",
     "never forgotten, and gone on from the floor of others": """
         0-1 x: get_term -> 0/0
         2-3 x: get_term -> 7/5
@@ -1126,6 +1145,38 @@ WRONG: dict[str, tuple[Rule, str, list[int]]] = {
         2-  A: leads 1 until 9
         3-4 A: withdraw a -> 1/2""",
         [1, 2],
+    ),
+    "leads for longer than it was renewed": (
+        Rule.LEASED,
+        """
+        1-1.1 A: renewed 6
+        1.2-11.2 A: leads 1
+        5-5.1 A: renewed 6
+        6-6.1 A: over""",
+        [1, 2],
+    ),
+    "leads while its renewals are not answered in time": (
+        Rule.LEASED,
+        """
+        1-1.1 A: renewed 6
+        1.2-11 A: leads 1
+        5-7.2 A: renewed 6""",
+        [0, 1],
+    ),
+    "leads until it is killed, after its lease has ended": (
+        Rule.LEASED,
+        """
+        1-1.1 A.0: renewed 6
+        2-  A.0: leads 1
+        9   A: gone 6""",
+        [0, 1, 2],
+    ),
+    "leads before it has a session": (
+        Rule.LEASED,
+        """
+        1-3 A: leads 1
+        3-4 A: renewed 6""",
+        [0, 1],
     ),
     "admitted during the hold": (
         Rule.HOLD,

@@ -26,6 +26,7 @@ from atomix_election.testing.checker.leaderships import (
     check_tokens_of_terms,
     check_withdrawn,
 )
+from atomix_election.testing.checker.leases import check_leases
 from atomix_election.testing.checker.leaving import Departures
 from atomix_election.testing.checker.liveness import check_led
 from atomix_election.testing.checker.numbers import check_numbers
@@ -76,11 +77,16 @@ def check_history(history: Iterable[Entry], promises: Promises = _DEFAULT) -> Ve
     Returns:
         The violations; those of equal histories are equal, and in the same order.
     """
-    checked = [_Check(life, promises) for life in lives(list(history))]
+    history = list(history)
+    checked = [_Check(life, promises) for life in lives(history)]
     findings = [finding for each in checked for finding in each.findings]
+
+    def look(entries: list[Entry]) -> list[Finding]:
+        return [*_Check(entries, promises).findings, *check_leases(entries)]
+
     violations = [
-        shrunk(each, lambda entries: _Check(entries, promises).findings) if number < MAX_SHRUNK else each.violation
-        for number, each in enumerate(findings)
+        shrunk(each, look) if number < MAX_SHRUNK else each.violation
+        for number, each in enumerate([*findings, *check_leases(history)])
     ]
     return Verdict(tuple(violations), sum(each.undecided for each in checked))
 

@@ -44,6 +44,7 @@ class Rule(Enum):
     TOKENS_RISE = "each leadership has a higher token than those before it"
     TOKENS_OF_TERMS = "a token is the number of a term of its leader"
     ALONE = "nobody leads while another one does"
+    LEASED = "nobody leads for longer than its lease"
     KEPT = "a leadership is lost for a reason"
     LEFT_BEHIND = "the candidates of a session that has ended, or of a client that has gone, follow it"
     LED = "somebody leads where somebody wants to"
