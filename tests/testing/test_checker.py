@@ -222,6 +222,16 @@ RIGHT: dict[str, str] = {
         20-21 A: over
         25-90 -: up
         33-34 x: get_term -> 1/1 a""",
+    "ended, and may be of another session": """
+        1-4 A: enter a #1 -> 1/1 a
+        1-4 B: enter a #1 -> OutcomeUnknown
+        2-3 A: renewed 6
+        4-5 A: over
+        50-51 x: get_term -> 1/1 a""",
+    "gone, and restored": """
+        2   a: gone 6
+        8-9 -: restored 100 10
+        27-28 x: get_term -> 100/100 a""",
     "ended, and restored": """
         1-2 A: enter a -> 1/1 a
         2-3 A: renewed 6
