@@ -117,13 +117,14 @@ class Seen:
     """An event that a watcher was given.
 
     Args:
-        watch: names one watch, together with its election and when it was opened.
+        watch: names one watch, together with its election and when it was opened; the client and a space come first.
         election: which one.
         begun: when the watch was opened.
         at: when the event was given.
         term: what it says.
         snapshot: whether it is the first one of its watch.
         skipped: whether it says that others were left out before it.
+        since: since when it was waited for; infinity where that was not recorded.
     """
 
     watch: str
@@ -133,6 +134,26 @@ class Seen:
     term: Term
     snapshot: bool = False
     skipped: bool = False
+    since: float = inf
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """A watcher has waited for an event and was given none: it waits no more, or its watch has ended.
+
+    Args:
+        watch: see ``Seen``, also for the others.
+        election: which one.
+        begun: when the watch was opened.
+        since: since when it waited.
+        until: until when.
+    """
+
+    watch: str
+    election: str
+    begun: float
+    since: float
+    until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,9 +274,10 @@ class Emptied:
     begun: float
 
 
-Entry = Called | Answered | Renewed | Seen | Led | Stood | Gone | Up | Fault | Restored | Emptied
+Entry = Called | Answered | Renewed | Seen | Waited | Led | Stood | Gone | Up | Fault | Restored | Emptied
 KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Called, Answered, Renewed, Seen, Led, Stood, Gone, Up, Fault, Restored, Emptied)
+    kind.__name__: kind
+    for kind in (Called, Answered, Renewed, Seen, Waited, Led, Stood, Gone, Up, Fault, Restored, Emptied)
 }
 """Each kind of record, by its name in files."""
 

@@ -18,6 +18,7 @@ from atomix_election.testing.history import (
     Seen,
     Stood,
     Up,
+    Waited,
 )
 
 
@@ -57,6 +58,8 @@ class _Life:
             match each:
                 case Answered() | Renewed():
                     belongs = self._has(each.begun) and self._has(each.ended)
+                case Waited():
+                    belongs = self._has(each.since) and self._has(each.until)
                 case Seen():
                     belongs = self._has(each.at)
                 case Called() | Led() | Up() | Restored():

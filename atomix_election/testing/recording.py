@@ -15,7 +15,7 @@ from atomix_election.core.candidacy import Place
 from atomix_election.leadership import LeadershipObserver, SessionKeeper
 from atomix_election.model import DEFAULT_SESSION_TTL_S, Event, EventType, Term, session_digest
 from atomix_election.service import WATCH_BUFFER, Call, ElectionService, KeepAlive, Renewal
-from atomix_election.testing.history import DONE, NO_TERM, Called, Gone, Led, Records, Renewed, Seen, Stood
+from atomix_election.testing.history import DONE, NO_TERM, Called, Gone, Led, Records, Renewed, Seen, Stood, Waited
 
 _ResultT = TypeVar("_ResultT")
 
@@ -169,10 +169,15 @@ class _RecordedEvents:
         return self
 
     async def __anext__(self) -> Event:
-        event = await anext(self._events)
+        seen, since = self._seen, self._record.now()
+        try:
+            event = await anext(self._events)
+        except BaseException:
+            self._record(Waited(seen.watch, seen.election, seen.begun, since, self._record.now()))
+            raise
         snapshot = event.type is EventType.NONE
         at = self._record.now()
-        self._record(replace(self._seen, at=at, term=event.term, snapshot=snapshot, skipped=event.skipped))
+        self._record(replace(seen, at=at, term=event.term, snapshot=snapshot, skipped=event.skipped, since=since))
         return event
 
 

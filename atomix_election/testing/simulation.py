@@ -272,6 +272,7 @@ class _Simulation:
             calm=frozenset() if "operator" in self.faults else frozenset(self._clients.elections),
             settle_s=math.inf,  # servers are not recorded
             longest_failover_s=self._host.longest_failover_s + SETTLING_S,
+            longest_silence_s=self._host.longest_failover_s + SETTLING_S,
         )
         disturbed = not clients.DISTURBING.isdisjoint(self.faults)
         for violation in check_history(self._records.history, promises).violations:

@@ -51,7 +51,10 @@ class Plan:
             raise ValueError("the clock of a server whose disk is full cannot be set: leave library or small_disk out")
 
     def promises(self, longest_failover_s: float, *, early_ends: bool) -> Promises:
-        """Return what has to hold then; sessions may end early where the site says so."""
+        """Return what has to hold then; sessions may end early where the site says so.
+
+        Those versions of etcd may also lose changes around a compaction, so that nobody is told of them in time.
+        """
         return Promises(
             calm=CALM,
             forgotten=frozenset(PASSING),
@@ -59,6 +62,7 @@ class Plan:
             expiry_slack_s=self.expiry_slack_s,
             numbers_jump=self.store == ETCD,
             longest_failover_s=longest_failover_s,
+            longest_silence_s=None if early_ends else self.settle_s + self.expiry_slack_s,
             early_ends=early_ends,
         )
 

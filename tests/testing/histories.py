@@ -5,7 +5,10 @@
 3-   A: withdraw a              one that never ended
 3-4  A: close -> done           one without a term
 1-2  A: renewed 6               a renewal of its session, for 6 s, and ``opens`` it; ``over``: it had ended
-2-3  w: snapshot 1/1 a          of a watch that was opened at 2; then, at a time: change 1/2 a b, or skipped 1/4 a
+1-2  A/2: enter a -> 1/1 a      with another session of the same client
+2-3  w: snapshot 1/1 a          of a watch that was opened at 2; then: change 1/2 a b, or skipped 1/4 a, at a time, or
+                                from when it was waited for to when it came
+5-9  w: waits                   for the next one, which does not come; the watch ``A/1`` is one of A's
 1-4  A: leads 1                 under a token; ``lost EXPIRED`` and ``until 9``, its deadline, may follow
 1-4  A: wants                   to lead
 5    A: gone 6                  with its time-to-live
@@ -32,6 +35,7 @@ from atomix_election.testing.history import (
     Seen,
     Stood,
     Up,
+    Waited,
 )
 
 TTL_S = 6.0
@@ -60,8 +64,12 @@ def _record(line: str, election: str, opened: dict[str, float]) -> Entry:
     kind, *rest = what.split()
     if kind in ("snapshot", "change", "skipped"):
         since = opened.setdefault(who, begun)
-        shown = term(" ".join(rest))
-        return Seen(who, election, since, ended, shown, snapshot=kind == "snapshot", skipped=kind == "skipped")
+        seen = Seen(
+            who.replace("/", " "), election, since, ended, term(" ".join(rest)), kind == "snapshot", kind == "skipped"
+        )
+        return replace(seen, since=begun) if match[2] else seen
+    if kind == "waits":
+        return Waited(who.replace("/", " "), election, opened[who], begun, ended)
     if kind in _COMMANDS:
         return _call(begun, ended, who, what, election)
     return _other(begun, ended, who, kind, rest, election)
@@ -72,7 +80,8 @@ def _call(begun: float, ended: float, who: str, what: str, election: str) -> Ent
     command, *named = asked.split()
     operation = int(named.pop()[1:]) if named and named[-1].startswith("#") else None
     where = "" if command == "end_session" else election
-    called = Called(who, command, where, "".join(named), begun, who if who.isupper() else "", operation)
+    client = who.partition("/")[0]
+    called = Called(client, command, where, "".join(named), begun, who if who.isupper() else "", operation)
     if not answer:
         return called
     if "/" in answer:
@@ -85,7 +94,9 @@ def _other(begun: float, ended: float, who: str, kind: str, rest: list[str], ele
     match kind:
         case "renewed" | "over":
             ttl_s = float(rest[0]) if rest else 0.0
-            return Renewed(who, who, begun, ended, ttl_s, kind == "renewed", "releases" in rest, "opens" in rest)
+            return Renewed(
+                who.partition("/")[0], who, begun, ended, ttl_s, kind == "renewed", "releases" in rest, "opens" in rest
+            )
         case "leads":
             led = Led(who, election, who.lower(), int(rest[0]), TTL_S, begun, until)
             words = dict(zip(rest[1::2], rest[2::2], strict=True))

@@ -142,6 +142,10 @@ class Run:
         self._election = Election(chance, jumps=wishes.jumps)
         self._watches: list[_Watch] = []
         self._led: Led | None = None
+        self._sent: dict[str, float] = {}
+        """When the last renewal of each session was sent that was answered."""
+        self._leads = ""
+        """The session of who leads."""
         self._left = wishes.calls
 
     def history(self) -> list[Entry]:
@@ -167,6 +171,7 @@ class Run:
 
     def _start(self, client: _Client) -> None:
         client.received = self.now
+        self._renewed(client.name, client.session, self.now)
         self._later(1.0, lambda: self._renew(client))
         self._later(1.0, lambda: self._call(client))
 
@@ -178,10 +183,15 @@ class Run:
         def receive() -> None:
             if session not in self._election.ended:
                 client.received = self.now
-                self._later(0.5, lambda: self.entries.append(Renewed(client.name, session, sent, self.now, TTL_S)))
+                self._later(0.5, lambda: self._renewed(client.name, session, sent))
 
         self._later(0.5, receive)
         self._at(self.now + 1.0, lambda: self._renew(client))
+
+    def _renewed(self, name: str, session: str, sent: float) -> None:
+        """Let the answer to a renewal arrive."""
+        self._sent[session] = max(sent, self._sent.get(session, 0.0))
+        self.entries.append(Renewed(name, session, sent, self.now, TTL_S))
 
     def _call(self, client: _Client) -> None:
         if self._left <= 0:
@@ -300,11 +310,15 @@ class Run:
         if term.number == before.number and term.leader == before.leader:
             return
         if self._led is not None:
-            until = self.chance.uniform(self._led.begun, self.now)
+            until = self.chance.uniform(self._led.begun, min(self.now, self._lease_ends()))
             self.entries.append(replace(self._led, until=until))
         self._led = None
-        if term.leader:
-            self._led = Led(term.leader.upper(), ELECTION, term.leader, term.number, TTL_S, self.now)
+        self._leads = self._election.queue[0][1] if term.leader else ""
+        if term.leader and self._lease_ends() > self.now:
+            self._led = Led(self._leads.partition(".")[0], ELECTION, term.leader, term.number, TTL_S, self.now)
+
+    def _lease_ends(self) -> float:
+        return self._sent[self._leads] + TTL_S
 
 
 def a_history(chance: random.Random, wishes: Wishes) -> list[Entry]:

@@ -210,6 +210,138 @@ RIGHT: dict[str, str] = {
         2   A: gone 6
         9-20 -: up
         12-13 x: get_term -> 1/1 a""",
+    "ended in time": """
+        1-2 A: enter a -> 1/1 a
+        2-3 A: renewed 6
+        20-21 A: over
+        29-30 x: get_term -> 1/1 a
+        30-31 x: get_term -> 1/2""",
+    "ended in time after a restart": """
+        1-2 A: enter a -> 1/1 a
+        2-3 A: renewed 6
+        20-21 A: over
+        25-90 -: up
+        33-34 x: get_term -> 1/1 a""",
+    "ended, and may be of another session": """
+        1-4 A: enter a #1 -> 1/1 a
+        1-4 B: enter a #1 -> OutcomeUnknown
+        2-3 A: renewed 6
+        4-5 A: over
+        50-51 x: get_term -> 1/1 a""",
+    "gone, and restored": """
+        2   a: gone 6
+        8-9 -: restored 100 10
+        27-28 x: get_term -> 100/100 a""",
+    "ended, and restored": """
+        1-2 A: enter a -> 1/1 a
+        2-3 A: renewed 6
+        4-5 A: end_session -> done
+        6-7 x: get_term -> 1/2
+        8-9 -: restored 100 10
+        27-28 x: get_term -> 100/100 a""",
+    "restored as somebody else had entered it": """
+        1-2 A: enter a -> 1/1 a
+        2-3 A: withdraw a -> 1/2
+        8-9 -: restored 100 10
+        9-9.5 B: renewed 6
+        9.5-20 B: enter a -> OutcomeUnknown
+        20-21 B: end_session -> done
+        50-51 x: get_term -> 100/100 a""",
+    "ended, and entered with the next session": """
+        1-2 A: enter a -> 1/1 a
+        2-3 A: renewed 6
+        20-21 A: over
+        21-22 A/2: renewed 6 opens
+        22-23 A/2: enter a -> 2/2 a
+        50-51 x: get_term -> 2/2 a""",
+    "ended, and entered by somebody who was not told": """
+        1-2 A: enter a -> 1/1 a
+        2-3 A: renewed 6
+        20-21 A: over
+        21- B: enter a
+        50-51 x: get_term -> 2/2 a""",
+    "given up for the next session in time": """
+        1-2 A: enter a -> 1/1 a
+        2-3 A: renewed 6
+        20-21 A/2: renewed 6 opens
+        34-35 x: get_term -> 1/1 a""",
+    "two sessions side by side": """
+        1-2 A: enter a -> 1/1 a
+        2-3 A: renewed 6
+        4-5 A/2: renewed 6 opens
+        60-61 A: renewed 6
+        61-62 x: get_term -> 1/1 a""",
+    "entered again and again by one session": """
+        0-1 x: get_term -> 0/0
+        1-2 A: enter a #1 -> 1/1 a
+        3-4 A: enter a #2 -> 1/1 a
+        4-5 B: enter b #1 -> 1/2 a b
+        5-6 A: enter a #3 -> 1/2 a b""",
+    "a repeat that is answered when another session has the id": """
+        0-1 x: get_term -> 0/0
+        1-9 A: enter a #1 -> 2/3 a
+        2-3 w: snapshot 1/1 a
+        3-4 x: evict a -> 1/2
+        4-5 B: enter a #1 -> 2/3 a
+        5   w: change 1/2
+        6   w: change 2/3 a""",
+    "an id of two sessions, one after the other": """
+        0-1 x: get_term -> 0/0
+        1-2 A: enter a #1 -> 1/1 a
+        9-10 B: enter a #1 -> 2/2 a
+        10-11 B: enter a #2 -> 2/2 a""",
+    "an id of two sessions, and nobody saw the first one leave": """
+        0-1 x: get_term -> 0/0
+        1-2 A: enter a #1 -> 1/1 a
+        2-3 x: evict a -> OutcomeUnknown
+        3-4 B: enter a #1 -> 2/3 a""",
+    "a short gap before who stands last": """
+        1-2 A: enter a -> 1/1 a
+        2-3 B: enter b -> OutcomeUnknown
+        3-4 C: enter c -> 1/3 a b c""",
+    "a short gap, and a repeat": """
+        1-2 A: enter a -> 1/1 a
+        2-3 B: enter b -> OutcomeUnknown
+        2-4 C: enter c #1 -> 1/3 a c b""",
+    "leads while it is still told that it has entered": """
+        0-1 x: get_term -> 0/0
+        2-5 A: enter a -> 1/1 a
+        3-6 A: leads 1""",
+    "leads where nobody saw it enter": """
+        0-1 x: get_term -> 0/0
+        2-3 A: leads 1
+        2-3 A: enter a -> OutcomeUnknown
+        6-7 B: enter b -> 1/2 a b""",
+    "leads until it is answered that it has withdrawn, and again": """
+        1-2 A: enter a -> 1/1 a
+        2-4 A: leads 1
+        3-4 A: withdraw a -> 1/2
+        5-6 A: enter a -> 2/3 a
+        6-9 A: leads 2""",
+    "leads while a withdrawal does not get through": """
+        1-2 A: enter a -> 1/1 a
+        2-9 A: leads 1
+        3-4 A: withdraw a -> Unavailable
+        5-6 B: withdraw b -> 1/1 a""",
+    "leads as long as it is renewed": """
+        1-1.1 A: renewed 6
+        1.2-18.9 A: leads 1
+        5-5.1 A: renewed 6
+        9-9.1 A/2: renewed 6
+        13-13.1 A/2: renewed 6""",
+    "leads until it is killed, before its lease has ended": """
+        1-1.1 A.0: renewed 6
+        2-  A.0: leads 1 until 6.9
+        9   A: gone 6""",
+    "leads, and nobody knows for how long": """
+        1-1.1 A: renewed 6
+        2-  A: leads 1
+        20-21 x: get_term -> 1/1 a""",
+    "leads by the former store": """
+        1-1.1 A: renewed 6
+        1.2-9 A: leads 1
+        4-6 A: renewed 6
+        4-5 -: emptied""",
     "never forgotten, and gone on from the floor of others": """
         0-1 x: get_term -> 0/0
         2-3 x: get_term -> 7/5
@@ -894,6 +1026,168 @@ WRONG: dict[str, tuple[Rule, str, list[int]]] = {
         21-22 x: get_term -> 1/1 a""",
         [0, 2],
     ),
+    "a candidate that stays after its session": (
+        Rule.LEFT_BEHIND,
+        """
+        1-2 A: enter a -> 1/1 a
+        2-3 A: renewed 6
+        20-21 A: over
+        30-31 x: get_term -> 1/1 a""",
+        [0, 1, 2, 3],
+    ),
+    "a candidate that stays, as a snapshot says": (
+        Rule.LEFT_BEHIND,
+        """
+        1-2 A: enter a -> 1/1 a
+        2-3 A: renewed 6
+        4-5 A: end_session -> done
+        14-15 w: snapshot 1/1 a""",
+        [0, 1, 2, 3],
+    ),
+    "a candidate that stays while its client goes on with another session": (
+        Rule.LEFT_BEHIND,
+        """
+        1-2 A: enter a -> 1/1 a
+        2-3 A: renewed 6
+        20-21 A/2: renewed 6 opens
+        35-36 x: get_term -> 1/1 a""",
+        [0, 1, 2, 3],
+    ),
+    "a candidate that stays, whichever session it is of": (
+        Rule.LEFT_BEHIND,
+        """
+        1-4 A: enter a -> 1/1 a
+        1-4 A/2: enter a -> OutcomeUnknown
+        2-3 A: renewed 6
+        2-3 A/2: renewed 6
+        4-5 A: over
+        5-6 A/2: over
+        20-21 x: get_term -> 1/1 a""",
+        [0, 2, 4, 6],
+    ),
+    "a candidate that comes after its session": (
+        Rule.LEFT_BEHIND,
+        """
+        1-2 w: snapshot 0/0
+        2-3 A: renewed 6
+        3-4 A: enter a #1 -> OutcomeUnknown
+        4-5 A: over
+        20-21 x: get_term -> 0/0
+        22  w: change 1/1 a""",
+        [1, 2, 3, 4, 5],
+    ),
+    "a candidate that stays after the store was restored": (
+        Rule.LEFT_BEHIND,
+        """
+        1-2 A: enter a -> 1/1 a
+        8-9 -: restored 100 10
+        20-21 A: renewed 6
+        21-22 A: enter a -> 101/101 a
+        22-23 A: end_session -> done
+        32-33 x: get_term -> 101/101 a""",
+        [2, 3, 4, 5],
+    ),
+    "two sessions, one candidate": (
+        Rule.ACKNOWLEDGED,
+        """
+        0-1 x: get_term -> 0/0
+        1-2 A: enter a #1 -> 1/1 a
+        2-3 A: renewed 6
+        3-4 B: enter a #1 -> 1/1 a
+        5-6 x: get_term -> 1/1 a""",
+        [0, 1, 3],
+    ),
+    "two sessions, one candidate, without numbers": (
+        Rule.ACKNOWLEDGED,
+        """
+        1-2 A: enter a -> 1/1 a
+        3-4 B: enter a -> 1/1 a""",
+        [0, 1],
+    ),
+    "two sessions, one candidate, at once": (
+        Rule.ACKNOWLEDGED,
+        """
+        0-1 x: get_term -> 0/0
+        1-4 A: enter a #1 -> 1/1 a
+        2-3 B: enter a #1 -> 1/1 a""",
+        [0, 1, 2],
+    ),
+    "two sessions, one candidate, that moves meanwhile": (
+        Rule.ACKNOWLEDGED,
+        """
+        0-0.5 C: enter c #1 -> 1/1 c
+        1-2 A: enter a #1 -> 1/2 c a
+        2-3 x: anoint a -> 2/3 a c
+        3-4 C: withdraw c #2 -> 2/4 a
+        5-6 B: enter a #1 -> 2/4 a""",
+        [0, 1, 2, 4],
+    ),
+    "who entered does not stand last after a gap": (
+        Rule.ASKED,
+        """
+        1-2 A: enter a -> 1/1 a
+        2-3 B: enter b -> OutcomeUnknown
+        3-4 C: enter c -> 1/3 a c b""",
+        [0, 2],
+    ),
+    "leads before anybody has asked for it": (
+        Rule.TOKENS_OF_TERMS,
+        """
+        0-1 x: get_term -> 0/0
+        2-3 A: leads 1
+        5-6 A: enter a -> 1/1 a""",
+        [0, 1, 2],
+    ),
+    "leads on after it has withdrawn": (
+        Rule.TOKENS_OF_TERMS,
+        """
+        1-2 A: enter a -> 1/1 a
+        2-4.1 A: leads 1
+        3-4 A: withdraw a -> 1/2
+        5-6 A: enter a -> 2/3 a
+        6-9 A: leads 2""",
+        [1, 2],
+    ),
+    "leads on and on after it has withdrawn": (
+        Rule.TOKENS_OF_TERMS,
+        """
+        1-2 A: enter a -> 1/1 a
+        2-  A: leads 1 until 9
+        3-4 A: withdraw a -> 1/2""",
+        [1, 2],
+    ),
+    "leads for longer than it was renewed": (
+        Rule.LEASED,
+        """
+        1-1.1 A: renewed 6
+        1.2-11.2 A: leads 1
+        5-5.1 A: renewed 6
+        6-6.1 A: over""",
+        [1, 2],
+    ),
+    "leads while its renewals are not answered in time": (
+        Rule.LEASED,
+        """
+        1-1.1 A: renewed 6
+        1.2-11 A: leads 1
+        5-7.2 A: renewed 6""",
+        [0, 1],
+    ),
+    "leads until it is killed, after its lease has ended": (
+        Rule.LEASED,
+        """
+        1-1.1 A.0: renewed 6
+        2-  A.0: leads 1
+        9   A: gone 6""",
+        [0, 1, 2],
+    ),
+    "leads before it has a session": (
+        Rule.LEASED,
+        """
+        1-3 A: leads 1
+        3-4 A: renewed 6""",
+        [0, 1],
+    ),
     "admitted during the hold": (
         Rule.HOLD,
         """
@@ -1027,6 +1321,7 @@ def test_every_kind_of_record_has_a_line() -> None:
         1-2 w: snapshot 0/0
         3   w: change 1/1 a
         4   w: skipped 1/3
+        4-5 w: waits
         1-2 A: leads 1 lost EXPIRED
         1-  A: leads 1 until 3
         1-  A: wants
@@ -1042,6 +1337,7 @@ def test_every_kind_of_record_has_a_line() -> None:
         "2.000 watch w: snapshot term 0 revision 0 []",
         "3.000 watch w: change term 1 revision 1 [a]",
         "4.000 watch w: change after skipped ones term 1 revision 3 []",
+        "4.000 to 5.000 watch w: waits in vain",
         "1.000 to 2.000 A: a leads under 1, lost: EXPIRED",
         "1.000 to 3.000 A: a leads under 1",
         "1.000 to ... A: wants to lead",

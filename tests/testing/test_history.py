@@ -18,6 +18,7 @@ from atomix_election.testing.history import (
     Seen,
     Stood,
     Up,
+    Waited,
     read_history,
 )
 
@@ -28,6 +29,8 @@ ENTRIES: list[Entry] = [
     Called("a", "evict", "e", "b", 1.0, "s", 4, 7),
     Renewed("a", "s", 1.0, 2.0, 6.0),
     Seen("a 1", "e", 1.0, 2.0, Term(("a",), 1, 1), snapshot=True),
+    Seen("a 1", "e", 1.0, 3.0, Term(("a",), 1, 2), skipped=True, since=2.5),
+    Waited("a 1", "e", 1.0, 3.0, 4.0),
     LED,
     Gone("a", 2.0, 5.0),
     Up(1.0, 2.0),

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from atomix_election import Term
-from atomix_election.testing.history import Answered, Emptied, Fault, Gone, Led, Restored, Seen, Stood, Up
+from atomix_election.testing.history import Answered, Emptied, Fault, Gone, Led, Restored, Seen, Stood, Up, Waited
 from atomix_election.testing.lives import lives
 
 FIRST, SECOND = Emptied(5, 7), Emptied(15, 17)
@@ -33,6 +33,12 @@ def test_a_watch_begins_anew() -> None:
     """With whatever it is given first."""
     before, after, last = Seen("w", "e", 0, 1, OLD, snapshot=True), Seen("w", "e", 0, 8, NEW), Seen("w", "e", 0, 9, NEW)
     assert lives([before, after, last, FIRST]) == [[before, FIRST], [replace(after, snapshot=True), last]]
+
+
+def test_a_wait_is_of_the_store_that_was_there_all_the_time() -> None:
+    """Of one that was lost nobody is told any more."""
+    early, late, between = Waited("w", "e", 0, 1, 2), Waited("w", "e", 0, 8, 9), Waited("w", "e", 0, 2, 8)
+    assert lives([early, late, between, FIRST]) == [[early, FIRST], [late]]
 
 
 def test_what_goes_on_is_there_in_each() -> None:

@@ -1,20 +1,20 @@
 """Histories of the real engine and clients, in virtual time: right as they are, and wrong with a mistake put in."""
 
 import random
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
 
-from atomix_election import ElectionError, Term
+from atomix_election import ElectionError, Event, Term
 from atomix_election.core import election as core
 from atomix_election.core.commands import Anoint, Command, Enter, Evict, ExpireSession, Promote, Withdraw
 from atomix_election.core.election import Election, Transition
 from atomix_election.engine import Connection
-from atomix_election.errors import NotACandidate
+from atomix_election.errors import NotACandidate, OutcomeUnknown
 from atomix_election.service import Call
 from atomix_election.testing import History
 from atomix_election.testing.checker import Promises, Rule, check_history
@@ -30,7 +30,7 @@ MOST_HISTORIES = 10
 """Not each of them has what shows a mistake."""
 SETTLING_S = 5.0
 """What the longest failover does not count: a call that is on its way, and a pause after it."""
-PROMISES = Promises(late_copies=False, longest_failover_s=TTL_S + SETTLING_S)
+PROMISES = Promises(late_copies=False, longest_failover_s=TTL_S + SETTLING_S, longest_silence_s=TTL_S + SETTLING_S)
 
 Rules = Callable[[Election, Any, Any], Transition]
 
@@ -179,6 +179,52 @@ async def test_mistakes_in_the_rules_are_found(
     assert await is_found(*broken)
 
 
+@pytest.mark.parametrize("stays", [False, True], ids=["right", "wrong"])
+async def test_who_stays_after_its_session_is_found_while_its_client_lives(
+    stays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was cut off, gave up meanwhile, and goes on with another session."""
+    if stays:
+        monkeypatch.setitem(core._RULES, ExpireSession, lambda election, *_: Transition(election))
+    history = History(anyio.current_time)
+    async with a_world() as world, world.replica("a") as a, world.replica("b") as b:
+        for name, replica in (("a", a), ("b", b)):
+            record_keeper(replica.keeper, history, who=name)
+        await a.election.enter()
+        await b.election.enter()
+        b.service.link.cut()
+        with pytest.raises(OutcomeUnknown):
+            await b.election.withdraw()
+        await anyio.sleep(3 * TTL_S)
+        b.service.link.mend()
+        await b.keeper.opened()
+        await anyio.sleep(5 * TTL_S)
+        await a.election.get_term()
+        found = [each.rule for each in check_history(history, PROMISES).violations]
+        assert found == ([Rule.LEFT_BEHIND] if stays else [])
+
+
+async def test_a_candidate_of_two_sessions_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who enters an id that another session has is told that it is there, which it is."""
+    right: Rules = core._RULES[Enter]
+
+    def wrong(election: Election, command: Any, is_open: Any) -> Transition:
+        present = any(each.id == command.candidate_id for each in election.candidates)
+        return Transition(election) if present else right(election, command, is_open)
+
+    monkeypatch.setitem(core._RULES, Enter, wrong)
+    history = History(anyio.current_time)
+    async with a_world() as world, world.replica("a") as a, world.replica("b") as b:
+        for name, replica in (("a", a), ("b", b)):
+            record_keeper(replica.keeper, history, who=name)
+        await a.election.get_term()
+        await anyio.sleep(1.0)
+        await a.election.enter()
+        await anyio.sleep(1.0)
+        await b.client.election("e", candidate_id="a").enter()
+        assert [each.rule for each in check_history(history, PROMISES).violations] == [Rule.ACKNOWLEDGED]
+
+
 async def test_a_number_that_does_not_rise_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next leader has the token of the one before."""
     count = core._count
@@ -200,6 +246,36 @@ async def test_a_refusal_without_a_reason_is_found(monkeypatch: pytest.MonkeyPat
     for command in (Anoint, Promote, Evict):
         monkeypatch.setitem(core._RULES, command, wrong)
     assert await is_found(Rule.REFUSED)
+
+
+class Silent:
+    """A watch that tells what is there, and nothing after that."""
+
+    def __init__(self, events: AsyncIterator[Event]) -> None:
+        self._events = events
+        self._told = False
+
+    def __aiter__(self) -> "Silent":
+        return self
+
+    async def __anext__(self) -> Event:
+        if self._told:
+            await anyio.sleep_forever()
+        self._told = True
+        return await anext(self._events)
+
+
+async def test_a_watch_that_falls_silent_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It neither tells what has changed, nor ends."""
+    events = Connection.events
+
+    @asynccontextmanager
+    async def wrong(self: Connection, call: Call, *, buffer: int) -> AsyncGenerator[AsyncIterator[Event]]:
+        async with events(self, call, buffer=buffer) as right:
+            yield Silent(right)
+
+    monkeypatch.setattr(Connection, "events", wrong)
+    assert await is_found(Rule.TOLD)
 
 
 async def test_an_old_answer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from atomix_election.model import session_digest
 from atomix_election.service import Call
 from atomix_election.testing import History, Recorder, RecordingService, VirtualClock, read_history, recorded
 from atomix_election.testing.clocks import DriftingClock
-from atomix_election.testing.history import DONE, Answered, Called, Gone, Led, Renewed, Seen, Stood
+from atomix_election.testing.history import DONE, Answered, Called, Gone, Led, Renewed, Seen, Stood, Waited
 from atomix_election.testing.recording import record_keeper
 from tests.leadership.world import LATE_S, TTL_S, Replica, World, a_group, a_world
 
@@ -101,6 +101,27 @@ async def test_calls_of_a_service_without_a_client(history: History) -> None:
         ("close", "", DONE, Term()),
     ]
     assert len({each.watch for each in history if isinstance(each, Seen)}) == 2
+
+
+async def test_since_when_an_event_was_waited_for(history: History) -> None:
+    """Also one that does not come, whether its reader gives up or the watch ends; who does not read does not wait."""
+    async with a_world() as world, a_replica(history, world, "a") as replica, replica.election.events() as events:
+        await anext(events)
+        await anyio.sleep(1.0)
+        begun = anyio.current_time()
+        with anyio.move_on_after(2.0):
+            await anext(events)
+        await anyio.sleep(1.0)
+        read = anyio.current_time()
+        await replica.election.enter()
+        await anext(events)
+        await anyio.sleep(1.0)
+    seen = [each for each in history if isinstance(each, Seen)]
+    waited = [each for each in history if isinstance(each, Waited)]
+    watch = seen[0].watch, seen[0].election, seen[0].begun
+    assert watch[0].rpartition(" ")[0] == "a"
+    assert waited == [Waited(*watch, begun, begun + 2.0)]
+    assert [each.since for each in seen] == [seen[0].begun, read]
 
 
 async def test_a_call_without_an_end_is_one_that_has_begun(history: History) -> None:

@@ -1,9 +1,10 @@
 """Whether a history keeps the promises: pure, over the records of ``testing.history``, afterwards.
 
 Each election is judged by itself: whether one order of its calls explains all that was told of it (``timeline``,
-``explaining``, ``refusals``), whether its watches missed nothing (``events``), and whether its leaders were alone, each
-under a token of its own (``leaderships``). Over all of them, sessions are looked at, and those who have gone, restores,
-and whether somebody led in time. docs/histories.md says what each rule means, and what is not decided.
+``explaining``, ``refusals``), whether its watches missed nothing (``events``) and were told in time (``silences``), and
+whether its leaders were alone, each under a token of its own (``leaderships``). Over all of them, sessions are looked
+at, and those who have gone, restores, and whether somebody led in time. docs/histories.md says what each rule means,
+and what is not decided.
 """
 
 from collections import defaultdict
@@ -18,7 +19,14 @@ from atomix_election.testing.checker.findings import Finding
 from atomix_election.testing.checker.findings import Rule as Rule
 from atomix_election.testing.checker.findings import Violation as Violation
 from atomix_election.testing.checker.jumps import Jumps
-from atomix_election.testing.checker.leaderships import check_alone, check_kept, check_tokens, check_tokens_of_terms
+from atomix_election.testing.checker.leaderships import (
+    check_alone,
+    check_kept,
+    check_tokens,
+    check_tokens_of_terms,
+    check_withdrawn,
+)
+from atomix_election.testing.checker.leases import check_leases
 from atomix_election.testing.checker.leaving import Departures
 from atomix_election.testing.checker.liveness import check_led
 from atomix_election.testing.checker.numbers import check_numbers
@@ -27,9 +35,10 @@ from atomix_election.testing.checker.refusals import check_refusals
 from atomix_election.testing.checker.restores import check_floor, check_hold
 from atomix_election.testing.checker.sessions import Sessions
 from atomix_election.testing.checker.shrinking import shrunk
+from atomix_election.testing.checker.silences import Silences
 from atomix_election.testing.checker.spec import FORGET
 from atomix_election.testing.checker.timeline import Timeline, consistent, told_in
-from atomix_election.testing.history import Answered, Called, Entry, Led, Restored, Seen, Stood
+from atomix_election.testing.history import Answered, Called, Entry, Led, Restored, Seen, Stood, Waited
 from atomix_election.testing.lives import lives
 
 __all__ = ["Promises", "Rule", "Verdict", "Violation", "check_history"]
@@ -68,11 +77,16 @@ def check_history(history: Iterable[Entry], promises: Promises = _DEFAULT) -> Ve
     Returns:
         The violations; those of equal histories are equal, and in the same order.
     """
-    checked = [_Check(life, promises) for life in lives(list(history))]
+    history = list(history)
+    checked = [_Check(life, promises) for life in lives(history)]
     findings = [finding for each in checked for finding in each.findings]
+
+    def look(entries: list[Entry]) -> list[Finding]:
+        return [*_Check(entries, promises).findings, *check_leases(entries)]
+
     violations = [
-        shrunk(each, lambda entries: _Check(entries, promises).findings) if number < MAX_SHRUNK else each.violation
-        for number, each in enumerate(findings)
+        shrunk(each, look) if number < MAX_SHRUNK else each.violation
+        for number, each in enumerate([*findings, *check_leases(history)])
     ]
     return Verdict(tuple(violations), sum(each.undecided for each in checked))
 
@@ -89,13 +103,15 @@ class _Check:
         self._restored = [each for each in history if isinstance(each, Restored)]
         calls = [each for each in history if isinstance(each, Called | Answered)]
         self._forgotten = promises.forgotten | {each.election for each in calls if each.what == FORGET}
+        silence_s = promises.longest_silence_s
+        self._silences = None if silence_s is None else Silences(history, silence_s)
         self.undecided = 0
         self.findings = list(self._all())
 
     def _all(self) -> Iterator[Finding]:
         elections: defaultdict[str, list[Entry]] = defaultdict(list)
         for each in self._history:
-            if isinstance(each, Called | Answered | Seen | Led | Stood) and each.election:
+            if isinstance(each, Called | Answered | Seen | Waited | Led | Stood) and each.election:
                 elections[each.election].append(each)
         for election, entries in elections.items():
             yield from self._election(election, entries)
@@ -129,7 +145,10 @@ class _Check:
         yield from check_refusals(election, entries, timeline, earliest, owners, self._sessions)
         yield from self._departures.check(election, entries, timeline, owners)
         yield from check_events(entries)
+        if self._silences is not None:
+            yield from self._silences.check(election, entries, timeline)
         yield from check_tokens(election, led)
         if not numbers:
-            yield from check_tokens_of_terms(election, led, timeline)
+            yield from check_tokens_of_terms(election, led, timeline, earliest, explanation.asked_for)
+        yield from check_withdrawn(election, led, entries, self._ends)
         yield from check_alone(election, led, self._ends)

@@ -9,7 +9,7 @@ from atomix_election.testing.history import Entry, Seen
 def check_events(entries: Iterable[Entry]) -> Iterator[Finding]:
     """Return where a watch did not begin with a snapshot, went back, or left something out without a word.
 
-    What comes after the last event that a watch was given is not decided.
+    What comes after the last event that a watch was given is for ``silences``.
     """
     last: dict[tuple[str, str, float], Seen] = {}
     for each in entries:

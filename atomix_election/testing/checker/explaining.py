@@ -29,6 +29,7 @@ from atomix_election.testing.checker.gaps import Gaps
 from atomix_election.testing.checker.jumps import Jumps
 from atomix_election.testing.checker.matching import Matching
 from atomix_election.testing.checker.owners import Ownership
+from atomix_election.testing.checker.owning import Stays, check_owning
 from atomix_election.testing.checker.promises import Promises
 from atomix_election.testing.checker.sessions import Sessions
 from atomix_election.testing.checker.spec import (
@@ -76,7 +77,7 @@ class Explanation:
         self._changes = [self._changes_at(place) for place in range(len(timeline))]
         self.asked: list[Asked] = asked_in(entries, timeline, promises)
         self._pools = Pools(self.asked)
-        self.owners: Ownership = Ownership(timeline, self._changes, self.asked, self._pools, sessions, promises)
+        self.owners: Ownership = Ownership(timeline, self._changes, self.asked, self._pools, sessions, promises, jumps)
         self._gaps = Gaps(election, timeline, self._pools, self.owners, sessions, promises, jumps)
         self._free = [self._is_free(place) for place in range(len(timeline))]
         self._places: dict[tuple[str, str], list[int]] = defaultdict(list)
@@ -84,7 +85,7 @@ class Explanation:
             for key in _keys(made):
                 self._places[key].append(place)
         self._idle: dict[Asked, bool] = {}
-        self._matching = Matching(self._asked_for, self._places_of, self._free.__getitem__, self._needs_no_place)
+        self._matching = Matching(self.asked_for, self._places_of, self._free.__getitem__, self._needs_no_place)
 
     @property
     def undecided(self) -> int:
@@ -97,6 +98,8 @@ class Explanation:
         yield from self._gaps.check()
         yield from self._check_asked()
         yield from self._check_acknowledged()
+        stays = Stays(self._timeline, self._changes)
+        yield from check_owning(self._election, self._timeline, stays, self.asked, self._range)
 
     def earliest(self) -> list[float]:
         """Return before when each term has not begun, also as nobody had asked yet for what made it."""
@@ -104,7 +107,7 @@ class Explanation:
         for place in range(len(self._timeline)):
             since = [self._timeline.earliest[place], *found[-1:]]
             if self._changes[place] and not self._free[place]:
-                since.append(min((each.begun for each in self._asked_for(place)), default=-inf))
+                since.append(min((each.begun for each in self.asked_for(place)), default=-inf))
             found.append(max(since))
         return found
 
@@ -154,7 +157,7 @@ class Explanation:
     def _match_own(self, place: int) -> None:
         """Begin with the call that was answered with just this term, if there is one."""
         revision = self._timeline.revisions[place]
-        for each in self._asked_for(place):
+        for each in self.asked_for(place):
             if each.done and each.last == revision and each not in self._matching.step_of:
                 self._matching.match(place, each)
                 return
@@ -194,7 +197,7 @@ class Explanation:
             for candidate in self._timeline.terms[place].candidates if asked.what == CLOSE else (asked.candidate,):
                 yield from self.owners.evidence(candidate, place)
 
-    def _asked_for(self, place: int) -> Iterator[Asked]:
+    def asked_for(self, place: int) -> Iterator[Asked]:
         """Return the calls that may have made the term at a place."""
         timeline = self._timeline
         since, until, revision = timeline.earliest[place], timeline.latest[place], timeline.revisions[place]

@@ -21,6 +21,7 @@ from atomix_election.testing.history import (
     Seen,
     Stood,
     Up,
+    Waited,
 )
 
 
@@ -39,11 +40,13 @@ class Rule(Enum):
     SESSIONS_LAST = "a session lasts for its time-to-live"
     SESSIONS_END = "a session that has ended stays so"
     EVENTS = "a watch begins with a snapshot, and is given every change or told that some were skipped"
+    TOLD = "who watches is told of each change in time"
     TOKENS_RISE = "each leadership has a higher token than those before it"
     TOKENS_OF_TERMS = "a token is the number of a term of its leader"
     ALONE = "nobody leads while another one does"
+    LEASED = "nobody leads for longer than its lease"
     KEPT = "a leadership is lost for a reason"
-    LEFT_BEHIND = "the candidates of a client that has gone follow it"
+    LEFT_BEHIND = "the candidates of a session that has ended, or of a client that has gone, follow it"
     LED = "somebody leads where somebody wants to"
     HOLD = "nobody is admitted to a restored store before those who led by the former one have ended"
     FLOOR = "all that a restored store says is above what the former one said"
@@ -108,6 +111,8 @@ def line(entry: Entry) -> str:  # noqa: C901 - one case for each kind of record
         case Seen():
             kind = "snapshot" if entry.snapshot else "change after skipped ones" if entry.skipped else "change"
             return f"{_span(entry.at, entry.at)} watch {entry.watch}: {kind} {term_text(entry.term)}"
+        case Waited():
+            return f"{_span(entry.since, entry.until)} watch {entry.watch}: waits in vain"
         case Led():
             lost = f", lost: {entry.lost}" if entry.lost else ""
             until = entry.deadline if entry.until is None else entry.until
@@ -161,6 +166,8 @@ def when(entry: Entry) -> tuple[float, float]:
             return entry.at, entry.at
         case Gone():
             return entry.at, entry.at
+        case Waited():
+            return entry.since, entry.until
         case Led() | Stood():
             return entry.begun, entry.begun if entry.until is None else entry.until
         case Up():

@@ -139,16 +139,18 @@ class Gaps:
         self._looks += 1
         if self._looks > MAX_LOOKS:
             raise _TooFar
-        return any(self._leads_on(each, steps - 1, place, pool) for each in self._next(state, place, pool))
+        revision = after.revision - steps + 1
+        return any(self._leads_on(each, steps - 1, place, pool) for each in self._next(state, revision, place, pool))
 
     def _number_fits(self, anew: int, place: int) -> bool:
         risen = self._timeline.terms[place].number - self._timeline.terms[place - 1].number
         return risen == anew or (self._promises.numbers_jump and 0 < anew < risen)
 
-    def _next(self, state: _State, place: int, pool: list[Asked]) -> Iterator[_State]:
+    def _next(self, state: _State, revision: int, place: int, pool: list[Asked]) -> Iterator[_State]:
+        """Return what one step may make of it, which has this revision then."""
         until = self._timeline.latest[place]
         for number, each in enumerate(pool):
-            if number not in state.used:
+            if number not in state.used and each.first <= revision <= each.last:
                 for found in self._after(each, state, until):
                     yield _State(found.queue, found.owners, found.anew, state.used | {number})
         sessions = frozenset[str]().union(*state.owners)

@@ -1,16 +1,20 @@
 """What clients believed of their own leaderships: tokens, nobody beside another one, and losses that have a reason."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from math import inf
+from operator import attrgetter
 
 from atomix_election.errors import LossReason
+from atomix_election.testing.checker.asked import Asked
 from atomix_election.testing.checker.ends import Ends
 from atomix_election.testing.checker.findings import Finding, Rule, found
 from atomix_election.testing.checker.promises import Promises
+from atomix_election.testing.checker.spec import WITHDRAW
 from atomix_election.testing.checker.timeline import Timeline
-from atomix_election.testing.history import Emptied, Entry, Fault, Led, Restored, Up
+from atomix_election.testing.history import DONE, Answered, Emptied, Entry, Fault, Led, Restored, Up
 
 _BY_OPERATORS = {LossReason.EVICTED.name, LossReason.SUPERSEDED.name}
 """How a leadership may end where others anoint, promote and evict."""
@@ -24,8 +28,22 @@ def check_tokens(election: str, led: Sequence[Led]) -> Iterator[Finding]:
             yield found(Rule.TOKENS_RISE, election, what, [former, latter])
 
 
-def check_tokens_of_terms(election: str, led: Sequence[Led], timeline: Timeline) -> Iterator[Finding]:
-    """Return leaderships under a number that is another leader's, or nobody's, or nobody's yet."""
+def check_tokens_of_terms(
+    election: str,
+    led: Sequence[Led],
+    timeline: Timeline,
+    earliest: Sequence[float],
+    asked_for: Callable[[int], Iterable[Asked]],
+) -> Iterator[Finding]:
+    """Return leaderships under a number that is another leader's, or nobody's, or nobody's yet.
+
+    Args:
+        election: where.
+        led: the leaderships.
+        timeline: its terms.
+        earliest: before when each of them has not begun, also as nobody had asked for it.
+        asked_for: returns the calls that may have made one.
+    """
     numbers = [each.number for each in timeline.terms]
     for each in led:
         first, after = bisect_left(numbers, each.token), bisect_right(numbers, each.token)
@@ -37,13 +55,31 @@ def check_tokens_of_terms(election: str, led: Sequence[Led], timeline: Timeline)
                 break
         else:
             begins, lower = timeline.not_before(first)
+            what = f"{each.candidate} leads under a number that nobody has yet"
             if each.begun < begins:
-                what = f"{each.candidate} leads under a number that nobody has yet"
                 yield found(Rule.TOKENS_OF_TERMS, election, what, [each, lower])
+            elif first < after and timeline.follows(first) and each.begun < earliest[first]:
+                asked = [call.entry for call in asked_for(first)]
+                shown = [each, *asked, *timeline.evidence(first - 1, first)]
+                yield found(Rule.TOKENS_OF_TERMS, election, what, shown, fixed=asked)
             elif first == after and first < len(timeline) and timeline.follows(first):
                 what = f"{each.candidate} leads under a number that no term has"
                 shown = [timeline.shown(first - 1), timeline.shown(first)]
                 yield found(Rule.TOKENS_OF_TERMS, election, what, [each, *shown])
+
+
+def check_withdrawn(election: str, led: Sequence[Led], entries: Iterable[Entry], ends: Ends) -> Iterator[Finding]:
+    """Return leaderships that went on after their own client was answered that it has withdrawn its candidate."""
+    own: defaultdict[tuple[str, str], list[Led]] = defaultdict(list)
+    for each in led:
+        own[each.who, each.candidate].append(each)
+    for call in entries:
+        if isinstance(call, Answered) and (call.what, call.outcome) == (WITHDRAW, DONE):
+            mine = own[call.who, call.candidate]
+            place = bisect_left(mine, call.begun, key=attrgetter("begun")) - 1
+            if place >= 0 and ends.of(mine[place]) > call.ended:
+                what = f"{call.candidate} leads on after it has withdrawn"
+                yield found(Rule.TOKENS_OF_TERMS, election, what, [mine[place], call])
 
 
 def check_alone(election: str, led: Sequence[Led], ends: Ends) -> Iterator[Finding]:

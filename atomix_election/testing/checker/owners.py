@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import inf
 
 from atomix_election.testing.checker.asked import UNKNOWN_SESSION, Asked, Pools
+from atomix_election.testing.checker.jumps import Jumps
 from atomix_election.testing.checker.promises import Promises
 from atomix_election.testing.checker.sessions import Sessions
 from atomix_election.testing.checker.spec import END, ENTER, Change
@@ -35,6 +36,7 @@ class Ownership:
         pools: the same.
         sessions: when they may have ended.
         promises: whether there may be others.
+        jumps: where it was restored.
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class Ownership:
         pools: Pools,
         sessions: Sessions,
         promises: Promises,
+        jumps: Jumps,
     ) -> None:
         self._timeline = timeline
+        self._jumps = jumps
         self._pools = pools
         self._sessions = sessions
         self._others: Owners = _UNKNOWN if promises.others else frozenset()
@@ -115,7 +119,8 @@ class Ownership:
         """Return records that show whose a candidate is, and that those sessions last."""
         for session in self.of(candidate, place) - _UNKNOWN:
             entered = self._pools.within(-inf, self._timeline.latest[place], -inf, inf, (ENTER, candidate))
-            yield from [each.entry for each in entered if each.session == session and each.done][:1]
+            own = sorted((each for each in entered if each.session == session), key=lambda each: not each.done)
+            yield from [each.entry for each in own[:1]]
             yield from self._sessions.proof(session)
 
     def _set(self, candidate: str, place: int, owners: Owners) -> None:
@@ -147,9 +152,10 @@ class Ownership:
 
     def _go_on_after_a_gap(self, place: int) -> None:
         before = set(self._timeline.terms[place - 1].candidates)
+        others = self._others | (_UNKNOWN if self._jumps.is_restored(place) else frozenset[str]())
         for each in self._timeline.terms[place].candidates:
             former = self.of(each, place - 1) if each in before else frozenset[str]()
-            self._set(each, place, (former | self._entering(each, place) | self._others) or _UNKNOWN)
+            self._set(each, place, (former | self._entering(each, place) | others) or _UNKNOWN)
 
     def _learn(self, asked: Asked, place: int) -> None:
         """Who is told that its candidate is there owns it, unless it is the repeat of a write from before."""

@@ -21,6 +21,8 @@ class Promises:
             after a migration or a restore.
         longest_failover_s: how long a takeover may take at most, as the servers announce it; None if it is not known,
             and then nobody has to lead.
+        longest_silence_s: how long after a change a watcher that waits is told of it, or of a newer one, at most, where
+            nothing is done to anybody; None if that is not known, and then it may be told at any time, or never.
         early_ends: whether sessions may end before their time-to-live is over, as those in an etcd whose stale leaders
             end them.
         others: whether there are clients that are not recorded. Then nothing can be said of what nobody asked for.
@@ -34,6 +36,7 @@ class Promises:
     expiry_slack_s: float = 2.0
     numbers_jump: bool = False
     longest_failover_s: float | None = None
+    longest_silence_s: float | None = None
     early_ends: bool = False
     others: bool = False
     late_copies: bool = True

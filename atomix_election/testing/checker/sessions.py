@@ -7,6 +7,7 @@ the server received the last renewal, and so not before one time-to-live after i
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import inf
 
 from atomix_election.testing.checker.findings import Finding, Rule, found
@@ -23,6 +24,11 @@ class _Known:
     who: str = ""
     lasts_until: float = -inf
     renewed: Renewed | None = None
+    first: Renewed | None = None
+    last_sent: float = -inf
+    ttl_s: float = 0.0
+    superseded: Renewed | None = None
+    """The first sign of life of the next session of its client."""
     releases: bool = False
     asked_to_end: float = inf
     over_since: float = inf
@@ -33,6 +39,21 @@ class _Known:
     """What says that it has ended."""
     acts: list[Renewed | Answered] = field(default_factory=list[Renewed | Answered])
     """What only an open session can do."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnd:
+    """What says that a session has ended, or will within one time-to-live, as nobody renews it any more.
+
+    Args:
+        at: since when.
+        ttl_s: its time-to-live.
+        entry: the record that says so.
+    """
+
+    at: float
+    ttl_s: float
+    entry: Entry
 
 
 class Sessions:
@@ -53,6 +74,7 @@ class Sessions:
                 self._called(each)
         for known in self._known.values():
             self._find_over(known)
+        self._find_superseded()
 
     def _renewed(self, entry: Renewed) -> None:
         known = self._known[entry.session]
@@ -64,6 +86,10 @@ class Sessions:
         if entry.opens:
             known.opened = max(known.opened, entry.ended)
         known.acts.append(entry)
+        known.ttl_s = max(known.ttl_s, entry.ttl_s)
+        known.last_sent = max(known.last_sent, entry.begun)
+        if known.first is None or entry.begun < known.first.begun:
+            known.first = entry
         lasts_until = entry.begun + entry.ttl_s * (1 - CLOCK_RATE)
         if lasts_until > known.lasts_until:
             known.lasts_until, known.renewed = lasts_until, entry
@@ -87,6 +113,33 @@ class Sessions:
         for entry in known.overs:
             if known.opened <= entry.ended < known.over_since:
                 known.over_since, known.over = entry.ended, entry
+
+    def _find_superseded(self) -> None:
+        """Find out which sessions were given up for another one: a client keeps one at a time."""
+        by_client: defaultdict[str, list[tuple[_Known, Renewed]]] = defaultdict(list)
+        for known in self._known.values():
+            if known.first is not None:
+                by_client[known.who].append((known, known.first))
+        for sessions in by_client.values():
+            sessions.sort(key=lambda each: each[1].begun)
+            for (known, _), (_, first) in pairwise(sessions):
+                if first.begun > known.last_sent:
+                    known.superseded = first
+
+    def end_of(self, session: str) -> SessionEnd | None:
+        """Return what says that a session has ended or does so soon, the earlier if there are two; None if nothing.
+
+        Of one that was given up, a renewal may still be on its way, and arrive as late as the session lasts without it.
+        """
+        known = self._known.get(session)
+        if known is None or known.renewed is None or known.opened_anew:
+            return None
+        ends: list[SessionEnd] = []
+        if known.over is not None:
+            ends.append(SessionEnd(known.over_since, known.ttl_s, known.over))
+        if known.superseded is not None:
+            ends.append(SessionEnd(known.superseded.begun + known.ttl_s, known.ttl_s, known.superseded))
+        return min(ends, key=lambda each: each.at, default=None)
 
     def client_of(self, session: str) -> str:
         """Return whose session it is; "" if that is not known."""
