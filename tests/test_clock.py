@@ -1,5 +1,6 @@
 """The system's clock, and the one of the event loop that tests use."""
 
+import runpy
 import time
 from typing import Any
 
@@ -20,12 +21,26 @@ def virtual_time() -> tuple[str, dict[str, Any]]:
     return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
 
 
-async def test_the_system_clock_goes_on_while_the_machine_sleeps() -> None:
-    """It is CLOCK_BOOTTIME where there is one."""
+def test_the_system_clock_goes_on_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is CLOCK_BOOTTIME where there is one, which on a machine that never slept shows what CLOCK_MONOTONIC does."""
     if not hasattr(time, "CLOCK_BOOTTIME"):
         pytest.skip("this machine has no such clock")
+    times = {time.CLOCK_BOOTTIME: 5000.0, time.CLOCK_MONOTONIC: 200.0}
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "clock_gettime", times.__getitem__)
+        asked = runpy.run_path(clock.__file__)["SystemClock"]().now()
+    assert asked == 5000.0
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
     assert before <= SystemClock().now() <= time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def test_where_there_is_no_such_clock_it_is_the_monotonic_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is never set, as the wall clock is."""
+    with monkeypatch.context() as patched:
+        patched.delattr(time, "CLOCK_BOOTTIME", raising=False)
+        patched.setattr(time, "monotonic", lambda: 200.0)
+        asked = runpy.run_path(clock.__file__)["SystemClock"]().now()
+    assert asked == 200.0
 
 
 async def test_sleeping_ends_no_sooner_than_told() -> None:

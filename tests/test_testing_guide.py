@@ -15,8 +15,6 @@ from tests.manual import DOCS
 GUIDE = (DOCS / "testing.md").read_text()
 FILES: dict[str, str] = dict(re.findall(r"^`([a-z_]+\.py)`:\n\n```python\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL))
 APPLICATION = "reports.py"
-MADE_OF = {"FaultyService", "Link"}
-"""What a Network is made of, and users need not know."""
 WAIT_S = 50.0
 LOOPS = "asyncio_default_fixture_loop_scope=function"
 """pytest-asyncio warns where this is not said."""
@@ -82,7 +80,7 @@ def test_a_bug_in_the_application_is_found(name: str, tmp_path: Path) -> None:
 
 def test_everything_is_explained() -> None:
     """Here or in the guides to stores and histories: each name, method of a network, fault, and reason for a loss."""
-    names = set(testing.__all__) - MADE_OF
+    names = set(testing.__all__)
     names |= {name for name in vars(Network) if name[0] != "_"}
     names |= {each.name for each in fields(Faults)} | {each.name for each in LossReason}
     guides = GUIDE + (DOCS / "stores.md").read_text() + (DOCS / "histories.md").read_text()

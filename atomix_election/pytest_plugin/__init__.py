@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from atomix_election.pytest_plugin.kinds import Kind, kind_of, loop_scope_of
+from atomix_election.pytest_plugin.kinds import Kind, has_pytest_asyncio, kind_of, loop_scope_of
 
 if TYPE_CHECKING:
     from atomix_election import Client
@@ -24,8 +24,6 @@ SEED_OPTION = "--election-seed"
 RANDOM_SEED = "random"
 
 _MODULE_OF = {"BackgroundClient": "clients", "BackgroundServer": "server", "VirtualElection": "virtual"}
-_PYTEST_ASYNCIO = ("asyncio", "pytest_asyncio")
-"""What pytest-asyncio is called when it was found by itself, and when it was named by ``-p``."""
 _MARKERS = (
     "election_server(**options): what the election_server of this test is made of, as an ElectionServer would be",
     "election_client(**options): what the election_client of this test is connected with, as by connect",
@@ -51,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Say which markers there are, and give pytest-asyncio the fixtures that only its own decorator makes."""
     for line in _MARKERS:
         config.addinivalue_line("markers", line)
-    if any(config.pluginmanager.has_plugin(name) for name in _PYTEST_ASYNCIO):
+    if has_pytest_asyncio(config):
         from atomix_election.pytest_plugin import on_pytest_asyncio
 
         config.pluginmanager.register(on_pytest_asyncio, on_pytest_asyncio.__name__)
@@ -105,6 +103,12 @@ def election_client(request: pytest.FixtureRequest) -> "Client | BackgroundClien
             fixture = f"_election_client_on_{loop_scope_of(request.node)}_loop"
         case Kind.BLOCKING:
             fixture = "_election_client_in_a_thread"
+        case Kind.NOT_INSTALLED:
+            pytest.fail(
+                "this test is marked for pytest-asyncio, which is not in use here: install it (pip install "
+                "pytest-asyncio), or mark the test for the plugin that anyio brings (@pytest.mark.anyio)",
+                pytrace=False,
+            )
         case Kind.UNKNOWN:
             pytest.fail(
                 "election_client does not know what runs this async test: mark it for anyio's plugin "

@@ -18,6 +18,17 @@ class Kind(Enum):
     """pytest-asyncio."""
     UNKNOWN = auto()
     """Something else, which runs async functions."""
+    NOT_INSTALLED = auto()
+    """What it is marked for, pytest-asyncio, is not there."""
+
+
+_PYTEST_ASYNCIO = ("asyncio", "pytest_asyncio")
+"""What pytest-asyncio is called when it was found by itself, and when it was named by ``-p``."""
+
+
+def has_pytest_asyncio(config: pytest.Config) -> bool:
+    """Return whether pytest-asyncio is in use: it is installed, and was not switched off."""
+    return any(config.pluginmanager.has_plugin(name) for name in _PYTEST_ASYNCIO)
 
 
 def kind_of(item: pytest.Item) -> Kind:
@@ -25,7 +36,7 @@ def kind_of(item: pytest.Item) -> Kind:
     if not iscoroutinefunction(getattr(item, "obj", None)):
         return Kind.BLOCKING
     if item.get_closest_marker("asyncio") is not None:
-        return Kind.PYTEST_ASYNCIO
+        return Kind.PYTEST_ASYNCIO if has_pytest_asyncio(item.config) else Kind.NOT_INSTALLED
     fixtures: list[str] = getattr(item, "fixturenames", [])
     return Kind.ANYIO if "anyio_backend" in fixtures else Kind.UNKNOWN
 

@@ -65,6 +65,20 @@ async def test_an_answer_names_what_was_gained_before_the_renewal_arrived(three:
     assert answer.leaderships == (Granted("e", term.number, "b"),)
 
 
+async def test_what_is_told_while_a_renewal_is_under_way_does_not_answer_it(three: list[Server]) -> None:
+    """By then it has renewed nothing, and its client would count from when it sent it."""
+    async with three[1].connect().keep_alive(DEFAULT_NAMESPACE, "s") as stream, anyio.create_task_group() as tasks:
+        await stream.send(Renewal(1))
+        assert (await stream.receive()).renewal == 1
+        three[1].client.hold_back(for_s=2.0)
+        await three[0].connect().enter(about("t"), "c")
+        tasks.start_soon(stream.send, Renewal(2))
+        await settle()
+        stream.wake()
+        assert (await stream.receive()).renewal == 1
+        assert (await stream.receive()).renewal == 2
+
+
 async def test_a_view_that_does_not_come_grants_nothing(three: list[Server]) -> None:
     """The renewal fails in time, and the client tries another server."""
     three[1].client.hold_back()

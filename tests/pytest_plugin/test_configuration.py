@@ -133,6 +133,14 @@ def test_an_async_test_that_nothing_runs(pytester: pytest.Pytester) -> None:
     ended.stdout.fnmatch_lines("*election_client does not know what runs this async test: mark it for anyio's plugin*")
 
 
+def test_a_mark_of_a_plugin_that_is_not_there(pytester: pytest.Pytester) -> None:
+    """It says what to install."""
+    tests = "import pytest\n@pytest.mark.asyncio\nasync def test_it(election_client): ..."
+    ended = run_inside(pytester, tests, "-o", "markers=asyncio")
+    ended.assert_outcomes(errors=1)
+    ended.stdout.fnmatch_lines("*marked for pytest-asyncio, which is not in use here: install it (pip install*")
+
+
 @pytest.mark.parametrize("seed", ["0", "7"])
 def test_a_seed(seed: str, pytester: pytest.Pytester) -> None:
     """A failed test shows its seed, and a scenario draws the same with the same one."""

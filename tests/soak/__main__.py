@@ -35,8 +35,12 @@ LEAST_S = 40.0
 """A run is left out where it would have less time than this, and another one of its store has that."""
 WARM_UP = 100
 """Sessions before it is measured for the first time what servers use."""
-SESSIONS = 100_000
-"""At most after that."""
+SESSIONS = 1_000
+"""At least after that, however little time there is."""
+ROUNDS = 5
+"""After so many parts of these it is measured again: what goes on growing until the end is a leak."""
+FAULTS_WEIGHT, LEAKS_WEIGHT, LEAKS_OF_CLIENTS_WEIGHT = 4.0, 2.0, 1.0
+"""What part of the time these get: the first two for each store."""
 _FAILURES = (AssertionError, ElectionError, ExceptionGroup, TimeoutError, OSError)
 
 Job = Callable[[Path, float], Awaitable["Report | LeakReport"]]
@@ -86,14 +90,15 @@ def plans(store: str, seed: int) -> list[Plan]:
 def parts(stores: Sequence[str], seed: int, seconds: float) -> list[Part]:
     """Return what is done one after the other in a time: for each store faults, and then a look for leaks."""
     found: list[Part] = []
+    share = FAULTS_WEIGHT / (FAULTS_WEIGHT + LEAKS_WEIGHT)
     for store in stores:
         of_store = plans(store, seed)
-        how_many = min(max(int(0.8 * seconds / len(stores) / LEAST_S), 1), len(of_store))
+        how_many = min(max(int(share * seconds / len(stores) / LEAST_S), 1), len(of_store))
         first = seed % len(of_store)
         chosen = (of_store + of_store)[first : first + how_many]
-        found += [Part(f"faults, {store}", 4.0 / how_many, partial(_faults, plan)) for plan in chosen]
-        found.append(Part(f"leaks, {store}", 1.0, partial(_leaks, store)))
-    found.append(Part("leaks of clients", 0.5, _leaks_of_client))
+        found += [Part(f"faults, {store}", FAULTS_WEIGHT / how_many, partial(_faults, plan)) for plan in chosen]
+        found.append(Part(f"leaks, {store}", LEAKS_WEIGHT, partial(_leaks, store)))
+    found.append(Part("leaks of clients", LEAKS_OF_CLIENTS_WEIGHT, _leaks_of_client))
     return found
 
 
@@ -120,11 +125,12 @@ async def _faults(plan: Plan, directory: Path, until: float) -> Report:
 
 
 async def _leaks(store: str, directory: Path, until: float) -> LeakReport:
-    return LeakReport(store, await leaks(store, directory, WARM_UP, SESSIONS, until))
+    return LeakReport(store, await leaks(store, directory, WARM_UP, SESSIONS, rounds=ROUNDS, until=until))
 
 
 async def _leaks_of_client(directory: Path, until: float) -> LeakReport:
-    return LeakReport("clients that connect and close", await leaks_of_client(directory, WARM_UP, SESSIONS, until))
+    growth = await leaks_of_client(directory, WARM_UP, SESSIONS, rounds=ROUNDS, until=until)
+    return LeakReport("clients that connect and close", growth)
 
 
 def run(part: Part, until: float) -> Report | LeakReport | None:

@@ -1,6 +1,6 @@
 """A process in which clients connect and close, again and again: ``python -m tests.soak.connecting TARGET ...``.
 
-It prints a line of JSON: how many came, and what it used before and after those.
+It prints a line of JSON: how many came in each round, and what it used before the first one and after each.
 """
 
 import argparse
@@ -15,8 +15,6 @@ from atomix_election import connect
 from tests.soak.measured import Figures, measure
 
 TTL_S = 10.0
-LEAST = 100
-"""Times, as fewer say nothing."""
 LEFT = 64
 """Turns of the event loop that the last connection gets to end."""
 
@@ -32,16 +30,18 @@ async def come_and_go(target: str, number: int) -> None:
             await client.election("other").enter()  # which the end of the session withdraws
 
 
-async def main(target: str, warm_up: int, sessions: int, seconds: float) -> None:
-    """Do so some times, measure, and do so many times more."""
+async def main(target: str, warm_up: int, sessions: int, rounds: int, seconds: float) -> None:
+    """Do so some times, measure, and do so many times more, and for so long at least."""
     for number in range(warm_up):
         await come_and_go(target, number)
-    before, until, come = await settled(), time.monotonic() + seconds, 0
-    while come < sessions and (time.monotonic() < until or come < LEAST):
-        await come_and_go(target, come)
-        come += 1
-    after = await settled()
-    print(json.dumps([come, dataclasses.asdict(before), dataclasses.asdict(after)]))  # noqa: T201
+    come, figures = [0] * rounds, [await settled()]
+    for this in range(rounds):
+        until = time.monotonic() + seconds / rounds
+        while come[this] < sessions // rounds or time.monotonic() < until:
+            await come_and_go(target, come[this])
+            come[this] += 1
+        figures.append(await settled())
+    print(json.dumps([come, [dataclasses.asdict(each) for each in figures]]))  # noqa: T201
 
 
 async def settled() -> Figures:
@@ -56,6 +56,7 @@ if __name__ == "__main__":
     parser.add_argument("target")
     parser.add_argument("--warm-up", type=int, required=True)
     parser.add_argument("--sessions", type=int, required=True)
+    parser.add_argument("--rounds", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     given = parser.parse_args()
-    anyio.run(main, given.target, given.warm_up, given.sessions, given.seconds)
+    anyio.run(main, given.target, given.warm_up, given.sessions, given.rounds, given.seconds)

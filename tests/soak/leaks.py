@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from itertools import count
 from math import inf
 from pathlib import Path
+from statistics import median_low
 
 import anyio
 from anyio.abc import Process
@@ -35,6 +36,8 @@ ETCD_TTL_S = 2.0
 """Of those on etcd."""
 AT_A_TIME = 8
 """Sessions at the same time."""
+AT_A_TIME_ON_ETCD = 32
+"""The same on etcd, where each waits most of the time for a disk."""
 ELECTIONS = 8
 WATCHES = 5
 """Watches that one comes for, and drops."""
@@ -44,55 +47,81 @@ connection to etcd, which are 8 MiB."""
 DEAD_CLIENTS = 5
 """Clients that are killed, so that their sessions expire."""
 CLIENT = "process of clients"
-LEAST_SESSIONS = 200
-"""Of which nothing less says anything."""
 REMEMBERED_OBJECTS = 600
 """By how much objects may grow at first, as terms, header blocks and the like are remembered, up to their limits."""
 REMEMBERED_ON_ETCD = 300
 """The same on etcd, where a start takes more of that."""
+FLAT_OBJECTS = 300
+"""By how much objects may differ later, when those limits are reached, and what is forgotten goes in one go."""
 SESSIONS_PER_OBJECT = 50
 """On how many sessions there may be one more: what is left of each session of the rarest kind is more than that."""
-LONGEST_S = 3600.0
-"""How long clients come and go at most."""
+LONGEST_CLIENTS_S = 120.0
+"""How long the least number of clients takes to come and go at most."""
 SETTLE_S = 1.0
 """For what follows in a server from the end of the last session."""
 
 
+_Measured = tuple[tuple[Figures, ...], ...]
+"""At each of several times, what each process uses."""
+
+
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What processes used before and after sessions."""
+    """What processes used before and after rounds of sessions.
 
-    sessions: int
+    Args:
+        rounds: how many sessions came in each.
+        failed: how many of all.
+        figures: of each process, before the first round and after each.
+        who: what processes they are.
+        remembered: objects by which they may grow at first.
+    """
+
+    rounds: tuple[int, ...]
     failed: int
-    before: tuple[Figures, ...]
-    after: tuple[Figures, ...]
+    figures: _Measured
     who: str = "server"
-    most_objects: int | None = None
-    """How many more there may be; by default one for each session."""
+    remembered: int = REMEMBERED_OBJECTS
+
+    @property
+    def sessions(self) -> int:
+        """How many came in all."""
+        return sum(self.rounds)
 
     def __str__(self) -> str:
         """Return it as a line for each process."""
         lines = [
             f"{self.sessions} sessions opened and ended, some of them by kill -9 and by expiry; {self.failed} failed"
         ]
-        for number, (before, after) in enumerate(zip(self.before, self.after, strict=True)):
+        for number, figures in enumerate(zip(*self.figures, strict=True)):
             parts = [
-                f"{each.name} {getattr(before, each.name)} -> {getattr(after, each.name)}" for each in fields(Figures)
+                f"{each.name} {' -> '.join(str(getattr(at, each.name)) for at in figures)}" for each in fields(Figures)
             ]
             lines.append(f"  {self.who} {number}: {', '.join(parts)}")
         return "\n".join(lines)
 
     def leaks(self) -> list[str]:
-        """Return what is used more of than before; and that sessions failed, where no busy machine explains it."""
+        """Return what is used more of than before; and that sessions failed, where no busy machine explains it.
+
+        Where there were several rounds, it may not go on growing either: what is remembered of sessions that are gone
+        has reached its limits in the former half of them, and explains less in the latter.
+        """
         found = [f"{self.failed} sessions failed"] if self.failed > self.sessions // 10 else []
-        for number, (before, after) in enumerate(zip(self.before, self.after, strict=True)):
-            most_objects = self.sessions if self.most_objects is None else self.most_objects
-            room = {"objects": most_objects, "memory_bytes": MEMORY_BYTES}
-            found += [
-                f"{self.who} {number} has more {each.name}: {getattr(before, each.name)} -> {getattr(after, each.name)}"
-                for each in fields(Figures)
-                if getattr(after, each.name) - getattr(before, each.name) > room.get(each.name, 0)
-            ]
+        found += self._more(self.figures[:1], self.figures[-1:], self.remembered, "than before")
+        if len(self.rounds) > 1:
+            middle = len(self.figures) // 2
+            found += self._more(self.figures[:middle], self.figures[middle:], FLAT_OBJECTS, "in the latter half")
+        return found
+
+    def _more(self, former: _Measured, latter: _Measured, remembered: int, when: str) -> list[str]:
+        """Return what there is more of at later times than at earlier ones, by their medians, as each has its noise."""
+        room = {"objects": remembered + self.sessions // SESSIONS_PER_OBJECT, "memory_bytes": MEMORY_BYTES}
+        found: list[str] = []
+        for number in range(len(former[0])):
+            for name in (each.name for each in fields(Figures)):
+                before, after = (median_low(getattr(at[number], name) for at in times) for times in (former, latter))
+                if after - before > room.get(name, 0):
+                    found.append(f"{self.who} {number} has more {name} {when}: {before} -> {after}")
         return found
 
 
@@ -102,11 +131,13 @@ class Crowd:
     Args:
         servers: which.
         directory: for records and logs.
+        at_a_time: how many sessions there are at the same time.
     """
 
-    def __init__(self, servers: Sequence[Server], directory: Path) -> None:
+    def __init__(self, servers: Sequence[Server], directory: Path, at_a_time: int = AT_A_TIME) -> None:
         self.servers = servers
         self.failed = 0
+        self._at_a_time = at_a_time
         self._ports = tuple(each.port for each in servers)
         self._connections: list[Service] = []
         self._directory = directory
@@ -118,20 +149,20 @@ class Crowd:
             self._never_leave,
         ]
 
-    async def come_and_go(self, sessions: int, until: float = inf) -> int:
-        """Let so many sessions be opened and ended, in one way or the other, and return how many there were.
+    async def come_and_go(self, least: int, until: float = -inf) -> int:
+        """Let sessions be opened and ended, in one way or the other, and return how many there were.
 
         Args:
-            sessions: how many.
+            least: how many at least.
             until: when to begin with no more of them, if there were enough.
         """
         dying = await self._start_dying()
         come = 0
         async with AsyncExitStack() as connected:
             self._connections = [await connected.enter_async_context(_connection(port)) for port in self._ports]
-            limiter = anyio.CapacityLimiter(AT_A_TIME)
+            limiter = anyio.CapacityLimiter(self._at_a_time)
             async with anyio.create_task_group() as tasks:
-                while come < sessions - DEAD_CLIENTS and (now() < until or come < LEAST_SESSIONS):
+                while come < least - DEAD_CLIENTS or now() < until:
                     await limiter.acquire_on_behalf_of(come)
                     tasks.start_soon(self._in_turn, limiter, come, next(self._numbers))
                     come += 1
@@ -204,47 +235,51 @@ class Crowd:
         return await start_process(["-m", "tests.crash.load", settings.to_json()], self._directory / "load.log")
 
 
-async def leaks(store: str, directory: Path, warm_up: int, sessions: int, until: float = inf) -> Growth:
+async def leaks(
+    store: str, directory: Path, warm_up: int, sessions: int, *, rounds: int = 1, until: float = -inf
+) -> Growth:
     """Return what servers used after some sessions, and after many more. Nothing of any is left in their store.
 
     Args:
         store: one of ``STORES``.
         directory: for all files.
         warm_up: sessions after which it is measured first.
-        sessions: how many come then.
-        until: when to begin with no more of them.
+        sessions: how many come then at least.
+        rounds: after how many parts of these it is measured again.
+        until: when to begin with no more of them, if there were enough.
     """
     async with _on_etcd(directory) if store == ETCD else _on_one_server(store, directory) as (crowd, settled):
         await crowd.come_and_go(warm_up)
         await settled()
-        before = await crowd.figures()
-        come = await crowd.come_and_go(sessions, until)
-        await settled()
-        room = _room_for(come, REMEMBERED_ON_ETCD if store == ETCD else REMEMBERED_OBJECTS)
-        return Growth(come, crowd.failed, before, await crowd.figures(), most_objects=room)
+        come, figures = list[int](), [await crowd.figures()]
+        for left in range(rounds, 0, -1):
+            come.append(await crowd.come_and_go(sessions // rounds, now() + (until - now()) / left))
+            await settled()
+            figures.append(await crowd.figures())
+        remembered = REMEMBERED_ON_ETCD if store == ETCD else REMEMBERED_OBJECTS
+        return Growth(tuple(come), crowd.failed, tuple(figures), remembered=remembered)
 
 
-async def leaks_of_client(directory: Path, warm_up: int, sessions: int, until: float = inf) -> Growth:
+async def leaks_of_client(
+    directory: Path, warm_up: int, sessions: int, *, rounds: int = 1, until: float = -inf
+) -> Growth:
     """Return what one process used in which clients connected and closed some times, and then many times more.
 
     Args:
         directory: for all files.
         warm_up: times after which it is measured first.
-        sessions: how many times come then.
-        until: when to begin with no more of them.
+        sessions: how many times come then at least.
+        rounds: after how many parts of these it is measured again.
+        until: when to begin with no more of them, if there were enough.
     """
     async with _one_server("memory://", directory) as server:
-        target, seconds = Entrance("grpc", (server.port,)).target(), max(min(until - now(), LONGEST_S), 1.0)
-        command = ["-m", "tests.soak.connecting", target, f"--seconds={seconds}"]
+        target, seconds = Entrance("grpc", (server.port,)).target(), max(until - now(), 0.0)
+        command = ["-m", "tests.soak.connecting", target, f"--seconds={seconds}", f"--rounds={rounds}"]
         command += [f"--warm-up={warm_up}", f"--sessions={sessions}"]
-        status, said = await run_command(command, directory / "client.log", seconds + START_S)
+        status, said = await run_command(command, directory / "client.log", seconds + LONGEST_CLIENTS_S)
         assert status == 0, f"see {directory}/client.log"
-        come, before, after = json.loads(said)
-        return Growth(come, 0, (Figures(**before),), (Figures(**after),), CLIENT, _room_for(come))
-
-
-def _room_for(sessions: int, remembered: int = REMEMBERED_OBJECTS) -> int:
-    return remembered + sessions // SESSIONS_PER_OBJECT
+        come, found = json.loads(said)
+        return Growth(tuple(come), 0, tuple((Figures(**each),) for each in found), CLIENT)
 
 
 Settled = Callable[[], Awaitable[None]]
@@ -287,7 +322,7 @@ async def _on_etcd(directory: Path) -> AsyncGenerator[tuple[Crowd, Settled]]:
         panics = Panics(cluster)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(panics.watch, lambda begun, ended: None)
-            yield Crowd(servers, directory), lambda: _settled_in(etcd)
+            yield Crowd(servers, directory, AT_A_TIME_ON_ETCD), lambda: _settled_in(etcd)
             tasks.cancel_scope.cancel()
 
 

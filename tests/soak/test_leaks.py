@@ -39,6 +39,20 @@ def test_one_of_these_is_a_leak(what: str) -> None:
     """And of objects as many as no cache explains."""
     before = Figures(9, 1, 8, 1000, 1000)
     after = replace(before, **{what: getattr(before, what) + 1}, objects=1000 + REMEMBERED_OBJECTS)
-    growth = Growth(SESSIONS, 0, (before,), (after,), most_objects=REMEMBERED_OBJECTS)
+    growth = Growth((SESSIONS,), 0, ((before,), (after,)), remembered=REMEMBERED_OBJECTS - SESSIONS // 50)
     assert len(growth.leaks()) == 1
-    assert len(replace(growth, most_objects=REMEMBERED_OBJECTS - 1).leaks()) == 2
+    assert len(replace(growth, remembered=growth.remembered - 1).leaks()) == 2
+
+
+def test_what_goes_on_growing_is_a_leak() -> None:
+    """Also where it is little enough to be taken for what is remembered at first: that does not grow for ever."""
+
+    def growth(*objects: int) -> Growth:
+        figures = [(Figures(9, 1, 8, each, 1000),) for each in (1000, *objects)]
+        return Growth((200,) * len(objects), 0, tuple(figures))
+
+    assert growth(1500, 1600, 1600, 1550, 1600).leaks() == []
+    assert growth(1000, 1300, 1300, 1000, 1300).leaks() == []
+    (leak,) = growth(1110, 1220, 1330, 1440, 1550).leaks()
+    assert leak == "server 0 has more objects in the latter half: 1110 -> 1440"
+    assert growth(1550).leaks() == []

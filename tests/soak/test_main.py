@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from atomix_election.testing.history import DONE, Answered, Led
-from tests.soak.__main__ import LEAST_S, Part, parts, plans, run, totals
+from tests.soak.__main__ import FAULTS_WEIGHT, LEAST_S, Part, parts, plans, run, totals
 from tests.soak.report import Report
 from tests.soak.site import ETCD, MEMORY, STORES
 
@@ -17,7 +17,7 @@ def test_each_store_gets_the_same_time(store: str) -> None:
     found = parts(STORES, 7, 3600)
     faults = [each for each in found if each.name == f"faults, {store}"]
     assert len(faults) == len(plans(store, 7))
-    assert sum(each.weight for each in faults) == pytest.approx(4.0)
+    assert sum(each.weight for each in faults) == pytest.approx(FAULTS_WEIGHT)
     assert sum(each.name == f"leaks, {store}" for each in found) == 1
 
 

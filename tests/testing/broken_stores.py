@@ -435,6 +435,12 @@ class TakesAllForOurClients(RemembersLess):
         return StoredSession(stored.session, stored.ttl_s, kept_alive=True, owner=stored.owner)
 
 
+@breaks("sessions_that_were_opened_and_not_ended_are_listed", "41.2345678")
+class RoundsTimesToMilliseconds(RemembersLess):
+    def remembered(self, stored: StoredSession) -> StoredSession:
+        return replace(stored, ttl_s=round(stored.ttl_s, 3))
+
+
 @breaks("the_owner_is_remembered", "one of them with an owner")
 class ForgetsOwners(RemembersLess):
     def remembered(self, stored: StoredSession) -> StoredSession:

@@ -96,7 +96,8 @@ async def check_store(
     """Check that a store keeps all of STORE_RULES, each with a new store, on the event loop that this is called from.
 
     That is asyncio's or Trio's, best one after the other. Nothing is checked of what cannot be seen from outside: that
-    what was written survives a crash, and what a store does when its disk is full or its server out of reach.
+    what was written survives a crash, what a store does when its disk is full or its server out of reach, and whether
+    it holds up the event loop while it works.
 
     Args:
         open_store: returns an async context manager that gives a store which is new and empty, another one each time.
@@ -106,7 +107,8 @@ async def check_store(
         open_restored: as ``open_store``, for a store that was just restored from a backup, so that it has a ``hold_s``.
             None for one that is never restored: then the rules about that are left out.
         seed: of what is left to chance; the message of a rule that is broken has it where it matters.
-        patience_s: how many seconds each rule may take; a broken store may never answer. Under a virtual clock time
+        patience_s: how many seconds each rule may take; a broken store may never answer. One that never
+            lets the event loop go on is not stopped. Under a virtual clock time
             passes at once while a thread works: stores that use one are checked in real time.
 
     Returns:

@@ -80,12 +80,12 @@ async def no_version_comes_back_when_a_store_is_opened_again(stage: Stage) -> No
 async def sessions_are_there_when_a_store_is_opened_again(stage: Stage) -> None:
     """With all that is known of them, but for those that were ended."""
     async with stage.open_store() as store:
-        kept = await store.open_session("default", "s", ttl_s=61.5, kept_alive=True, owner="候補 b")
+        kept = await store.open_session("default", "s", ttl_s=61.2345678, kept_alive=True, owner="候補 b")
         ended = await open_session(store, "s", "other")
         other = await open_session(store, "t", ttl_s=60.0)
         await store.end_session(ended)
     expected = [
-        StoredSession(kept, 61.5, kept_alive=True, owner="候補 b"),
+        StoredSession(kept, 61.2345678, kept_alive=True, owner="候補 b"),
         StoredSession(other, 60.0, kept_alive=False),
     ]
     async with stage.reopen(store) as again:

@@ -39,9 +39,10 @@ async def no_incarnation_is_given_twice(store: Store) -> None:
 @SESSION_RULES.of_a_store
 async def sessions_that_were_opened_and_not_ended_are_listed(store: Store) -> None:
     """With their time-to-live; ending one ends that incarnation only, and ending it again is no error."""
-    old = await open_session(store, "s", ttl_s=41.5)
-    new = await open_session(store, "s", ttl_s=42.5)
-    expected = [StoredSession(old, 41.5, kept_alive=False), StoredSession(new, 42.5, kept_alive=False)]
+    old_ttl_s, new_ttl_s = 41.2345678, 42.2345678  # which one that is rounded to milliseconds is not
+    old = await open_session(store, "s", ttl_s=old_ttl_s)
+    new = await open_session(store, "s", ttl_s=new_ttl_s)
+    expected = [StoredSession(old, old_ttl_s, kept_alive=False), StoredSession(new, new_ttl_s, kept_alive=False)]
     found = await listed_sessions(store)
     equal(found, expected, "two sessions of one id were opened, and all were listed")
     equal(repr(found), repr(expected), "two sessions were listed: the classes that they are made of")
