@@ -555,7 +555,7 @@ def an_unknown_write_counts_as_done(patch: Patch) -> None:
     patch.setattr(Writes, "_try", believe)
 
 
-@bug("more often than anybody asked for", store="etcd", faults=None, first=8)
+@bug("more often than anybody asked for", store="etcd", faults=None, first=38)
 def an_unknown_write_counts_as_not_done(patch: Patch) -> None:
     """The answer of etcd was lost, and the client is told to try again."""
     find_out = Writes._try
