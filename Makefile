@@ -34,7 +34,7 @@ check: $(VENV)/installed-check ## lint, formatting, types, layers
 	$(VENV)/bin/lint-imports --no-logo --no-cache
 
 simulate: $(VENV)/installed-test ## search for interleavings that break a rule; SEED=n replays, MINUTES=m searches, STORE=s: on one store
-	@$(RUN) -m atomix_election.testing.search $(if $(SEED),--seed $(SEED),$(if $(MINUTES),--minutes $(MINUTES))) $(if $(STORE),--store $(STORE))
+	@$(RUN) -m atomix_election.testing.search $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(STORE),--store $(STORE))
 
 soak: $(VENV)/installed-test ## break servers and clients under load for MINUTES=m, and check what clients were told; STORE=sqlite: one store
 	@$(RUN) -m tests.soak $(if $(STORE),--store $(STORE)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))

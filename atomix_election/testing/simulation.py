@@ -105,18 +105,24 @@ def simulate(
         with repeatable(seed):
             trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
     except trio.TrioInternalError as error:  # which is what becomes of an error in a callback without a task
-        return replace(begun[0].outcome, violation=f"an error came out of a callback: {_causes(error)}")
+        return replace(begun[0].outcome, violation=f"an error came out of a callback: {causes(error)}")
     finally:
         log.setLevel(level)
     return begun[0].outcome
 
 
-def _causes(error: BaseException) -> str:
+def store_of(seed: int, store: str | None = None) -> str:
+    """Return what the servers of a run use: the store that is given, or the one that its seed chooses."""
+    return store or random.Random(f"the store of {seed}").choice(sorted(HOSTS))
+
+
+def causes(error: BaseException) -> str:
+    """Return the errors that are behind one, in a line."""
     if isinstance(error, BaseExceptionGroup):
         errors = cast("BaseExceptionGroup[BaseException]", error).exceptions
-        return ", ".join(_causes(each) for each in errors)
+        return ", ".join(causes(each) for each in errors)
     if isinstance(error, trio.TrioInternalError) and error.__cause__ is not None:
-        return _causes(error.__cause__)
+        return causes(error.__cause__)
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
@@ -130,7 +136,7 @@ class _Simulation:
     def __init__(self, seed: int, minutes: float, store: str | None, faults: Collection[str] | None) -> None:
         self._seed = seed
         self._chance = random.Random(seed)
-        self.store = store or random.Random(f"the store of {seed}").choice(sorted(HOSTS))
+        self.store = store_of(seed, store)
         host = HOSTS[self.store]
         self._acts = (*clients.ACTS, *host.acts)
         chosen = tuple(kind for kind in kinds_of_faults(self.store) if self._chance.random() < LIKELY)
@@ -179,7 +185,7 @@ class _Simulation:
             with anyio.fail_after(60 * self._minutes + LONGEST_END_S):
                 await self._play()
         except Exception as error:  # noqa: BLE001 - see above
-            self.invariants.fail(f"an error came out: {_causes(error)}")
+            self.invariants.fail(f"an error came out: {causes(error)}")
 
     async def _play(self) -> None:
         """The faults, the calm, and the end."""
