@@ -25,7 +25,7 @@ demo-cluster: $(VENV)/installed-test ## the same with two servers on three membe
 	@$(RUN) -m atomix_election demo --cluster
 
 test: $(VENV)/installed-test ## run the tests
-	@$(RUN) -m pytest -n 2 --dist loadgroup $(ARGS)
+	@PYTHONHASHSEED=0 $(RUN) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 check: $(VENV)/installed-check ## lint, formatting, types, layers
 	$(RUN) -m ruff check

@@ -22,7 +22,7 @@ from typing import cast
 from atomix_election.testing.simulation import HOSTS, Outcome, causes, simulate, store_of
 
 MINUTES_EACH = 0.15
-"""Virtual minutes of faults in one run of a search; a replay has to have the same."""
+"""Virtual minutes of faults in one run of a search, see ``simulate``; a replay has to have the same."""
 LONGEST_RUN_S = 300.0
 """After so many real seconds a run is taken for one that does not end."""
 QUEUED = 2

@@ -10,8 +10,8 @@ import pytest
 from atomix_election.testing.search import main, replay_command
 from atomix_election.testing.simulation import HOSTS
 
-SEEDS = 12
-"""Runs of a search in this suite, each with some ten virtual seconds of faults and what comes after them."""
+SEEDS = 9
+"""Runs of a search in this suite, each with ten to thirty virtual seconds of faults and what comes after them."""
 
 
 BROKEN_SEARCH = """
