@@ -26,7 +26,7 @@ demo-cluster: $(VENV)/installed-test ## the same with two servers on three membe
 	@$(RUN) -m atomix_election demo --cluster
 
 test: $(VENV)/installed-test ## run the tests
-	@$(RUN) -m pytest -n 2 --dist loadgroup $(ARGS)
+	@PYTHONHASHSEED=0 $(RUN) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 # Looked for on PATH, where pyenv may have put what runs nothing, and among what pyenv has installed.
 test-pythons: ## run the tests on each Python from 3.11 to 3.14 that is here, in environments .venv-3.11 and so on
@@ -55,7 +55,7 @@ docs: $(VENV)/installed-docs ## build the site of the documentation, build/site,
 	@echo "the site begins at build/site/index.html"
 
 simulate: $(VENV)/installed-test ## search for interleavings that break a rule; SEED=n replays, MINUTES=m searches, STORE=s: on one store
-	@$(RUN) -m atomix_election.testing.search $(if $(SEED),--seed $(SEED),$(if $(MINUTES),--minutes $(MINUTES))) $(if $(STORE),--store $(STORE))
+	@$(RUN) -m atomix_election.testing.search $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(STORE),--store $(STORE))
 
 soak: $(VENV)/installed-test ## break servers and clients under load for MINUTES=m, and check what clients were told; STORE=sqlite: one store
 	@$(RUN) -m tests.soak $(if $(STORE),--store $(STORE)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))

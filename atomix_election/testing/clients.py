@@ -26,6 +26,7 @@ CONDITIONS = (
     "stubborn work",
     "same ids",
     "two elections",
+    "two candidates",
     "release on disconnect",
 )
 """Kinds of faults of clients and network that are there all the time."""
@@ -129,9 +130,10 @@ class Clients:
             record=self._surroundings.record,
         )
         candidate_id = name if self._have("same ids") else process
+        candidate_ids = (candidate_id, f"{candidate_id}'") if self._have("two candidates") else (candidate_id,)
         clock = self._surroundings.new_clock()
         chance = random.Random(self._chance.random())
-        member = Member(process, candidate_id, self._way(process), clock, chance, habits)
+        member = Member(process, candidate_ids, self._way(process), clock, chance, habits)
         self.members.append(member)
         self._surroundings.invariants.clients.append(member)
         self._note(f"{process} begins")

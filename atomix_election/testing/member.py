@@ -80,7 +80,7 @@ class Member:
 
     Args:
         process: its name, never used again.
-        candidate_id: under which it stands.
+        candidate_ids: under which it stands in each election; each of them leads, enters and leaves by itself.
         service: its own way to the servers.
         clock: its own.
         chance: decides what it does.
@@ -90,14 +90,14 @@ class Member:
     def __init__(
         self,
         process: str,
-        candidate_id: str,
+        candidate_ids: tuple[str, ...],
         service: FaultyService,
         clock: Clock,
         chance: random.Random,
         habits: Habits,
     ) -> None:
         self.process = process
-        self.candidate_id = candidate_id
+        self._candidate_ids = candidate_ids
         self.service = service
         self.clock: SleepingClock = SleepingClock(clock)
         self.scope: anyio.CancelScope = anyio.CancelScope()
@@ -142,7 +142,7 @@ class Member:
 
     def places(self) -> list[Place]:
         """Return where it may be a candidate."""
-        return [(name, self.candidate_id) for name in self._habits.elections]
+        return [(name, each) for name in self._habits.elections for each in self._candidate_ids]
 
     def leads(self, place: Place) -> Granted | None:
         """Return what ``is_leader`` and the token say."""
@@ -161,8 +161,8 @@ class Member:
             async with client_of(self.keeper, inspection=self.service) as client:
                 self._client = client
                 async with anyio.create_task_group() as elections:
-                    for name in self._habits.elections:
-                        elections.start_soon(self._take_part, client.election(name, candidate_id=self.candidate_id))
+                    for name, candidate_id in self.places():
+                        elections.start_soon(self._take_part, client.election(name, candidate_id=candidate_id))
                 self._client = None
             self.done = True
             self._end_records()

@@ -45,7 +45,7 @@ class Backup:
 
 @dataclass(slots=True)
 class StoreFaults:
-    """How bad a store is: the longest time of a write in seconds, and how likely it fails, from 0 to 1."""
+    """How bad a store is: the longest time of a read or a write in seconds, and how likely it fails, from 0 to 1."""
 
     delay_s: float = 0.0
     failing: float = 0.0
@@ -55,7 +55,7 @@ class FaultyStore(MemoryStore):
     """A memory store that takes its time and fails.
 
     Args:
-        chance: decides what happens to each write.
+        chance: decides what happens to each read and write.
         faults: how bad it is; may be changed at any time.
     """
 
@@ -78,6 +78,13 @@ class FaultyStore(MemoryStore):
         """See ``Store.end_hold``."""
         await self._be_bad()
         self._hold_s = None
+
+    async def read(self, election_id: ElectionId) -> Record:
+        """See ``Store.read``. It takes its time before and after it looks, so that what it found may be old."""
+        await self._be_bad()
+        record = await super().read(election_id)
+        await self._take_time()
+        return record
 
     async def write(self, election_id: ElectionId, election: Election, *, expected: int) -> Record | None:
         """See ``Store.write``."""
@@ -114,10 +121,13 @@ class FaultyStore(MemoryStore):
         return store
 
     async def _be_bad(self) -> None:
-        if self.faults.delay_s:
-            await anyio.sleep(self._chance.uniform(0, self.faults.delay_s))
+        await self._take_time()
         if self.faults.failing and self._chance.random() < self.faults.failing:
             raise StoreError("the disk is full")
+
+    async def _take_time(self) -> None:
+        if self.faults.delay_s:
+            await anyio.sleep(self._chance.uniform(0, self.faults.delay_s))
 
 
 class MemoryHost(Host):

@@ -92,6 +92,7 @@ class FaultyService:
         self._call_timeout_s = LONGEST_CALL_S
         self._pauses = Pauses(1.0, chance.random)
         self._pipes: set[Pipe] = set()
+        self._is_connected = False
 
     @property
     def open_streams(self) -> int:
@@ -99,7 +100,8 @@ class FaultyService:
         return len(self._pipes)
 
     def break_streams(self) -> None:
-        """Break every stream at both ends."""
+        """Break every stream at both ends: the connection is lost, and what comes next needs another one."""
+        self._is_connected = False
         for pipe in list(self._pipes):
             pipe.break_off(Unavailable("the connection was lost"))
 
@@ -114,6 +116,7 @@ class FaultyService:
 
     def _close(self, error: Unavailable) -> None:
         """The streams end here at once, and there when that gets through."""
+        self._is_connected = False
         pipes = list(self._pipes)
         for pipe in pipes:
             pipe.close_here(error)
@@ -244,6 +247,10 @@ class FaultyService:
         if self.link.dead or self._happens(self.faults.lost_request):
             await anyio.lowlevel.checkpoint()
             raise Unavailable("the connection was lost before the call was sent")
+        with anyio.move_on_after(deadline - anyio.current_time()):
+            await self._connect()
+        if not self._is_connected:
+            raise Unavailable("no server could be reached")
         reply = _Reply()
         self._start(self._tasks.start_soon, self._deliver, send, reply, self._delay_s())
         if repeatable and self._happens(self.faults.duplicate):
@@ -285,14 +292,27 @@ class FaultyService:
 
     async def _serve(self, serve: Callable[[Pipe], Awaitable[None]], pipe: Pipe) -> None:
         try:
-            await self.link.passable(Direction.THERE)
             with pipe.scope:
+                await self._connect()
+                await self.link.passable(Direction.THERE)
                 await serve(pipe)
         except ElectionError as error:
             pipe.break_off(error)
         finally:
             pipe.break_off(Unavailable("the connection was lost"))
             self._pipes.discard(pipe)
+
+    async def _connect(self) -> None:
+        """Wait for a server if this connection is a new one: nothing is sent before it has begun to speak HTTP/2.
+
+        Raises:
+            Unavailable: there is no server.
+        """
+        if not self._is_connected:
+            await anyio.lowlevel.checkpoint()
+            await self.link.passable(Direction.THERE, Direction.BACK)
+            self._server()
+            self._is_connected = True
 
     def _happens(self, likelihood: float) -> bool:
         return likelihood > 0 and self._chance.random() < likelihood

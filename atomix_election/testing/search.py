@@ -11,21 +11,25 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from multiprocessing import get_context, parent_process
 from threading import Thread
 from types import FrameType
+from typing import cast
 
-from atomix_election.testing.simulation import HOSTS, Outcome, simulate
+from atomix_election.testing.simulation import HOSTS, Outcome, causes, simulate, store_of
 
 MINUTES_EACH = 0.15
-"""Virtual minutes of faults in one run of a search; a replay has to have the same."""
+"""Virtual minutes of faults in one run of a search, see ``simulate``; a replay has to have the same."""
 LONGEST_RUN_S = 300.0
 """After so many real seconds a run is taken for one that does not end."""
 QUEUED = 2
 """Runs that wait for each process, so that none of them waits for the next one."""
+DEFAULT_MINUTES = 0.25
+"""How long a search takes that was not told."""
 
 
 class NeverEnds(BaseException):
@@ -83,6 +87,9 @@ def search(
 ) -> Iterator[Outcome]:
     """Do one run after the other until there were enough of them, or the time is over.
 
+    A run that fails itself, never ends, or takes its process with it has an outcome too, which says so. After a process
+    has died the search is over: the outcomes of all runs that had begun say that it may have been theirs.
+
     Args:
         first: the first seed; the others follow it.
         seeds: how many; None: as many as there is time for.
@@ -97,35 +104,48 @@ def search(
         for seed in numbers:
             if time.monotonic() > ends:
                 return
-            yield simulate(seed, MINUTES_EACH, store, faults)
+            yield _run(seed, store, faults)
         return
     with ProcessPoolExecutor(processes, get_context("spawn"), _guard) as pool:
-        yield from _in_pool(pool, numbers, ends, partial(_run, store=store, faults=faults), processes * QUEUED)
+        run = partial(_run, store=store, faults=faults)
+        yield from _in_pool(pool, numbers, ends, run, processes * QUEUED, store)
 
 
 def _in_pool(
-    pool: ProcessPoolExecutor, seeds: Iterable[int], ends: float, run: Callable[[int], Outcome], most: int
+    pool: ProcessPoolExecutor,
+    seeds: Iterable[int],
+    ends: float,
+    run: Callable[[int], Outcome],
+    most: int,
+    store: str | None,
 ) -> Iterator[Outcome]:
-    waiting: set[Future[Outcome]] = set()
+    waiting: dict[Future[Outcome], int] = {}
+
+    def outcome(future: Future[Outcome]) -> Outcome:
+        seed = waiting.pop(future)
+        try:
+            return future.result()
+        except BrokenProcessPool:
+            return _failed(seed, store, "a process died in this run, or in one beside it")
+
     for seed in seeds:
         while len(waiting) >= most:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            yield from (each.result() for each in done)
+            yield from map(outcome, wait(waiting, return_when=FIRST_COMPLETED).done)
         if time.monotonic() > ends:
             break
-        waiting.add(pool.submit(run, seed))
-    for each in waiting:
+        try:
+            waiting[pool.submit(run, seed)] = seed
+        except BrokenProcessPool:
+            break
+    for each in list(waiting):
         if time.monotonic() <= ends or not each.cancel():
-            yield each.result()
+            yield outcome(each)
 
 
 def _guard() -> None:
     """Let a run that does not end fail, in this process, which ends as soon as the one that searches is gone."""
+    signal.signal(signal.SIGALRM, _break_off)
 
-    def break_off(_number: int, _frame: FrameType | None) -> None:
-        raise NeverEnds(f"it was not over after {LONGEST_RUN_S:g} s")
-
-    signal.signal(signal.SIGALRM, break_off)
     Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -137,13 +157,36 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
+def _break_off(_number: int, _frame: FrameType | None) -> None:
+    raise NeverEnds(f"it was not over after {LONGEST_RUN_S:g} s")
+
+
 def _run(seed: int, store: str | None, faults: Sequence[str] | None) -> Outcome:
-    signal.setitimer(signal.ITIMER_REAL, LONGEST_RUN_S)
+    guarded = signal.getsignal(signal.SIGALRM) is _break_off
     try:
+        if guarded:
+            signal.setitimer(signal.ITIMER_REAL, LONGEST_RUN_S)
         outcome = simulate(seed, MINUTES_EACH, store, faults)
+    except BaseException as error:
+        if _is_wanted(error):
+            raise
+        return _failed(seed, store, causes(error))
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        if guarded:
+            signal.setitimer(signal.ITIMER_REAL, 0)
     return replace(outcome, history=())  # a replay has it
+
+
+def _is_wanted(error: BaseException) -> bool:
+    """Return whether somebody wants this process to end."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_is_wanted, cast("BaseExceptionGroup[BaseException]", error).exceptions))
+    return isinstance(error, (KeyboardInterrupt, SystemExit))
+
+
+def _failed(seed: int, store: str | None, why: str) -> Outcome:
+    """Return what became of a run that came to no end of its own."""
+    return Outcome(seed, store_of(seed, store), (), f"the run failed: {why}", trace="", history=())
 
 
 def replay_command(seed: int, store: str | None = None) -> str:
@@ -166,18 +209,21 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="replay this one")
     parser.add_argument("--store", choices=sorted(HOSTS), help="on this one only")
     parser.add_argument("--first", type=int, help="search from this seed on; by default from one that the clock gives")
-    parser.add_argument("--minutes", type=float, default=0.25, help="search for so long (default: %(default)g)")
+    parser.add_argument("--minutes", type=float, help=f"search for so long (default: {DEFAULT_MINUTES:g})")
     parser.add_argument("--seeds", type=int, help="search among so many instead")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: one for each processor")
     given = parser.parse_args()
+    if given.seed is not None and (given.minutes, given.seeds, given.first) != (None, None, None):
+        parser.error("one seed is replayed, as long as it takes: give either a seed, or how long to search")
     if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets of strings is part of a run
         os.environ["PYTHONHASHSEED"] = "0"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very program
     if given.seed is not None:
         return _replay(given.seed, given.store)
     first = given.first if given.first is not None else time.time_ns() % 10**9
-    seconds = None if given.seeds else given.minutes * 60
+    seconds = None if given.seeds else 60 * (DEFAULT_MINUTES if given.minutes is None else given.minutes)
     summary = Summary()
+    _guard()
     for outcome in search(first, seeds=given.seeds, seconds=seconds, store=given.store, processes=given.processes):
         summary.add(outcome)
         if outcome.violation:

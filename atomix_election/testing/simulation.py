@@ -36,6 +36,8 @@ HOSTS: Mapping[str, type[Host]] = MappingProxyType({"memory": MemoryHost, "sqlit
 """The servers that there are to choose from, by their store."""
 LIKELY = 0.4
 """How likely each kind of faults is in a run."""
+COMMON_TTL_S = 3.0
+"""Where sessions last longer than that, the time in which things go wrong is longer in the same proportion."""
 LONGEST_END_S = 1000.0
 """How long a run goes on after its faults at most, in virtual time."""
 MOST_STEPS = 20_000
@@ -88,7 +90,8 @@ def simulate(
 
     Args:
         seed: decides everything.
-        minutes: of virtual time in which things go wrong; the calm and the end come after it.
+        minutes: of virtual time in which things go wrong, and more with long sessions (``COMMON_TTL_S``); the calm and
+            the end come after it.
         store: a key of ``HOSTS``; None: the seed chooses.
         faults: which kinds there are, of those that ``kinds_of_faults`` returns; None: the seed chooses.
     """
@@ -105,18 +108,24 @@ def simulate(
         with repeatable(seed):
             trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
     except trio.TrioInternalError as error:  # which is what becomes of an error in a callback without a task
-        return replace(begun[0].outcome, violation=f"an error came out of a callback: {_causes(error)}")
+        return replace(begun[0].outcome, violation=f"an error came out of a callback: {causes(error)}")
     finally:
         log.setLevel(level)
     return begun[0].outcome
 
 
-def _causes(error: BaseException) -> str:
+def store_of(seed: int, store: str | None = None) -> str:
+    """Return what the servers of a run use: the store that is given, or the one that its seed chooses."""
+    return store or random.Random(f"the store of {seed}").choice(sorted(HOSTS))
+
+
+def causes(error: BaseException) -> str:
+    """Return the errors that are behind one, in a line."""
     if isinstance(error, BaseExceptionGroup):
         errors = cast("BaseExceptionGroup[BaseException]", error).exceptions
-        return ", ".join(_causes(each) for each in errors)
+        return ", ".join(causes(each) for each in errors)
     if isinstance(error, trio.TrioInternalError) and error.__cause__ is not None:
-        return _causes(error.__cause__)
+        return causes(error.__cause__)
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
@@ -130,7 +139,7 @@ class _Simulation:
     def __init__(self, seed: int, minutes: float, store: str | None, faults: Collection[str] | None) -> None:
         self._seed = seed
         self._chance = random.Random(seed)
-        self.store = store or random.Random(f"the store of {seed}").choice(sorted(HOSTS))
+        self.store = store_of(seed, store)
         host = HOSTS[self.store]
         self._acts = (*clients.ACTS, *host.acts)
         chosen = tuple(kind for kind in kinds_of_faults(self.store) if self._chance.random() < LIKELY)
@@ -139,12 +148,12 @@ class _Simulation:
             self.faults = tuple(fault for fault in self.faults if fault != "broken streams")
         self.invariants = Invariants(VirtualClock().now, self._break_off)
         self._scope = anyio.CancelScope()
-        self._minutes = minutes
         self._machines = Machines()
         self._now = 0.0
         self._steps = 0
         self._done: Counter[str] = Counter()
         self._ttl_s = self._chance.choice((1.0, 3.0, 10.0))
+        self._faults_s = 60 * minutes * max(1.0, self._ttl_s / COMMON_TTL_S)
         self._network = anyio.create_task_group()
         self._processes = anyio.create_task_group()
         self._records = RunRecords(self.invariants)
@@ -176,10 +185,10 @@ class _Simulation:
     async def run(self) -> None:
         """Do everything; whatever error comes out of the package is one of the rules that it breaks."""
         try:
-            with anyio.fail_after(60 * self._minutes + LONGEST_END_S):
+            with anyio.fail_after(self._faults_s + LONGEST_END_S):
                 await self._play()
         except Exception as error:  # noqa: BLE001 - see above
-            self.invariants.fail(f"an error came out: {_causes(error)}")
+            self.invariants.fail(f"an error came out: {causes(error)}")
 
     async def _play(self) -> None:
         """The faults, the calm, and the end."""
@@ -216,7 +225,7 @@ class _Simulation:
         self._clients.lost(connection)
 
     async def _go_wrong(self) -> None:
-        end = anyio.current_time() + 60 * self._minutes
+        end = anyio.current_time() + self._faults_s
         possible = [each for each in self._acts if each in self.faults]
         while anyio.current_time() < end:
             await anyio.sleep(self._chance.expovariate(1.0) * self._ttl_s)

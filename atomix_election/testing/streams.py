@@ -38,9 +38,9 @@ class Link:
         self._mended.set()
         self._mended = anyio.Event()
 
-    async def passable(self, direction: Direction) -> None:
-        """Wait until messages get through."""
-        while direction in self._cut:
+    async def passable(self, *directions: Direction) -> None:
+        """Wait until messages get through in these directions."""
+        while not self._cut.isdisjoint(directions):
             await self._mended.wait()
 
 

@@ -6,15 +6,16 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from atomix_election.testing.search import replay_command
+from atomix_election.testing.search import main, replay_command
 from atomix_election.testing.simulation import HOSTS
 from tests.cli.processes import processes_of_session
 
-SEEDS = 12
-"""Runs of a search in this suite, each with some ten virtual seconds of faults and what comes after them."""
+SEEDS = 9
+"""Runs of a search in this suite, each with ten to thirty virtual seconds of faults and what comes after them."""
 PROMPT_S = 5.0
 """Ending takes a fraction of a second; a bound for slow machines, and far less than a search takes."""
 START_S = 30.0
@@ -22,13 +23,25 @@ WORKERS = 2
 
 ENVIRONMENT = {**os.environ, "PYTHONHASHSEED": "0"}
 
+BROKEN_SEARCH = """
+import os, sys, time
+from atomix_election.testing import search
 
-def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "atomix_election.testing.search", *arguments]
+search.LONGEST_RUN_S = 0.05
+search.simulate = lambda *_: {}
+
+if __name__ == "__main__":
+    sys.exit(search.main())
+"""
 
 
-def _search(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = _command(*arguments)
+def _command(*arguments: str, program: str | None = None) -> list[str]:
+    what = ["-m", "atomix_election.testing.search"] if program is None else [program]
+    return [sys.executable, *what, *arguments]
+
+
+def _search(*arguments: str, program: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = _command(*arguments, program=program)
     return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=55, check=False)
 
 
@@ -80,3 +93,43 @@ def test_who_ends_a_search_ends_all_its_processes(number: signal.Signals) -> Non
             for process in processes_of_session(search.pid):
                 with suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_run_that_never_ends_is_reported(processes: str, tmp_path: Path) -> None:
+    """With its seed; the others are done, and what they covered is said."""
+    program = tmp_path / "search.py"
+    program.write_text(BROKEN_SEARCH.format("time.sleep(60)"))
+    found = _search("--first", "5", "--seeds", "2", "--processes", processes, program=str(program))
+    lines = found.stdout.splitlines()
+    assert found.returncode == 1, found.stdout + found.stderr
+    for seed in (5, 6):
+        assert any(line.startswith(f"seed {seed} on ") and "it was not over after 0.05 s" in line for line in lines)
+        assert f"broke a rule: make simulate SEED={seed}" in lines
+    assert lines[-1] == "from seed 5, 2 broke a rule"
+    assert any(line.startswith("2 runs: ") for line in lines)
+    assert "Traceback" not in found.stderr
+
+
+def test_a_process_that_dies_is_reported(tmp_path: Path) -> None:
+    """With the seeds of all runs that had begun, as it may have been any of them."""
+    program = tmp_path / "search.py"
+    program.write_text(BROKEN_SEARCH.format("os._exit(3)"))
+    found = _search("--first", "5", "--seeds", "50", "--processes", "2", program=str(program))
+    lines = found.stdout.splitlines()
+    assert found.returncode == 1, found.stdout + found.stderr
+    assert any(line.startswith("seed 5 on ") and "a process died" in line for line in lines)
+    assert "broke a rule: make simulate SEED=5" in lines
+    assert "Traceback" not in found.stderr
+
+
+@pytest.mark.parametrize("more", ["--minutes", "--seeds", "--first"])
+def test_a_replay_takes_no_time_of_a_search(
+    more: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What belongs to a search is refused."""
+    monkeypatch.setattr(sys, "argv", ["search", "--seed", "7", more, "1"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "give either a seed, or how long to search" in capsys.readouterr().err
