@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 EXTRAS: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-DEVELOPERS = {"test", "bench", "check", "dev"}
+DEVELOPERS = {"test", "bench", "docs", "check", "dev"}
 """Those of whoever works on the project; the README leaves them to CONTRIBUTING.md."""
 
 

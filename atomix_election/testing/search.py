@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from threading import Thread
 from types import FrameType
 from typing import cast
@@ -106,7 +107,7 @@ def search(
                 return
             yield _run(seed, store, faults)
         return
-    with ProcessPoolExecutor(processes, get_context("spawn"), _guard) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), _begin_worker) as pool:
         run = partial(_run, store=store, faults=faults)
         yield from _in_pool(pool, numbers, ends, run, processes * QUEUED, store)
 
@@ -143,16 +144,20 @@ def _in_pool(
 
 
 def _guard() -> None:
-    """Let a run that does not end fail, in this process, which ends as soon as the one that searches is gone."""
+    """Let a run that does not end fail, in this process."""
     signal.signal(signal.SIGALRM, _break_off)
 
-    Thread(target=_end_with_parent, daemon=True).start()
 
-
-def _end_with_parent() -> None:
-    """End this process, whatever it does, when its parent has ended, by a signal for example."""
+def _begin_worker() -> None:
+    """Be a process that searches for another one, and ends as soon as that one is gone."""
+    _guard()
     parent = parent_process()
     assert parent is not None, "this is the process that searches"
+    Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    """End this process, whatever it does, when its parent has ended, by a signal for example."""
     parent.join()
     os._exit(1)
 
