@@ -1,5 +1,6 @@
 """The limits of a server's connections, checked together, and what is counted against those that all share."""
 
+import asyncio
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -165,7 +166,9 @@ class Shared:
         self.notices = notices
         self.room: Room = Room(limits.max_request_bytes)
         self.outboxes: Outboxes = Outboxes(limits.max_unsent_bytes)
-        self.calls = 0
+        self.calls: int = 0
+        self.tasks: set[asyncio.Task[None]] = set()
+        """Those of calls, also of connections that are lost."""
 
 
 def reached(name: str, value: float, what: str) -> LimitExceeded:

@@ -139,6 +139,9 @@ class RpcServer:
             with anyio.CancelScope(shield=True):
                 await connection.calls.wait_ended()
                 await connection.wait_lost()
+        with anyio.CancelScope(shield=True):
+            while self._shared.tasks:  # of connections that were lost before
+                await asyncio.wait(self._shared.tasks)
         if self._listener is not None:
             await self._listener.wait_closed()
 

@@ -152,6 +152,7 @@ class Calls(AbstractHandler):
         self._calls[stream] = running
         task = asyncio.get_running_loop().create_task(self._serve(stream, release_stream, running))
         self._tasks.add(task)
+        self._shared.tasks.add(task)
         self._shared.calls += 1
         task.add_done_callback(self._ended)
 
@@ -166,6 +167,7 @@ class Calls(AbstractHandler):
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._shared.tasks.discard(task)
         self._shared.calls -= 1
 
     def sweep(self, now: float) -> None:

@@ -4,6 +4,7 @@ import anyio
 import pytest
 
 from atomix_election import ElectionServer, SessionKind
+from atomix_election.rpc.server_calls import Calls
 from atomix_election.service import Call
 from tests.rpc.conftest import Served
 from tests.rpc.raw import RawConnection, about, eventually, headers_of, message
@@ -43,3 +44,33 @@ async def test_a_server_can_be_closed_and_begin_again() -> None:
         async with server, RawConnection(int(server.target.rpartition(":")[2])) as client:
             answer = await client.call(headers_of("/grpc.health.v1.Health/Check"), message(b""))
             assert answer.messages == [b"\x08\x01"]
+
+
+async def test_calls_of_a_lost_connection_are_waited_for(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has something to do on its way out: nothing of it goes on when the server is closed."""
+    go_on, begun, ended = anyio.Event(), anyio.Event(), anyio.Event()
+
+    async def answer(*_: object) -> None:
+        begun.set()
+        with anyio.CancelScope(shield=True):
+            await go_on.wait()
+        ended.set()
+
+    monkeypatch.setattr(Calls, "_answer", answer)
+    async with RawConnection(served.port) as client, anyio.create_task_group() as tasks:
+        client.begin(headers_of("/atomix_election.v1.Sessions/KeepAlive", ("session-id", "s")))
+        await begun.wait()
+        client.abort()
+        await eventually(lambda: len(served.rpc._connections) == 1)
+        closed = anyio.Event()
+
+        async def close() -> None:
+            await served.rpc.close()
+            assert ended.is_set()
+            closed.set()
+
+        tasks.start_soon(close)
+        await eventually(lambda: not served.rpc._connections)
+        await anyio.wait_all_tasks_blocked()
+        assert not closed.is_set()
+        go_on.set()
