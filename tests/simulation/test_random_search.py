@@ -30,7 +30,7 @@ def _search(*arguments: str, program: str | None = None) -> subprocess.Completed
     what = ["-m", "atomix_election.testing.search"] if program is None else [program]
     command = [sys.executable, *what, *arguments]
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=55, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200, check=False)
 
 
 @pytest.mark.parametrize("first", [0, 1000, 2000])
