@@ -10,7 +10,7 @@ import pytest
 from atomix_election.testing.search import main, replay_command
 from atomix_election.testing.simulation import HOSTS
 
-SEEDS = 9
+SEEDS = 7
 """Runs of a search in this suite, each with ten to thirty virtual seconds of faults and what comes after them."""
 
 
