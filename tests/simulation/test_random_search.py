@@ -14,7 +14,7 @@ from atomix_election.testing.search import main, replay_command
 from atomix_election.testing.simulation import HOSTS
 from tests.cli.processes import processes_of_session
 
-SEEDS = 9
+SEEDS = 7
 """Runs of a search in this suite, each with ten to thirty virtual seconds of faults and what comes after them."""
 PROMPT_S = 5.0
 """Ending takes a fraction of a second; a bound for slow machines, and far less than a search takes."""
