@@ -32,6 +32,11 @@ class Background:
         """
         self._context.copy().run(self._tasks.start_soon, self._run, job, args)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the block is over: what is started now is cancelled at once, or cannot be started any more."""
+        return self._over
+
     def cancel_block(self) -> None:
         """Cancel the block, and with it the tasks."""
         self._tasks.cancel_scope.cancel()

@@ -118,7 +118,7 @@ class Sessions:
         try:
             await self._grant(lease_id, ttl_s, tries)
         except BaseException:
-            self._background.start_soon(self._give_back, lease_id)
+            self._give_back_soon(lease_id)
             raise
         place = await self._put(opening, value, stored, tries)
         self._remember(place)
@@ -239,7 +239,7 @@ class Sessions:
                 await tries.unknown("a new session", error)
             except StoreError:
                 if not tries.is_unknown:
-                    self._background.start_soon(self._give_back, opening.lease_id)
+                    self._give_back_soon(opening.lease_id)
                 raise
             else:
                 break
@@ -248,8 +248,12 @@ class Sessions:
             return Place(opening.key, opening.lease_id, replace(stored, session=session))
         item = _newest(found[0].items)
         if item.key != opening.key:
-            self._background.start_soon(self._give_back, opening.lease_id)
+            self._give_back_soon(opening.lease_id)
         return Place(item.key, item.lease, decode_stored(item))
+
+    def _give_back_soon(self, lease_id: int) -> None:
+        if not self._background.is_over:  # a store that is closed leaves it to expire
+            self._background.start_soon(self._give_back, lease_id)
 
     async def _give_back(self, lease_id: int) -> None:
         try:

@@ -423,6 +423,33 @@ async def test_a_session_that_etcd_refuses_leaves_no_lease(party: Party) -> None
     assert len(party.etcd.state.leases) == 2
 
 
+async def test_a_refusal_that_comes_when_the_store_is_closed_is_said() -> None:
+    """As it is; the lease that cannot be given back any more expires."""
+    async with SimulatedEtcd(VirtualClock()) as etcd:
+        client = etcd.client()
+        grant, granted, closed = client.grant, anyio.Event(), anyio.Event()
+
+        async def grant_and_wait(*args: Any, **kwargs: Any) -> Lease:
+            lease = await grant(*args, **kwargs)
+            granted.set()
+            await closed.wait()
+            etcd.fill()
+            return lease
+
+        async def open_session() -> None:
+            with pytest.raises(StoreError, match="space exceeded"):
+                await store.open_session("default", "s", ttl_s=30, kept_alive=True)
+
+        async with anyio.create_task_group() as tasks:
+            async with open_etcd_store(client) as store:
+                client.grant = grant_and_wait
+                tasks.start_soon(open_session)
+                await granted.wait()
+            closed.set()
+        await anyio.sleep(31)
+        assert not etcd.state.leases
+
+
 async def test_an_opening_that_nobody_waits_for_ends_no_session_that_others_have_taken_up(party: Party) -> None:
     """The client has gone to another server, which has found the session and renewed it: it lasts for that time."""
 
