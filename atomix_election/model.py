@@ -88,7 +88,8 @@ class Event:
         type: whether it is the snapshot at the beginning (NONE), or a change (CHANGED).
         term: the term then.
         skipped: whether changes between the event before and this one were left out, as the watcher had fallen behind
-            or was cut off.
+            or was cut off. A gap in the revisions tells, and so it is also said of the first change of an election
+            that was not used, if another one of its namespace has been forgotten since the snapshot.
     """
 
     type: EventType

@@ -94,6 +94,7 @@ class Invariants:
     history: list[str] = field(default_factory=list[str])
     _digest: Any = field(default_factory=hashlib.sha256)
     _newest: dict[str, int] = field(default_factory=dict[str, int])
+    _before: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
     _latest: dict[str, Election] = field(default_factory=dict[str, Election])
     _highest: dict[str, Floors] = field(default_factory=dict[str, Floors])
     _granted: dict[tuple[str, int], str] = field(default_factory=dict[tuple[str, int], str])
@@ -167,7 +168,13 @@ class Invariants:
         """Return the newest revision of an election, or 0."""
         return self._latest.get(election, Election()).revision
 
+    def before(self, election: str, revision: int) -> int:
+        """Return the revision of the change before the one that led to a revision, or 0 where there was none."""
+        return self._before.get((election, revision), 0)
+
     def _see(self, election: str, before: Election, after: Election) -> None:
+        if after.revision > before.revision:
+            self._before[election, after.revision] = before.revision
         self._latest[election] = after
         self.unsure.discard(election)
         highest = self._highest.get(election, Floors())
