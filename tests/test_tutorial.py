@@ -5,16 +5,18 @@ import pty
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sysconfig
 import time
 from collections.abc import Generator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
 
 from tests import manual
+from tests.cli.processes import processes_of_session
 from tests.ports import free_port
 
 PROJECT = manual.DOCS.parent
@@ -74,10 +76,20 @@ class Terminal:
         self._shown = self._shown[found.end() :]
         return found[1] if found.groups() else found[0]
 
+    def wait_for_job(self) -> None:
+        """Wait until the shell has given the terminal to what it runs, which it says before it does so."""
+        deadline = time.monotonic() + WAIT_S
+        while os.tcgetpgrp(self._terminal.fileno()) == self._shell.pid:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)  # it tells nobody
+
     def close(self) -> None:
-        """Go away: the shell and all that it runs hear of it."""
+        """Go away, and end the shell and all that it runs: a server takes it for a wish to read its files again."""
         os.close(self._theirs)
         self._terminal.close()
+        for process in processes_of_session(self._shell.pid):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         self._shell.wait(WAIT_S)
 
 
@@ -168,6 +180,7 @@ def test_between_processes(terminals: list[Terminal], tour: Path) -> None:
     assert "Traceback" not in third.wait_for(f"(?s)(.*?){re.escape(PROMPT)}")
     second.type(TO_FRONT)
     second.wait_for("python worker.py anna\n")
+    second.wait_for_job()
     second.type(CTRL_C)
     assert "Traceback" not in second.wait_for(f"(?s)(.*?){re.escape(PROMPT)}")
     first.type(CTRL_C)
