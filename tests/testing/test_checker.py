@@ -142,6 +142,12 @@ RIGHT: dict[str, str] = {
         4-5 B: withdraw a -> NotOwner
         5-6 B: withdraw b -> 1/1 a
         6-7 x: get_term -> 1/1 a""",
+    "refused, as one that has ended is still there": """
+        0-1 A: renewed 6
+        1-2 A: enter a -> 1/1 a
+        2-3 A: end_session -> done
+        3-3.5 B: withdraw a -> NotOwner
+        3.5-4 x: get_term -> 1/1 a""",
     "a long call that began before a short one": """
         0-1 x: get_term -> 1/1 a b
         1-20 x: anoint b -> 2/2 b a

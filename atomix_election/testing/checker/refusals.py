@@ -44,5 +44,6 @@ def check_refusals(
 
 def _explains(call: Answered, timeline: Timeline, place: int, owners: Ownership, sessions: Sessions) -> bool:
     others = owners.of(call.candidate, place) - ({call.session} if call.session else set[str]())
-    open_ones = any(not sessions.is_over(each, call.begun) for each in others)
-    return refused(call.outcome, call.candidate, timeline.terms[place], others=open_ones)
+    if call.outcome == "CandidateTaken":  # its place is taken of one that has ended, which still owns it for others
+        others = {each for each in others if not sessions.is_over(each, call.begun)}
+    return refused(call.outcome, call.candidate, timeline.terms[place], others=bool(others))

@@ -130,7 +130,7 @@ def refused(error: str, candidate: str, term: Term, *, others: bool) -> bool:
         error: the name of the refusal.
         candidate: whom the command named.
         term: then.
-        others: whether the candidate may belong to another session, which is open.
+        others: whether the candidate may belong to another session; of CandidateTaken: which is open.
     """
     present = candidate in term.candidates
     return not present if error == "NotACandidate" else present and others
