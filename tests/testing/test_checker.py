@@ -146,7 +146,7 @@ RIGHT: dict[str, str] = {
         0-1 A: renewed 6
         1-2 A: enter a -> 1/1 a
         2-3 A: end_session -> done
-        3-3.5 B: withdraw a -> NotOwner
+        3.1-3.5 B: withdraw a -> NotOwner
         3.5-4 x: get_term -> 1/1 a""",
     "a long call that began before a short one": """
         0-1 x: get_term -> 1/1 a b
