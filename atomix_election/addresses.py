@@ -125,6 +125,8 @@ def parse_endpoints(
         port = int(match["port"] or default_port) if match else -1
         if match is None or not lowest_port <= port < 1 << 16:
             raise InvalidRequest(f"target {target!r}: {part!r} is not HOST:PORT (an IPv6 address stands in brackets)")
+        if match["host"] and match["host"].isdecimal():
+            raise InvalidRequest(f"target {target!r}: {part!r} names no host: give HOST:PORT, as in 127.0.0.1:5679")
         endpoints.append(Endpoint(match["ipv6"] or match["host"], port))
     return endpoints
 

@@ -50,6 +50,9 @@ BAD = [
     "a:1/path",
     "a:1?query",
     "a:1#part",
+    "5679",
+    "5679:1",
+    "a:1,5679",
 ]
 ELECTIONS = [f"e{number}" for number in range(12)]
 
