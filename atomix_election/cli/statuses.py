@@ -10,7 +10,8 @@ INTERRUPTED = 130
 STATUSES = {
     DONE: "done",
     FAILED: "refused or failed, or kept after a question, or nobody read the output",
-    WRONG_USAGE: "the command line or a setting is wrong, or what it needs is not installed",
+    WRONG_USAGE: "the command line or a setting is wrong or does not fit what is there (a file that exists, an election"
+    " in use), or what it needs is not installed",
     INTERRUPTED: "interrupted from the keyboard",
 }
 """What each says."""
