@@ -5,18 +5,17 @@ import pty
 import re
 import select
 import shutil
-import signal
 import subprocess
 import sysconfig
 import time
 from collections.abc import Generator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from tests import manual
-from tests.cli.processes import processes_of_session
+from tests.cli.processes import kill_session
 from tests.ports import free_port
 
 PROJECT = manual.DOCS.parent
@@ -87,9 +86,7 @@ class Terminal:
         """Go away, and end the shell and all that it runs: a server takes it for a wish to read its files again."""
         os.close(self._theirs)
         self._terminal.close()
-        for process in processes_of_session(self._shell.pid):
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+        kill_session(self._shell.pid)
         self._shell.wait(WAIT_S)
 
 

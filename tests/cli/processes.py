@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import RawIOBase
 from pathlib import Path
 from typing import TypeVar
@@ -189,3 +189,10 @@ def processes_of_session(session: int) -> list[int]:
         if int(sid) == session and state != "Z":
             found.append(int(each.name))
     return found
+
+
+def kill_session(session: int) -> None:
+    """End all processes that still run in a session of the operating system, whatever they do."""
+    for process in processes_of_session(session):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)

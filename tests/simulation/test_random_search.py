@@ -5,14 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from atomix_election.testing.search import main, replay_command
 from atomix_election.testing.simulation import HOSTS
-from tests.cli.processes import processes_of_session
+from tests.cli.processes import kill_session, processes_of_session
 
 SEEDS = 7
 """Runs of a search in this suite, each with ten to thirty virtual seconds of faults and what comes after them."""
@@ -90,9 +89,7 @@ def test_who_ends_a_search_ends_all_its_processes(number: signal.Signals) -> Non
             assert search.communicate(timeout=PROMPT_S)[0] == b""
             assert search.returncode == -number
         finally:
-            for process in processes_of_session(search.pid):
-                with suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
+            kill_session(search.pid)
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
